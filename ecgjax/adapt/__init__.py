@@ -1,0 +1,14 @@
+"""Ways of using labels: one file each. A new one is a settings dataclass with the method
+
+  adapt(encoder, records, indices, targets, *, workdir, config, title) -> Adapted
+
+that leaves a checkpoint in `workdir`, and one line here.
+"""
+
+from ecgjax.adapt.finetune import FineTuning
+from ecgjax.adapt.linear_probing import LinearProbing
+
+METHODS = {"finetune": FineTuning, "linear_probe": LinearProbing}
+
+Method = FineTuning | LinearProbing
+"""Any method's settings."""

@@ -1,0 +1,120 @@
+"""An encoder with a linear head: what every way of using labels ends in, and what a fine-tuned checkpoint holds."""
+
+import dataclasses
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ecgjax.augment import Augmentation
+from ecgjax.data.records import Records
+from ecgjax.pretrained import Encoder
+from ecgjax.signals import Preprocessing, preprocess
+
+
+class Classifier(nn.Module):
+    """Encoder, standardised embedding, dropout, one logit a class."""
+
+    encoder: nn.Module
+    classes: int
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, signal: jax.Array, *, train: bool) -> jax.Array:
+        """float32 [batch, time, lead] -> logits float32 [batch, class]."""
+        _, embedding = self.encoder(signal, train=train)
+        # Without scale and bias, so that a linear probe's mean and deviation fit in as they are.
+        norm = nn.BatchNorm(use_running_average=not train, use_scale=False, use_bias=False, epsilon=1e-8, name="norm")
+        hidden = nn.Dropout(self.dropout, deterministic=not train)(norm(embedding.astype(jnp.float32)))
+        return nn.Dense(self.classes, kernel_init=nn.initializers.zeros, name="head")(hidden)
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification:
+    """The supervised objective: binary cross entropy of every class on one augmented piece of each recording."""
+
+    classes: int
+    dropout: float
+    augmentation: Augmentation
+
+    def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
+        """Variables for recordings like `signal`, float32 [batch, time, lead]."""
+        return dict(self._network(encoder).init(key, signal, train=False))
+
+    def loss(
+        self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *,
+        preprocessing: Preprocessing, rate_hz: float,
+    ):  # fmt: skip
+        """Loss of {"signal": int16 [batch, time, lead], "targets": float32 [batch, class]}, as an objective's."""
+        view_key, dropout_key = jax.random.split(key)
+        signals = preprocess(batch["signal"], preprocessing, rate_hz=rate_hz)
+        views = self.augmentation.views(signals, view_key, rate_hz=preprocessing.rate_hz)
+        logits, updates = self._network(encoder).apply(
+            variables, views, train=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}
+        )
+        loss = optax.sigmoid_binary_cross_entropy(logits, batch["targets"]).mean()
+        return loss, ({}, updates)
+
+    def _network(self, encoder: nn.Module) -> Classifier:
+        return Classifier(encoder=encoder, classes=self.classes, dropout=self.dropout)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Adapted:
+    """What a way of using labels gives.
+
+    Attributes:
+      variables: of the `Classifier`.
+      window_s: probabilities are means over windows of this length that overlap by half; None: the whole recording.
+    """
+
+    variables: dict
+    window_s: float | None
+
+
+def classifier_variables(objective: Classification, encoder: Encoder, key: jax.Array) -> dict:
+    """A classifier with the weights of `encoder` and a new head."""
+    preprocessing = encoder.preprocessing
+    signal = jnp.zeros((2, preprocessing.samples, len(preprocessing.leads)))
+    variables = jax.jit(functools.partial(objective.init, encoder.module))(key, signal)
+    return {name: {**tree, "encoder": encoder.variables[name]} for name, tree in variables.items()}
+
+
+def predict(
+    adapted: Adapted, encoder: Encoder, records: Records, indices: np.ndarray, *, batch_size: int = 128
+) -> np.ndarray:
+    """Probabilities float32 [len(indices), class] of prepared recordings; `encoder` says architecture and input."""
+    classes = adapted.variables["params"]["head"]["bias"].shape[0]
+    step = _jitted_predict(encoder.module, classes, encoder.preprocessing, records.rate_hz, adapted.window_s)
+    variables, parts = jax.device_put(adapted.variables), []
+    for start in range(0, len(indices), batch_size):
+        batch = records.read(indices[start : start + batch_size])
+        padded = np.zeros((batch_size, *batch.shape[1:]), np.int16)  # one shape, one compilation
+        padded[: len(batch)] = batch
+        parts.append(np.asarray(step(variables, padded))[: len(batch)])
+    return np.concatenate(parts)
+
+
+@functools.lru_cache(maxsize=16)
+def _jitted_predict(
+    encoder: nn.Module, classes: int, preprocessing: Preprocessing, rate_hz: float, window_s: float | None
+):
+    model = Classifier(encoder=encoder, classes=classes)
+
+    def step(variables: dict, signal: jax.Array) -> jax.Array:
+        windows = _windows(preprocess(signal, preprocessing, rate_hz=rate_hz), window_s, preprocessing.rate_hz)
+        logits = model.apply(variables, windows.reshape(-1, *windows.shape[2:]), train=False)
+        return jax.nn.sigmoid(logits).reshape(*windows.shape[:2], classes).mean(1)
+
+    return jax.jit(step)
+
+
+def _windows(signal: jax.Array, window_s: float | None, rate_hz: float) -> jax.Array:
+    """[batch, time, lead] -> [batch, window, window_s * rate_hz, lead], each half a window after the one before."""
+    time = signal.shape[1]
+    length = time if window_s is None else min(round(window_s * rate_hz), time)
+    starts = range(0, time - length + 1, max(1, length // 2))
+    return jnp.stack([signal[:, start : start + length] for start in starts], axis=1)

@@ -1,0 +1,97 @@
+"""Augmentations on the device: (signal, key) -> signal, for one recording float32 [time, lead] in mV.
+
+All have static shapes and draw from an explicit key, so `jax.vmap` makes one draw a recording and a resumed run repeats
+the uninterrupted one. `Augmentation` is the recipe that an objective carries in its settings.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """How two views of a recording are made to differ. A value of 0 switches an augmentation off."""
+
+    crop_s: float = 2.5
+    """Length of a view in seconds, a random piece of the recording (Mehari & Strodthoff 2022, arXiv:2103.12676: 2.5)."""
+    lead_mask: float = 0.5
+    """A view's share of silenced leads is drawn uniformly from 0 to this."""
+    gain: float = 0.2
+    """Each view's amplitude is multiplied by exp(N(0, gain))."""
+    noise_mv: float = 0.02
+    """Standard deviation of white noise in mV, scaled by a uniform draw a view."""
+    wander_mv: float = 0.1
+    """Largest amplitude of a baseline wander of 0.05 to 0.5 Hz in mV, one phase and amplitude a lead."""
+    time_out: float = 0.25
+    """Longest silenced span, as a share of the view (TimeOut of Mehari & Strodthoff 2022)."""
+
+    def view(self, signal: jax.Array, key: jax.Array, *, rate_hz: float) -> jax.Array:
+        """One view of one recording: float32 [time, lead] -> [crop_s * rate_hz, lead]."""
+        crop_key, gain_key, wander_key, noise_key, time_key, lead_key = jax.random.split(key, 6)
+        view = crop(signal, crop_key, samples=min(round(self.crop_s * rate_hz), signal.shape[0]))
+        view = scale(view, gain_key, spread=self.gain) if self.gain else view
+        view = baseline_wander(view, wander_key, rate_hz=rate_hz, most_mv=self.wander_mv) if self.wander_mv else view
+        view = white_noise(view, noise_key, most_mv=self.noise_mv) if self.noise_mv else view
+        view = time_out(view, time_key, longest=self.time_out) if self.time_out else view
+        return lead_mask(view, lead_key, most=self.lead_mask) if self.lead_mask else view
+
+    def views(self, signals: jax.Array, key: jax.Array, *, rate_hz: float) -> jax.Array:
+        """One view of each recording: float32 [batch, time, lead] -> [batch, crop_s * rate_hz, lead]."""
+        keys = jax.random.split(key, signals.shape[0])
+        return jax.vmap(lambda signal, key: self.view(signal, key, rate_hz=rate_hz))(signals, keys)
+
+
+def crop(signal: jax.Array, key: jax.Array, *, samples: int) -> jax.Array:
+    """A random piece of `samples` samples; every start is equally likely."""
+    start = jax.random.randint(key, (), 0, signal.shape[0] - samples + 1)
+    return jax.lax.dynamic_slice_in_dim(signal, start, samples, axis=0)
+
+
+def scale(signal: jax.Array, key: jax.Array, *, spread: float) -> jax.Array:
+    """Amplitude times exp(N(0, spread)), the same for all leads: Einthoven's law still holds."""
+    return signal * jnp.exp(spread * jax.random.normal(key))
+
+
+def baseline_wander(signal: jax.Array, key: jax.Array, *, rate_hz: float, most_mv: float) -> jax.Array:
+    """A slow sine a lead, of 0.05 to 0.5 Hz (respiration and movement) and up to `most_mv` mV."""
+    time, leads = signal.shape
+    frequency_key, phase_key, amplitude_key = jax.random.split(key, 3)
+    frequency_hz = jax.random.uniform(frequency_key, (), minval=0.05, maxval=0.5)
+    phase = jax.random.uniform(phase_key, (leads,), maxval=2 * jnp.pi)
+    amplitude_mv = jax.random.uniform(amplitude_key, (leads,), maxval=most_mv)
+    seconds = jnp.arange(time)[:, None] / rate_hz
+    return signal + amplitude_mv * jnp.sin(2 * jnp.pi * frequency_hz * seconds + phase)
+
+
+def white_noise(signal: jax.Array, key: jax.Array, *, most_mv: float) -> jax.Array:
+    """Gaussian noise whose standard deviation is drawn from 0 to `most_mv` mV, in 256 equally likely amplitudes."""
+    level_key, noise_key = jax.random.split(key)
+    # Four samples a random word and a table: jax.random.normal took a quarter of a training step on a CPU.
+    words = jax.random.bits(noise_key, (-(-signal.size // 4),), jnp.uint32)
+    levels = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[: signal.size].reshape(signal.shape)
+    deviates = jnp.asarray(_NORMAL_QUANTILES)[levels.astype(jnp.int32)]
+    return signal + most_mv * jax.random.uniform(level_key) * deviates
+
+
+_NORMAL_QUANTILES = scipy.stats.norm.ppf((np.arange(256) + 0.5) / 256).astype(np.float32)
+
+
+def time_out(signal: jax.Array, key: jax.Array, *, longest: float) -> jax.Array:
+    """All leads silent for a span of 0 to `longest` of the view."""
+    time = signal.shape[0]
+    span_key, start_key = jax.random.split(key)
+    span = jax.random.uniform(span_key, maxval=longest) * time
+    start = jax.random.uniform(start_key) * (time - span)
+    position = jnp.arange(time)[:, None]
+    return jnp.where((position >= start) & (position < start + span), 0.0, signal)
+
+
+def lead_mask(signal: jax.Array, key: jax.Array, *, most: float) -> jax.Array:
+    """Each lead silent with a probability drawn from 0 to `most` for the whole view."""
+    share_key, lead_key = jax.random.split(key)
+    silent = jax.random.uniform(lead_key, signal.shape[-1:]) < jax.random.uniform(share_key, maxval=most)
+    return jnp.where(silent, 0.0, signal)

@@ -1,0 +1,130 @@
+"""A prepared data set: ArrayRecord shards of int16 recordings, and the table beside them, as `prepare` writes them."""
+
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet
+import tensorflow_datasets as tfds
+from array_record.python.array_record_module import ArrayRecordReader
+from tensorflow_datasets.proto import tf_example_pb2
+
+from ecgjax.signals import InputError
+
+SPLITS = ("train", "validation", "test")
+
+
+class Records:
+    """Recordings by index, in the order of the table: all of train, then validation, then test.
+
+    Attributes:
+      path: the folder with the shards, records.parquet and dataset_info.json.
+      name: data set, config and version, e.g. ptb_xl/100hz:1.0.0.
+      rate_hz: sampling rate in Hz.
+      samples: samples of a recording.
+      table: pyarrow table, one row a recording (columns: see tfds_builders/README.md).
+    """
+
+    def __init__(self, path: str | Path):
+        """Opens `path` and checks it without reading signals.
+
+        Raises:
+          InputError: no prepared data set there, or a shard is missing, damaged or has another number of recordings
+            than the data set says.
+        """
+        self.path = _prepared_folder(Path(path))
+        self.table = pyarrow.parquet.read_table(self.path / "records.parquet")
+        about = json.loads(self.table.schema.metadata[b"ecgjax"])
+        self.name, self.rate_hz, self.samples = about["dataset"], float(about["rate_hz"]), int(about["samples"])
+        self._shards = _shards(self.path)
+        self._starts = np.cumsum([0] + [count for _, count in self._shards])
+        if self._starts[-1] != len(self.table):
+            raise InputError(f"{self.path}: the shards hold {self._starts[-1]} recordings, records.parquet "
+                             f"{len(self.table)}; prepare the data set again")  # fmt: skip
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def split(self, name: str) -> np.ndarray:
+        """Indices of a split's recordings, ascending."""
+        indices = np.flatnonzero(self._column("split") == name)
+        if not len(indices):
+            raise InputError(f"{self.path}: no recording in split {name!r}; known: {', '.join(SPLITS)}")
+        return indices
+
+    @functools.cached_property
+    def patients(self) -> np.ndarray:
+        """int32 [recording]: equal numbers mean the same patient."""
+        codes = self.table["patient_id"].combine_chunks().dictionary_encode().indices
+        return codes.to_numpy(zero_copy_only=False).astype(np.int32)
+
+    def labels(self, indices: Sequence[int]) -> list[list[str]]:
+        """SCP-ECG statements of each recording."""
+        return self.table["labels"].take(np.asarray(indices)).to_pylist()
+
+    def row(self, index: int) -> dict:
+        """One row of the table."""
+        return self.table.slice(int(index), 1).to_pylist()[0]
+
+    def read(self, indices: Sequence[int]) -> np.ndarray:
+        """int16 [len(indices), time, lead], 1 uV per LSB, in the order asked for."""
+        indices = np.asarray(indices)
+        out = np.empty((len(indices), self.samples, 12), np.int16)
+        shard_of = np.searchsorted(self._starts, indices, side="right") - 1
+        for shard in np.unique(shard_of):
+            wanted = np.flatnonzero(shard_of == shard)
+            positions = (indices[wanted] - self._starts[shard]).tolist()
+            for place, example in zip(wanted, self._reader(int(shard)).read(positions), strict=True):
+                out[place] = _signal(example, self.samples)
+        return out
+
+    def _column(self, name: str) -> np.ndarray:
+        return self.table[name].to_numpy()
+
+    def _reader(self, shard: int) -> ArrayRecordReader:
+        return _open_shard(str(self._shards[shard][0]))
+
+
+def _prepared_folder(path: Path) -> Path:
+    """`path`, or the one prepared data set below it (name/config/version)."""
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder; give the folder that ecgjax.launch.prepare printed")
+    found = sorted(table.parent for table in path.rglob("records.parquet")) if path.is_dir() else []
+    if len(found) != 1:
+        several = f"{len(found)} prepared data sets ({', '.join(map(str, found[:4]))})" if found else "no prepared data set"
+        raise InputError(f"{path}: {several}; give one that ecgjax.launch.prepare wrote")
+    return found[0]
+
+
+def _shards(folder: Path) -> list[tuple[Path, int]]:
+    """(file, recordings) of every shard in the order of the table, each opened once to see that it is whole."""
+    try:
+        splits = tfds.builder_from_directory(folder).info.splits
+        shards = [
+            (Path(file), count)
+            for split in SPLITS
+            if split in splits
+            for file, count in zip(splits[split].filepaths, splits[split].shard_lengths, strict=True)
+        ]
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{folder}: dataset_info.json or features.json cannot be read ({error}); prepare it again") from error
+    for file, count in shards:
+        found = _open_shard(str(file)).num_records() if file.exists() else None
+        if found != count:
+            problem = "is missing" if found is None else f"is damaged or cut short ({found} of {count} recordings readable)"
+            raise InputError(f"{file}: {problem}; prepare the data set again")
+    return shards
+
+
+@functools.lru_cache(maxsize=None)
+def _open_shard(file: str) -> ArrayRecordReader:
+    # No read-ahead: recordings are asked for in random order, each in one read of its own.
+    return ArrayRecordReader(file, "readahead_buffer_size:0")
+
+
+def _signal(example: bytes, samples: int) -> np.ndarray:
+    # TFDS's own parser is slower by an order of magnitude; the stored form is plain little-endian int16.
+    features = tf_example_pb2.Example.FromString(example).features.feature
+    return np.frombuffer(features["signal"].bytes_list.value[0], "<i2").reshape(samples, 12)

@@ -1,0 +1,89 @@
+"""The xresnet1d family of the PTB-XL benchmark (Strodthoff et al. 2021, doi:10.1109/JBHI.2020.3022989).
+
+He et al.'s "bag of tricks" ResNet (arXiv:1812.01187) in one dimension. Unlike the image network, all four stages are 64
+channels wide (256 after the bottleneck's expansion): xresnet1d50 has 0.89 M parameters.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class XResnet1d(nn.Module):
+    """Three-convolution stem, four stages of bottlenecks, mean and maximum over time as the embedding."""
+
+    depths: tuple[int, ...] = (3, 4, 6, 3)
+    """Bottlenecks of each stage; (3, 4, 6, 3) is xresnet1d50, (3, 4, 23, 3) xresnet1d101."""
+    stem: tuple[int, ...] = (32, 32, 64)
+    """Channels of the stem's convolutions."""
+    width: int = 64
+    """Channels inside a bottleneck."""
+    expansion: int = 4
+    """Channels after a bottleneck, as a multiple of `width`."""
+    kernel: int = 5
+    """Samples that a convolution spans."""
+
+    @nn.compact
+    def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        """[batch, time, lead] -> tokens [batch, ceil(time / 32), 256], embedding [batch, 512]."""
+        hidden = signal
+        for number, channels in enumerate(self.stem):
+            layer = ConvNorm(channels, self.kernel, stride=1 if number else 2, name=f"stem{number + 1}")
+            hidden = nn.relu(layer(hidden, train=train))
+        hidden = nn.max_pool(hidden, (3,), strides=(2,), padding=((1, 1),))
+        for stage, depth in enumerate(self.depths):
+            for block in range(depth):
+                stride = 2 if stage and block == 0 else 1
+                bottleneck = Bottleneck(
+                    self.width, self.expansion, self.kernel, stride, name=f"stage{stage + 1}_block{block + 1}"
+                )
+                hidden = bottleneck(hidden, train=train)
+        return hidden, jnp.concatenate([hidden.mean(1), hidden.max(1)], axis=-1)
+
+
+class Bottleneck(nn.Module):
+    """1 - kernel - 1 convolutions; the shortcut is pooled where the block strides, widened where it widens."""
+
+    width: int
+    expansion: int
+    kernel: int
+    stride: int
+
+    @nn.compact
+    def __call__(self, hidden: jax.Array, *, train: bool) -> jax.Array:
+        """[batch, time, channel] -> [batch, ceil(time / stride), width * expansion]."""
+        channels, shortcut = self.width * self.expansion, hidden
+        if self.stride > 1:
+            shortcut = nn.avg_pool(shortcut, (2,), strides=(2,), padding="SAME", count_include_pad=False)
+        if hidden.shape[-1] != channels:
+            shortcut = ConvNorm(channels, 1, name="shortcut")(shortcut, train=train)
+        hidden = nn.relu(ConvNorm(self.width, 1, name="reduce")(hidden, train=train))
+        hidden = nn.relu(ConvNorm(self.width, self.kernel, self.stride, name="conv")(hidden, train=train))
+        # A block begins as the identity: its last scale starts at zero (arXiv:1812.01187, section 3.1).
+        hidden = ConvNorm(channels, 1, scale_init=nn.initializers.zeros, name="expand")(hidden, train=train)
+        return nn.relu(shortcut + hidden)
+
+
+class ConvNorm(nn.Module):
+    """Convolution without bias, batch normalisation."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    scale_init: nn.initializers.Initializer = nn.initializers.ones
+
+    @nn.compact
+    def __call__(self, hidden: jax.Array, *, train: bool) -> jax.Array:
+        """[batch, time, channel] -> [batch, ceil(time / stride), channels]."""
+        padding = [(self.kernel // 2, self.kernel // 2)]
+        conv = nn.Conv(
+            self.channels,
+            (self.kernel,),
+            strides=self.stride,
+            padding=padding,
+            use_bias=False,
+            kernel_init=nn.initializers.he_normal(),
+            name="conv",
+        )
+        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=self.scale_init, name="norm")
+        return norm(conv(hidden))

@@ -1,0 +1,185 @@
+"""The low-label benchmark: how well an encoder does with n labelled recordings, against what it has to beat.
+
+For every task, number of labels n and seed, n recordings of the training split are drawn, all ways see the same ones:
+
+  frozen       logistic regression on the encoder's embeddings
+  random       the same on the same encoder with initial weights
+  finetuned    encoder and head trained, from the checkpoint
+  scratch      encoder and head trained, from initial weights
+
+All are tested on the same split; intervals come from resampling its patients, differences are paired.
+"""
+
+import csv
+import dataclasses
+import functools
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ecgjax.adapt import linear_probe
+from ecgjax.adapt.classifier import predict
+from ecgjax.adapt.finetune import FineTuning
+from ecgjax.data.records import Records
+from ecgjax.evaluate.low_label import draw_labelled, labelled
+from ecgjax.evaluate.metrics import patient_bootstrap
+from ecgjax.evaluate.tasks import Task
+from ecgjax.pretrained import Encoder, untrained_twin
+from ecgjax.train.checkpoint import describe
+from ecgjax.train.runlog import console
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """What is compared with what."""
+
+    labels: tuple[int, ...] = (50, 100, 250, 1000, 0)
+    """Numbers of labelled recordings; 0 means all of the training split."""
+    seeds: int = 3
+    """Draws of labelled recordings (with all labels: of initial weights)."""
+    train_at: tuple[int, ...] = (100, 1000)
+    """Numbers of labels at which encoders are also trained, which takes minutes instead of seconds."""
+    trained: tuple[str, ...] = ("scratch",)
+    """Which of "scratch" and "finetuned" to train there."""
+    split: str = "test"
+    """Tested on this split."""
+    finetuning: FineTuning = FineTuning()
+    """Settings of both trained ways."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One line of the result: a task's macro AUROC with its 95 % interval, and the gain over the random encoder."""
+
+    task: str
+    labels: int
+    way: str
+    auroc: float
+    low: float
+    high: float
+    gain: float | None
+    gain_low: float | None
+    gain_high: float | None
+
+
+def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Sequence[Task], out: Path) -> list[Row]:
+    """Runs the comparison; writes benchmark.csv, per_seed.csv; trained runs are kept in `out` and not done twice.
+
+    Args:
+      settings: what to compare.
+      encoder: the pre-trained one.
+      records: a prepared data set.
+      tasks: what to predict.
+      out: the results' folder.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    embedded = _Embedded(encoder, records, settings)
+    rows, per_seed = [], []
+    for task in tasks:
+        train, test = labelled(records, task, "train"), labelled(records, task, settings.split)
+        for n in settings.labels:
+            count = n or len(train[0])
+            if count > len(train[0]):
+                console.print(f"{task.name}: {len(train[0])} labelled recordings, {n} wanted; left out")
+                continue
+            scores = _scores(settings, embedded, task, train, test, count, out)
+            bootstrap = patient_bootstrap(test[1], scores, records.patients[test[0]])
+            for way in scores:
+                rows.append(_row(task, count, way, bootstrap))
+                console.print(_line(rows[-1]))
+            per_seed += _per_seed(task, count, scores, test[1])
+    _write_csv(out / "benchmark.csv", [dataclasses.asdict(row) for row in rows])
+    _write_csv(out / "per_seed.csv", per_seed)
+    (out / "settings.json").write_text(json.dumps(dataclasses.asdict(settings), indent=1))
+    return rows
+
+
+class _Embedded:
+    """Embeddings of the splits in use, each computed once: of the encoder, and of its untrained twin of every seed."""
+
+    def __init__(self, encoder: Encoder, records: Records, settings: Benchmark):
+        self.encoder, self.records = encoder, records
+        self._indices = np.concatenate([records.split("train"), records.split(settings.split)])
+
+    @functools.cached_property
+    def frozen(self) -> np.ndarray:
+        return self._embed(self.encoder, "pre-trained")
+
+    @functools.cache  # noqa: B019, one object a process
+    def random(self, seed: int) -> np.ndarray:
+        return self._embed(untrained_twin(self.encoder, seed=seed), f"random {seed}")
+
+    def of(self, embeddings: np.ndarray, indices: np.ndarray) -> np.ndarray:
+        """The rows of some recordings."""
+        return embeddings[np.searchsorted(self._indices, indices)]
+
+    def _embed(self, encoder: Encoder, what: str) -> np.ndarray:
+        console.print(f"embedding {len(self._indices)} recordings: {what}")
+        return encoder.embed(self.records, self._indices)
+
+
+def _scores(
+    settings: Benchmark, embedded: _Embedded, task: Task, train: tuple, test: tuple, n: int, out: Path
+) -> dict[str, np.ndarray]:
+    """For each way, the test scores of all seeds: [seed, recording, class]."""
+    (train_indices, targets), (test_indices, _) = train, test
+    patients = embedded.records.patients[train_indices]
+    scores: dict[str, list[np.ndarray]] = {}
+    for seed in range(settings.seeds):
+        everything = n == len(train_indices)
+        drawn = draw_labelled(targets, patients, n, seed=seed, balanced=task.is_single and not everything)
+        indices, truth = train_indices[drawn], targets[drawn]
+        for way, embeddings in (("frozen", embedded.frozen), ("random", embedded.random(seed))):
+            if way == "frozen" and everything and seed:
+                continue  # the same recordings and the same weights give the same probe
+            probe = linear_probe.fit(embedded.of(embeddings, indices), truth, patients[drawn], seed=seed)
+            scores.setdefault(way, []).append(probe.scores(embedded.of(embeddings, test_indices)))
+        for way in settings.trained if n in settings.train_at else ():
+            start = embedded.encoder if way == "finetuned" else untrained_twin(embedded.encoder, seed=seed)
+            trained = _train(settings, start, embedded, task, indices, truth, seed, out / f"{way}-{task.name}-{n}-{seed}")
+            scores.setdefault(way, []).append(predict(trained, start, embedded.records, test_indices))
+    return {way: np.stack(per_seed) for way, per_seed in scores.items()}
+
+
+def _train(settings, start, embedded, task, indices, targets, seed, workdir):
+    config = {
+        **describe(embedded.encoder.config["encoder"]["name"], start.module, start.preprocessing),
+        "task": task.name,
+        "classes": list(task.classes),
+        "data": embedded.records.name,
+        "labelled": len(indices),
+    }
+    finetuning = dataclasses.replace(settings.finetuning, seed=seed)
+    return finetuning.adapt(
+        start, embedded.records, indices, targets, workdir=workdir, config=config, title=workdir.name
+    )
+
+
+def _row(task: Task, n: int, way: str, bootstrap) -> Row:
+    own = bootstrap.macro(way)
+    gain = None if way == "random" else bootstrap.macro(way, minus="random")
+    gains = (gain.value, gain.low, gain.high) if gain else (None, None, None)
+    return Row(task.name, n, way, own.value, own.low, own.high, *gains)
+
+
+def _line(row: Row) -> str:
+    gain = "" if row.gain is None else f"   {row.gain:+.3f} ({row.gain_low:+.3f} to {row.gain_high:+.3f}) over random"
+    return f"{row.task:12}{row.labels:>7}  {row.way:10}{row.auroc:.3f} ({row.low:.3f}-{row.high:.3f}){gain}"
+
+
+def _per_seed(task: Task, n: int, scores: dict[str, np.ndarray], truth: np.ndarray) -> Iterator[dict]:
+    from ecgjax.evaluate.metrics import auroc
+
+    for way, stack in scores.items():
+        for seed, one in enumerate(stack):
+            for name, value in zip(task.classes, auroc(truth, one), strict=True):
+                yield {"task": task.name, "labels": n, "way": way, "seed": seed, "class": name, "auroc": value}
+
+
+def _write_csv(path: Path, rows: list[dict]) -> None:
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)

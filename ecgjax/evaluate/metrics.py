@@ -1,0 +1,174 @@
+"""AUROC and its uncertainty: a bootstrap over patients, paired between methods."""
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+import scipy.stats
+
+from ecgjax.signals import InputError
+
+
+def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of each class, ties counted half.
+
+    Args:
+      targets: 0 or 1, [recording, class].
+      scores: higher means more likely, [recording, class].
+
+    Returns:
+      float64 [class], NaN where a class has only one value in `targets`.
+
+    Raises:
+      InputError: the shapes differ or a score is NaN.
+    """
+    cases = _checked(targets, scores)
+    ranks = scipy.stats.rankdata(scores, axis=0)
+    positive = cases.sum(axis=0)
+    negative = len(cases) - positive
+    wins = (ranks * cases).sum(axis=0) - positive * (positive + 1) / 2
+    return np.divide(wins, positive * negative, out=np.full(wins.shape, np.nan), where=positive * negative > 0)
+
+
+def macro_auroc(targets: np.ndarray, scores: np.ndarray) -> float:
+    """Mean of `auroc` over the classes that have both values in `targets`; NaN if none has."""
+    values = auroc(targets, scores)
+    defined = ~np.isnan(values)
+    return float(values[defined].mean()) if defined.any() else float("nan")
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A figure with the bounds of its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Bootstrap:
+    """AUROC of several methods on one test set, and on the same resamples of its patients.
+
+    A class that has only one value in the test set has NaN and is left out of the macro mean.
+    """
+
+    values: dict[str, np.ndarray]
+    """Per method, on the test set as it is: [class]."""
+    draws: dict[str, np.ndarray]
+    """Per method, on each resample: [draw, class]; a row is the same resample for every method."""
+    level: float
+    """Confidence level of the intervals."""
+
+    def macro(self, method: str, *, minus: str | None = None) -> Interval:
+        """Macro AUROC of a method, or its paired difference from another one."""
+        value, draws = self._difference(method, minus)
+        defined = ~np.isnan(value)
+        return self._interval(value[defined].mean(), draws[:, defined].mean(axis=1))
+
+    def per_class(self, method: str, *, minus: str | None = None) -> list[Interval]:
+        """AUROC of each class, or its paired difference from another method."""
+        value, draws = self._difference(method, minus)
+        return [self._interval(value[k], draws[:, k]) for k in range(len(value))]
+
+    def _difference(self, method: str, minus: str | None) -> tuple[np.ndarray, np.ndarray]:
+        if minus is None:
+            return self.values[method], self.draws[method]
+        return self.values[method] - self.values[minus], self.draws[method] - self.draws[minus]
+
+    def _interval(self, value: float, draws: np.ndarray) -> Interval:
+        low, high = np.quantile(draws, [(1 - self.level) / 2, (1 + self.level) / 2])
+        return Interval(float(value), float(low), float(high))
+
+
+def patient_bootstrap(
+    targets: np.ndarray,
+    scores: Mapping[str, np.ndarray],
+    patients: np.ndarray,
+    *,
+    draws: int = 1000,
+    level: float = 0.95,
+    seed: int = 0,
+) -> Bootstrap:
+    """Percentile intervals of AUROC from resampling patients, with all their recordings, with replacement.
+
+    A resample in which a class keeps no positive or no negative recording is drawn again, so the intervals are those
+    of test sets that contain every class. Where a method has several seeds, the figure is the mean of their AUROCs
+    and its interval is about the patients of the test set, not about further seeds.
+
+    Args:
+      targets: 0 or 1, [recording, class].
+      scores: of each method, [recording, class] or [seed, recording, class].
+      patients: the patient of each recording, [recording].
+      draws: number of resamples.
+      level: confidence level.
+      seed: of the resamples.
+
+    Raises:
+      InputError: shapes differ, a score is NaN, no class has both values, or a class is too rare to resample.
+    """
+    cases = np.asarray(targets) == 1
+    if not _has_both(cases).any():
+        raise InputError("targets: no class has both positive and negative recordings; choose a larger test set")
+    if len(patients) != len(cases):
+        raise InputError(f"{len(cases)} recordings and {len(patients)} patients: give the patient of each recording")
+    stacks = {method: np.asarray(stack).reshape(-1, *np.shape(stack)[-2:]) for method, stack in scores.items()}
+    values = {method: np.mean([auroc(targets, one) for one in stack], axis=0) for method, stack in stacks.items()}
+    _, patient = np.unique(patients, return_inverse=True)
+    rng = np.random.default_rng(seed)
+    block = int(np.clip(2**20 // len(cases), 1, 128))  # a few MB: what is worked on stays in the processor's cache
+    drawn = {method: np.empty((draws, cases.shape[1])) for method in stacks}
+    for start in range(0, draws, block):
+        weights = _resample(cases, patient, min(block, draws - start), rng)
+        for method, stack in stacks.items():
+            drawn[method][start : start + block] = _resampled_auroc(cases, stack, weights)
+    return Bootstrap(values, drawn, level)
+
+
+def _resample(cases: np.ndarray, patient: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each recording occurs in each resample that keeps every class: float32 [recording, draw]."""
+    number = patient.max() + 1
+    required = cases[:, _has_both(cases)]
+    required = np.concatenate([required, ~required], axis=1).astype(np.float32)
+    kept = np.empty((len(patient), 0), np.float32)
+    for _ in range(1000):
+        drawn = rng.integers(number, size=(draws, number)) + number * np.arange(draws)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=draws * number).reshape(draws, number)
+        weights = times.T[patient].astype(np.float32)
+        kept = np.concatenate([kept, weights[:, (required.T @ weights > 0).all(axis=0)]], axis=1)
+        if kept.shape[1] >= draws:
+            return kept[:, :draws]
+    rarest = np.flatnonzero(_has_both(cases))[required.sum(axis=0).argmin() % (required.shape[1] // 2)]
+    raise InputError(f"targets: class {rarest} is too rare to resample the patients; leave it out or pool test sets")
+
+
+def _resampled_auroc(cases: np.ndarray, stack: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUROC [draw, class], averaged over the seeds of `stack`, with recordings counted `weights` times."""
+    found = np.full((weights.shape[1], cases.shape[1]), np.nan)
+    for k in np.flatnonzero(_has_both(cases)):
+        found[:, k] = np.mean([_weighted_auroc(cases[:, k], scores[:, k], weights) for scores in stack], axis=0)
+    return found
+
+
+def _weighted_auroc(case: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUROC [draw] of one class: the weight of the pairs (case, control) that `scores` orders rightly."""
+    cases, controls = weights[case], weights[~case]
+    order = np.argsort(scores[~case])
+    ranked = scores[~case][order]
+    below = np.zeros((len(controls) + 1, weights.shape[1]), weights.dtype)
+    np.cumsum(controls[order], axis=0, out=below[1:])  # weight of the controls that rank lowest
+    less, at_most = (below[np.searchsorted(ranked, scores[case], side)] for side in ("left", "right"))
+    wins = np.einsum("rd,rd->d", cases, less + at_most)
+    return wins / (2 * cases.sum(axis=0) * controls.sum(axis=0))
+
+
+def _has_both(cases: np.ndarray) -> np.ndarray:
+    return cases.any(axis=0) & ~cases.all(axis=0)
+
+
+def _checked(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    if np.shape(targets) != np.shape(scores) or np.ndim(targets) != 2:
+        raise InputError(f"targets {np.shape(targets)} and scores {np.shape(scores)}: give both as [recording, class]")
+    if np.isnan(scores).any():
+        raise InputError(f"scores: {np.isnan(scores).sum()} of {np.size(scores)} are NaN; give finite scores")
+    return np.asarray(targets) == 1

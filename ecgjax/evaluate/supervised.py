@@ -1,0 +1,105 @@
+"""A supervised run from labels to test figures: what `ecgjax.launch.finetune` does."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ecgjax.adapt import Method
+from ecgjax.adapt.classifier import predict
+from ecgjax.data.records import Records
+from ecgjax.evaluate import plots
+from ecgjax.evaluate.low_label import draw_labelled, labelled
+from ecgjax.evaluate.metrics import patient_bootstrap
+from ecgjax.evaluate.tasks import Task
+from ecgjax.pretrained import Encoder, load, untrained
+from ecgjax.signals import InputError, Preprocessing
+from ecgjax.train.checkpoint import describe
+from ecgjax.train.runlog import console, read_metrics
+
+
+def start_encoder(checkpoint: Path | None, name: str | None, *, seed: int) -> tuple[Encoder, str]:
+    """The encoder that training starts from, and its name: a checkpoint's, or `name` with random weights.
+
+    Raises:
+      InputError: the checkpoint is of another architecture than `name`.
+    """
+    if checkpoint is None:
+        name = name or "compact_resnet"
+        return untrained(name, Preprocessing(), seed=seed), name
+    encoder = load(checkpoint)
+    found = encoder.config["encoder"]["name"]
+    if name not in (None, found):
+        raise InputError(f"{checkpoint}: holds a {found}, not a {name}; leave --encoder out or give another checkpoint")
+    console.print(f"{checkpoint}: {found}, {encoder.restored} arrays restored")
+    return encoder, found
+
+
+def adapt_and_report(
+    settings: Method, encoder: Encoder, name: str, *, data: Path, task: Task, labels: float | None, workdir: Path
+) -> dict:
+    """Trains on the split train, tests on validation and test, writes metrics.json and roc.png, prints a table.
+
+    Args:
+      settings: the way of using labels.
+      encoder: where it starts.
+      name: of the encoder's architecture.
+      data: a prepared data set.
+      task: what to predict.
+      labels: labelled recordings: a share (below 1), a number, or None for all.
+      workdir: where everything goes.
+
+    Returns:
+      What metrics.json holds.
+    """
+    records = Records(data)
+    indices, targets = labelled(records, task, "train")
+    if labels is not None:
+        count = round(labels * len(indices)) if labels < 1 else int(labels)
+        drawn = draw_labelled(
+            targets, records.patients[indices], count, seed=settings.seed, balanced=task.is_single
+        )
+        indices, targets = indices[drawn], targets[drawn]
+    start = encoder.config.get("pretraining", "random weights") if encoder.restored else "random weights"
+    config = {
+        **describe(name, encoder.module, encoder.preprocessing),
+        "classes": list(task.classes),
+        "task": task.name,
+        "data": records.name,
+        "labelled": len(indices),
+        "start": start,
+    }
+    title = f"{task.name}, {len(indices)} labelled"
+    adapted = settings.adapt(encoder, records, indices, targets, workdir=workdir, config=config, title=title)
+    figures: dict = {"task": task.name, "data": records.name, "labelled": len(indices)}
+    for split in ("validation", "test"):
+        chosen, truth = labelled(records, task, split)
+        scores = predict(adapted, encoder, records, chosen)
+        bootstrap = patient_bootstrap(truth, {"model": scores}, records.patients[chosen])
+        figures[split] = {
+            "recordings": len(chosen),
+            "macro_auroc": _figure(bootstrap.macro("model")),
+            "auroc": dict(zip(task.classes, map(_figure, bootstrap.per_class("model")), strict=True)),
+        }
+    (workdir / "metrics.json").write_text(json.dumps(figures, indent=1))
+    if lines := read_metrics(workdir):
+        plots.loss_curve([line["step"] for line in lines], [line["loss"] for line in lines], workdir / "loss.png")
+    _print(figures, workdir)
+    return figures
+
+
+def _figure(interval) -> list[float]:
+    return [round(float(part), 4) for part in (interval.value, interval.low, interval.high)]
+
+
+def _print(figures: dict, workdir: Path) -> None:
+    print(f"\nAUROC, {figures['task']}, {figures['labelled']} labelled recordings (95 % interval over patients)")
+    print(f"{'':16}{'validation':>26}{'test':>26}")
+    rows = {"macro": [figures[split]["macro_auroc"] for split in ("validation", "test")]}
+    for name in figures["test"]["auroc"]:
+        rows[name] = [figures[split]["auroc"][name] for split in ("validation", "test")]
+    if len(rows) == 2:
+        rows.pop("macro")
+    for name, pair in rows.items():
+        print(f"{name:16}" + "".join(f"{value:>12.3f} ({low:.3f}-{high:.3f})"[:26].rjust(26) for value, low, high in pair))
+    print(f"\nclassifier: {workdir / 'checkpoints'}\nfigures:    {workdir / 'metrics.json'}")

@@ -1,0 +1,171 @@
+"""What is predicted: each task is a table from SCP-ECG statement codes to classes.
+
+The statements and their hierarchy are those of PTB-XL (Wagner et al. 2020, doi:10.1038/s41597-020-0495-6, file
+scp_statements.csv, CC BY 4.0). A statement counts whatever its likelihood, as in the published PTB-XL benchmarks.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+# kind (d diagnostic, f form, r rhythm), code, and for diagnostic statements superclass and subclass
+_TABLE = """
+d  NORM    NORM NORM
+d  IMI     MI   IMI
+d  ASMI    MI   AMI
+d  AMI     MI   AMI
+d  ALMI    MI   AMI
+d  ILMI    MI   IMI
+d  LMI     MI   LMI
+d  PMI     MI   PMI
+d  IPMI    MI   IMI
+d  IPLMI   MI   IMI
+d  INJAS   MI   AMI
+d  INJAL   MI   AMI
+d  INJLA   MI   AMI
+d  INJIN   MI   IMI
+d  INJIL   MI   IMI
+df NDT     STTC STTC
+df NST_    STTC NST_
+df DIG     STTC STTC
+df LNGQT   STTC STTC
+d  ANEUR   STTC STTC
+d  EL      STTC STTC
+d  ISC_    STTC ISC_
+d  ISCAL   STTC ISCA
+d  ISCAS   STTC ISCA
+d  ISCLA   STTC ISCA
+d  ISCAN   STTC ISCA
+d  ISCIN   STTC ISCI
+d  ISCIL   STTC ISCI
+d  LAFB    CD   LAFB/LPFB
+d  LPFB    CD   LAFB/LPFB
+d  IRBBB   CD   IRBBB
+d  CRBBB   CD   CRBBB
+d  CLBBB   CD   CLBBB
+d  ILBBB   CD   ILBBB
+d  IVCD    CD   IVCD
+d  WPW     CD   WPW
+d  1AVB    CD   _AVB
+d  2AVB    CD   _AVB
+d  3AVB    CD   _AVB
+d  LVH     HYP  LVH
+d  RVH     HYP  RVH
+d  SEHYP   HYP  SEHYP
+d  LAO/LAE HYP  LAO/LAE
+d  RAO/RAE HYP  RAO/RAE
+f  ABQRS
+f  PVC
+f  STD_
+f  VCLVH
+f  QWAVE
+f  LOWT
+f  NT_
+f  PAC
+f  LPR
+f  INVT
+f  LVOLT
+f  HVOLT
+f  TAB_
+f  STE_
+f  PRC(S)
+r  SR
+r  AFIB
+r  STACH
+r  SARRH
+r  SBRAD
+r  PACE
+r  SVARR
+r  BIGU
+r  AFLT
+r  SVTAC
+r  PSVT
+r  TRIGU
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Statement:
+    """One SCP-ECG statement and its place in PTB-XL's hierarchy."""
+
+    kinds: str
+    """Any of d (diagnostic), f (form), r (rhythm)."""
+    code: str
+    superclass: str | None = None
+    subclass: str | None = None
+
+
+STATEMENTS = tuple(Statement(*line.split()) for line in _TABLE.strip().splitlines())
+
+
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """A set of classes, each present where a recording carries one of its codes."""
+
+    name: str
+    description: str
+    classes: tuple[str, ...]
+    codes: tuple[frozenset[str], ...]
+    """For each class, the SCP-ECG codes that make it positive."""
+    drop_unlabelled: bool
+    """Leave out recordings that carry no code of the task, as the published protocols do."""
+
+    @property
+    def is_single(self) -> bool:
+        """One condition against all other recordings."""
+        return len(self.classes) == 1
+
+    def targets(self, labels: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
+        """Targets of recordings and which of the recordings belong to the task.
+
+        Args:
+          labels: the codes of each recording.
+
+        Returns:
+          targets float32 [recording, class] of 0 and 1, and keep bool [recording]; no recording is removed here.
+        """
+        present = [[not codes.isdisjoint(carried) for codes in self.codes] for carried in labels]
+        targets = np.array(present, np.float32).reshape(-1, len(self.classes))
+        keep = targets.any(axis=1) if self.drop_unlabelled else np.ones(len(targets), bool)
+        return targets, keep
+
+
+def _condition(name: str, description: str, codes: Sequence[str]) -> Task:
+    return Task(name, description, (name,), (frozenset(codes),), drop_unlabelled=False)
+
+
+def _grouped(name: str, description: str, class_of: Callable[[Statement], str | None]) -> Task:
+    """The task whose classes are the values of `class_of`, in the order of the table."""
+    groups: dict[str, set[str]] = {}
+    for statement in STATEMENTS:
+        if group := class_of(statement):
+            groups.setdefault(group, set()).add(statement.code)
+    codes = tuple(frozenset(codes) for codes in groups.values())
+    return Task(name, description, tuple(groups), codes, drop_unlabelled=True)
+
+
+def _of_kind(kind: str) -> Callable[[Statement], str | None]:
+    return lambda statement: statement.code if kind in statement.kinds else None
+
+
+_MI = [statement.code for statement in STATEMENTS if statement.superclass == "MI"]
+_PREMATURE = ["PAC", "PVC", "PRC(S)", "SVARR", "BIGU", "TRIGU"]
+
+# The five conditions are the targets of Liu et al. 2025; the other tasks are PTB-XL's.
+TASKS = {
+    task.name: task
+    for task in (
+        _grouped("superclass", "5 diagnostic superclasses", lambda statement: statement.superclass),
+        _condition("af", "atrial fibrillation", ["AFIB"]),
+        _condition("flutter", "atrial flutter", ["AFLT"]),
+        _condition("premature", "premature beats, atrial or ventricular, bigeminy and trigeminy", _PREMATURE),
+        _condition("av_block_1", "first-degree atrioventricular block", ["1AVB"]),
+        _condition("mi", "myocardial infarction, subendocardial injury included", _MI),
+        _grouped("all", "71 SCP-ECG statements", lambda statement: statement.code),
+        _grouped("diagnostic", "44 diagnostic statements", _of_kind("d")),
+        _grouped("subclass", "23 diagnostic subclasses", lambda statement: statement.subclass),
+        _grouped("form", "19 form statements", _of_kind("f")),
+        _grouped("rhythm", "12 rhythm statements", _of_kind("r")),
+    )
+}

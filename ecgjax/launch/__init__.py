@@ -1,0 +1,36 @@
+"""The commands: `python -m ecgjax.launch.X`. Each parses, says where it runs, and calls the library."""
+
+import sys
+from collections.abc import Callable, Iterable
+
+from ecgjax.signals import InputError
+
+
+def run(main: Callable[[], None]) -> None:
+    """Runs a command's `main`; input that cannot be honoured ends it with one line on standard error and status 2."""
+    try:
+        main()
+    except InputError as error:
+        sys.exit(_said(f"error: {error}", status=2))
+    except KeyboardInterrupt:
+        sys.exit(_said("interrupted; the same command goes on from the last checkpoint", status=130))
+
+
+def _said(line: str, *, status: int) -> int:
+    print(line, file=sys.stderr)
+    return status
+
+
+def chosen(option: str, names: Iterable[str], default: str) -> str:
+    """The name given to `option` on the command line: it decides which settings the other options belong to."""
+    words = [part for word in sys.argv[1:] for part in word.split("=", 1)]
+    value = words[words.index(option) + 1] if option in words[:-1] else default
+    return value if value in names else default  # a wrong name is reported by the parser proper
+
+
+def say_where() -> None:
+    """Says on which devices the work runs."""
+    import jax
+
+    kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
+    print(f"jax {jax.__version__}: {jax.device_count()} x {kinds} ({jax.default_backend()})", file=sys.stderr)

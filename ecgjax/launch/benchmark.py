@@ -1,0 +1,47 @@
+"""The low-label benchmark from the command line: `python -m ecgjax.launch.benchmark`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from ecgjax.data.records import Records
+from ecgjax.evaluate import plots
+from ecgjax.evaluate.benchmark import Benchmark, benchmark, markdown
+from ecgjax.evaluate.tasks import TASKS
+from ecgjax.launch import run, say_where
+from ecgjax.pretrained import load
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Compares a pre-trained encoder with a random one and with training from scratch, from few labels to all."""
+
+    checkpoint: Path
+    """A pre-trained encoder: a checkpoint or the workdir of a run."""
+    data: Path
+    """A prepared data set."""
+    out: Path = Path("runs/benchmark")
+    """benchmark.csv, per_seed.csv, benchmark.md and benchmark.png go here; trained runs too, so that they resume."""
+    tasks: tuple[Literal[tuple(TASKS)], ...] = ("superclass", "af", "flutter", "premature", "av_block_1", "mi")  # type: ignore[valid-type]
+    """What to predict."""
+    settings: Annotated[Benchmark, tyro.conf.arg(name="")] = Benchmark()
+    """What to compare."""
+
+
+def main() -> None:
+    """Entry point."""
+    arguments = tyro.cli(Arguments, description=Arguments.__doc__)
+    say_where()
+    records, encoder = Records(arguments.data), load(arguments.checkpoint)
+    rows = benchmark(arguments.settings, encoder, records, [TASKS[name] for name in arguments.tasks], arguments.out)
+    table = markdown(rows)
+    (arguments.out / "benchmark.md").write_text(table)
+    plots.low_label_curves(rows, arguments.out / "benchmark.png")
+    print(table)
+    print(f"results: {arguments.out / 'benchmark.csv'}\nplot:    {arguments.out / 'benchmark.png'}")
+
+
+if __name__ == "__main__":
+    run(main)

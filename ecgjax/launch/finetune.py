@@ -1,0 +1,56 @@
+"""Fine-tunes an encoder, or probes it frozen, on a labelled data set: `python -m ecgjax.launch.finetune`."""
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from ecgjax.adapt import METHODS, Method
+from ecgjax.encoders import ENCODERS
+from ecgjax.evaluate.supervised import adapt_and_report, start_encoder
+from ecgjax.evaluate.tasks import TASKS
+from ecgjax.launch import chosen, run, say_where
+
+
+@dataclasses.dataclass(frozen=True)
+class Finetune:
+    """Trains a classifier with labels and tests it; resumes by itself."""
+
+    data: Path
+    """A prepared data set (see ecgjax.launch.prepare)."""
+    task: Literal[tuple(TASKS)]  # type: ignore[valid-type]
+    """What to predict."""
+    checkpoint: Path | None = None
+    """A pre-trained encoder: a checkpoint or the workdir of a run. Without it training starts from scratch."""
+    encoder: Literal[tuple(ENCODERS)] | None = None  # type: ignore[valid-type]
+    """Architecture, from scratch; with --checkpoint it only has to agree."""
+    method: Literal[tuple(METHODS)] = "finetune"  # type: ignore[valid-type]
+    """Train encoder and head, or fit a linear probe on the frozen encoder."""
+    settings: Annotated[tyro.conf.AvoidSubcommands[Method], tyro.conf.arg(name="")] = METHODS["finetune"]()
+    """The method's settings."""
+    labels: float | None = None
+    """Labelled recordings of the training split: below 1 a share, from 1 on a number. Default: all."""
+    workdir: Path = Path("runs/finetune")
+    """Checkpoints, metrics.json and plots go here."""
+
+
+def main() -> None:
+    """Entry point."""
+    method = chosen("--method", METHODS, "finetune")
+    arguments = tyro.cli(Finetune, default=Finetune(data=tyro.MISSING, task=tyro.MISSING, method=method, settings=METHODS[method]()))
+    say_where()
+    encoder, name = start_encoder(arguments.checkpoint, arguments.encoder, seed=arguments.settings.seed)
+    adapt_and_report(
+        arguments.settings,
+        encoder,
+        name,
+        data=arguments.data,
+        task=TASKS[arguments.task],
+        labels=arguments.labels,
+        workdir=arguments.workdir,
+    )
+
+
+if __name__ == "__main__":
+    run(main)

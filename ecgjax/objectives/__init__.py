@@ -1,0 +1,16 @@
+"""Pre-training objectives: one file a method, named after what it does. A new one is one file, and one line here.
+
+An objective is a frozen dataclass whose fields are the method's settings. The loop asks of it:
+
+  examples: "patient_pair" or "single", what `ecgjax.data` puts into a batch;
+  init(encoder, key, signal) -> variables: {"params": {"encoder": ..., ...}, other collections likewise};
+  loss(encoder, variables, batch, key, ...) -> (loss, (metrics, updates)): `updates` are the new values of the
+    collections besides "params" (batch statistics, slow targets, queues), which the loop carries without knowing them.
+"""
+
+from ecgjax.objectives.patient_contrast import PatientContrast
+
+OBJECTIVES = {"patient_contrast": PatientContrast}
+
+Objective = PatientContrast
+"""Any objective's settings; a union as soon as there are two."""

@@ -1,0 +1,135 @@
+"""An encoder ready for use: raw recordings in, embeddings out. `ecgjax.load` makes one from a checkpoint."""
+
+import dataclasses
+import functools
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ecgjax import encoders
+from ecgjax.data.records import Records
+from ecgjax.signals import MISSING, InputError, Preprocessing, lead_indices, preprocess
+from ecgjax.train.checkpoint import load_encoder
+
+_UV_PER_UNIT = {"V": 1e6, "mV": 1e3, "uV": 1.0}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoder:
+    """A trained (or untrained) encoder with its preprocessing.
+
+    Attributes:
+      module: the Flax module.
+      variables: {"params", "batch_stats"}.
+      preprocessing: what is done to a recording before the module sees it.
+      config: what the checkpoint says of its training; empty for an untrained encoder.
+      restored: arrays read from the checkpoint (all that the module has; anything less is an error).
+    """
+
+    module: nn.Module
+    variables: dict
+    preprocessing: Preprocessing
+    config: dict = dataclasses.field(default_factory=dict)
+    restored: int = 0
+
+    def __call__(
+        self, signal: np.ndarray, *, rate_hz: float, leads: Sequence[str], units: str, batch_size: int = 64
+    ) -> np.ndarray:
+        """Embeds raw recordings.
+
+        Args:
+          signal: [time, lead] or [recording, time, lead], floats or integers in `units`; NaN where a sample is missing.
+          rate_hz: its sampling rate in Hz.
+          leads: names of its columns, in any order; all twelve standard leads.
+          units: "V", "mV" or "uV".
+          batch_size: recordings a step.
+
+        Returns:
+          float32 [dimension] or [recording, dimension].
+
+        Raises:
+          InputError: what was given cannot be honoured: units, leads, shape, length or amplitude.
+        """
+        signal = np.asarray(signal)
+        if signal.ndim not in (2, 3) or signal.shape[-1] != len(leads):
+            raise InputError(f"signal of shape {signal.shape} with {len(leads)} leads: give [time, lead] or "
+                             f"[recording, time, lead]")  # fmt: skip
+        seconds = signal.shape[-2] / rate_hz
+        if abs(seconds - self.preprocessing.seconds) > 0.5 / rate_hz:
+            raise InputError(f"{signal.shape[-2]} samples at {rate_hz:g} Hz are {seconds:g} s; this encoder takes "
+                             f"{self.preprocessing.seconds:g} s: cut or check rate_hz")  # fmt: skip
+        ordered = signal[..., lead_indices(leads, "signal")]
+        stored = as_stored(ordered.reshape(-1, *ordered.shape[-2:]), units)
+        starts = range(0, len(stored), batch_size)
+        batches = (stored[start : start + batch_size] for start in starts)
+        embeddings = np.concatenate(list(self._embed(batches, rate_hz, batch_size)))
+        return embeddings if signal.ndim == 3 else embeddings[0]
+
+    def embed(self, records: Records, indices: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+        """Embeddings of prepared recordings, float32 [len(indices), dimension]."""
+        starts = range(0, len(indices), batch_size)
+        batches = (records.read(indices[start : start + batch_size]) for start in starts)
+        return np.concatenate(list(self._embed(batches, records.rate_hz, batch_size)))
+
+    def _embed(self, batches: Iterable[np.ndarray], rate_hz: float, batch_size: int) -> Iterator[np.ndarray]:
+        embed = _jitted_embed(self.module, self.preprocessing, rate_hz)
+        variables = jax.device_put(self.variables)
+        for batch in batches:
+            padded = np.zeros((batch_size, *batch.shape[1:]), np.int16)  # one shape, one compilation
+            padded[: len(batch)] = batch
+            yield np.asarray(embed(variables, padded))[: len(batch)]
+
+
+@functools.lru_cache(maxsize=8)
+def _jitted_embed(module: nn.Module, preprocessing: Preprocessing, rate_hz: float):
+    def embed(variables: dict, signal: jax.Array) -> jax.Array:
+        _, embedding = module.apply(variables, preprocess(signal, preprocessing, rate_hz=rate_hz), train=False)
+        return embedding.astype(jnp.float32)
+
+    return jax.jit(embed)
+
+
+def load(path: str | Path) -> Encoder:
+    """Loads a pre-trained or fine-tuned encoder.
+
+    Args:
+      path: a checkpoint, or the workdir of a run (its newest checkpoint is taken).
+
+    Raises:
+      InputError: no checkpoint there, a damaged one, or one of another architecture.
+    """
+    module, variables, preprocessing, config = load_encoder(path)
+    return Encoder(module, variables, preprocessing, config, restored=len(jax.tree.leaves(variables)))
+
+
+def untrained(name: str, preprocessing: Preprocessing, *, seed: int = 0) -> Encoder:
+    """The encoder `name` with initial weights: the floor that a trained one has to beat."""
+    return untrained_twin(Encoder(encoders.ENCODERS[name], {}, preprocessing), seed=seed)
+
+
+def untrained_twin(encoder: Encoder, *, seed: int = 0) -> Encoder:
+    """The same architecture and preprocessing with initial weights."""
+    preprocessing = encoder.preprocessing
+    signal = jnp.zeros((1, preprocessing.samples, len(preprocessing.leads)))
+    init = jax.jit(functools.partial(encoder.module.init, train=False))
+    return Encoder(encoder.module, dict(init(jax.random.key(seed), signal)), preprocessing)
+
+
+def as_stored(signal: np.ndarray, units: str) -> np.ndarray:
+    """Physical values in `units` -> int16 at 1 uV per LSB, NaN -> MISSING.
+
+    Raises:
+      InputError: unknown units, or amplitudes that no ECG in these units has.
+    """
+    if units not in _UV_PER_UNIT:
+        raise InputError(f"units {units!r}: give one of {', '.join(_UV_PER_UNIT)}")
+    signal_uv = np.rint(np.asarray(signal, np.float64) * _UV_PER_UNIT[units])
+    missing = ~np.isfinite(signal_uv)
+    largest_uv = np.abs(np.where(missing, 0, signal_uv)).max(initial=0)
+    if largest_uv > 32767 or 0 < largest_uv < 20:
+        raise InputError(f"the largest amplitude is {largest_uv / 1e3:g} mV if these are {units}; check the units")
+    return np.where(missing, MISSING, signal_uv).astype(np.int16)

@@ -1,0 +1,47 @@
+"""The optimizer: AdamW with linear warm-up and cosine decay or a one-cycle schedule."""
+
+import dataclasses
+from typing import Literal
+
+import jax
+import optax
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """AdamW (arXiv:1711.05101) and its schedule."""
+
+    learning_rate: float = 1e-3
+    """Peak learning rate."""
+    weight_decay: float = 1e-2
+    """Decoupled weight decay of kernels; biases and normalisation are not decayed."""
+    warmup: float = 0.05
+    """Share of the steps in which the rate rises linearly."""
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """What follows the warm-up."""
+    clip_norm: float = 1.0
+    """Gradients are scaled down to this global norm."""
+
+    def learning_rate_at(self, num_steps: int) -> optax.Schedule:
+        """step -> learning rate for a run of `num_steps`."""
+        rise = max(1, round(self.warmup * num_steps))
+        after = (
+            optax.cosine_decay_schedule(self.learning_rate, max(1, num_steps - rise))
+            if self.schedule == "cosine"
+            else optax.constant_schedule(self.learning_rate)
+        )
+        return optax.join_schedules([optax.linear_schedule(0.0, self.learning_rate, rise), after], [rise])
+
+    def build(self, num_steps: int, *, encoder_rate: float = 1.0) -> optax.GradientTransformation:
+        """The optax transformation for a run of `num_steps`; the encoder's updates are scaled by `encoder_rate`."""
+        adamw = optax.adamw(self.learning_rate_at(num_steps), weight_decay=self.weight_decay, mask=_kernels)
+        slower = optax.masked(optax.scale(encoder_rate), _encoder)
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), adamw, slower)
+
+
+def _kernels(params: dict) -> dict:
+    return jax.tree.map(lambda param: param.ndim > 1, params)
+
+
+def _encoder(params: dict) -> dict:
+    return {part: jax.tree.map(lambda _: part == "encoder", tree) for part, tree in params.items()}

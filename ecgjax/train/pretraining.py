@@ -1,0 +1,94 @@
+"""Pre-training: recordings without labels in, a checkpoint with an encoder out."""
+
+import dataclasses
+import functools
+import json
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+
+from ecgjax.data.batches import pretraining_batches
+from ecgjax.data.records import Records
+from ecgjax.encoders import ENCODERS
+from ecgjax.objectives import Objective
+from ecgjax.objectives.patient_contrast import PatientContrast
+from ecgjax.signals import Preprocessing
+from ecgjax.train.checkpoint import describe
+from ecgjax.train.loop import train
+from ecgjax.train.optimizer import Optimizer
+from ecgjax.train.sharding import check_batch_size, data_mesh
+from ecgjax.train.state import create_state, make_step
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretraining:
+    """Settings of a pre-training run."""
+
+    objective: Objective = PatientContrast()
+    """The method, with its settings."""
+    encoder: str = "compact_resnet"
+    """A name in `ecgjax.encoders.ENCODERS`."""
+    preprocessing: Preprocessing = Preprocessing()
+    """The encoder's input."""
+    optimizer: Optimizer = Optimizer()
+    """AdamW and its schedule."""
+    batch_size: int = 256
+    """Pairs (or recordings) a step, over all devices."""
+    num_steps: int = 2000
+    """Steps of the run; the learning rate's schedule ends with them."""
+    seed: int = 0
+    """Initial weights, order of recordings, views."""
+
+
+def pretrain(settings: Pretraining, records: Records, workdir: Path, *, save_every: int, log_every: int) -> Path:
+    """Pre-trains on the split train of `records`; goes on where an earlier run in `workdir` was stopped.
+
+    Returns:
+      The last checkpoint's folder.
+    """
+    mesh = data_mesh()
+    check_batch_size(settings.batch_size, mesh)
+    batches = pretraining_batches(
+        records,
+        records.split("train"),
+        examples=settings.objective.examples,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+    )
+    encoder, tx = ENCODERS[settings.encoder], settings.optimizer.build(settings.num_steps)
+    loss = functools.partial(
+        settings.objective.loss, encoder, preprocessing=settings.preprocessing, rate_hz=records.rate_hz
+    )
+    init_key, key = jax.random.split(jax.random.key(settings.seed))
+    _, path = train(
+        make_step(loss, tx, mesh),
+        create_state(initial_variables(settings, init_key), tx, mesh),
+        batches,
+        num_steps=settings.num_steps,
+        key=key,
+        mesh=mesh,
+        workdir=workdir,
+        config=saved_config(settings, records),
+        title="pre-training",
+        save_every=save_every,
+        log_every=log_every,
+    )
+    return path
+
+
+def initial_variables(settings: Pretraining, key: jax.Array) -> dict:
+    """The objective's variables before the first step."""
+    preprocessing = settings.preprocessing
+    signal = jnp.zeros((2, preprocessing.samples, len(preprocessing.leads)))
+    init = functools.partial(settings.objective.init, ENCODERS[settings.encoder])
+    return jax.jit(init)(key, signal)
+
+
+def saved_config(settings: Pretraining, records: Records) -> dict:
+    """What a checkpoint says of its run; a run resumes only under an equal one."""
+    described = describe(settings.encoder, ENCODERS[settings.encoder], settings.preprocessing)
+    run = dataclasses.asdict(settings)
+    run["objective"]["name"] = type(settings.objective).__name__
+    del run["encoder"], run["preprocessing"]
+    return {**described, "pretraining": json.loads(json.dumps(run)), "data": records.name}

@@ -1,0 +1,67 @@
+"""What training changes, and the one step that changes it."""
+
+from collections.abc import Callable
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import optax
+from jax.sharding import Mesh
+
+from ecgjax.train.sharding import replicated, split
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that a step reads and writes.
+
+    Attributes:
+      step: int32, steps taken.
+      params: {"encoder": ..., whatever else the objective trains}.
+      collections: the objective's variables that no gradient reaches (batch statistics, slow targets, queues).
+      opt_state: optax state.
+    """
+
+    step: jax.Array
+    params: dict
+    collections: dict
+    opt_state: optax.OptState
+
+
+def create_state(variables: dict, tx: optax.GradientTransformation, mesh: Mesh) -> TrainState:
+    """A state at step 0 on every device of the mesh."""
+    collections = {name: value for name, value in variables.items() if name != "params"}
+    params = variables["params"]
+    state = TrainState(jnp.zeros((), jnp.int32), params, collections, tx.init(params))
+    # A copy: the first step gives away its buffers, and the caller may want the initial weights again.
+    return jax.device_put(jax.tree.map(jnp.copy, state), replicated(mesh))
+
+
+def make_step(loss: Callable, tx: optax.GradientTransformation, mesh: Mesh) -> Callable:
+    """The jitted step.
+
+    Args:
+      loss: (variables, batch, key) -> (loss, (metrics, updates)), an objective's.
+      tx: the optimizer.
+      mesh: where it runs.
+
+    Returns:
+      (state, batch, key) -> (state, metrics). The run's key is folded with the step, so a resumed step draws what the
+      uninterrupted one would have. The given state's buffers are reused for the new one.
+    """
+
+    def step(state: TrainState, batch: dict, key: jax.Array) -> tuple[TrainState, dict]:
+        def loss_of(params: dict):
+            return loss({"params": params, **state.collections}, batch, jax.random.fold_in(key, state.step))
+
+        (value, (metrics, updates)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        changes, opt_state = tx.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, changes)
+        metrics = {"loss": value, **metrics, "gradient_norm": optax.global_norm(gradients)}
+        new = TrainState(state.step + 1, params, {**state.collections, **updates}, opt_state)
+        return new, metrics
+
+    shared = replicated(mesh)
+    return jax.jit(
+        step, in_shardings=(shared, split(mesh), shared), out_shardings=(shared, shared), donate_argnums=0
+    )

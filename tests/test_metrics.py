@@ -1,0 +1,142 @@
+"""AUROC and its bootstrap against scikit-learn, a plain loop, and the truth of simulated data."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import scipy.stats
+from sklearn.metrics import roc_auc_score
+
+from ecgjax.evaluate.metrics import _weighted_auroc, auroc, macro_auroc, patient_bootstrap
+from ecgjax.signals import InputError
+
+
+def _cohort(rng, *, patients=60, visits=3, classes=2, separation=1.0, cluster=0.0, decimals=1):
+    """Targets, scores with ties, and patients; `cluster` is the part of a score's variance that a patient shares."""
+    patient = np.repeat(np.arange(patients), visits)
+    disease = (rng.random((patients, classes)) < 0.4)[patient].astype(np.float32)
+    shared = rng.normal(size=(patients, classes))[patient]
+    noise = math.sqrt(cluster) * shared + math.sqrt(1 - cluster) * rng.normal(size=disease.shape)
+    return disease, np.round(separation * disease + noise, decimals), patient
+
+
+def test_auroc_equals_scikit_learn():
+    targets, scores, _ = _cohort(np.random.default_rng(0), classes=4)
+    expected = roc_auc_score(targets, scores, average=None)
+    np.testing.assert_allclose(auroc(targets, scores), expected, rtol=1e-12)
+    assert macro_auroc(targets, scores) == pytest.approx(np.mean(expected))
+
+
+def test_class_with_one_value_is_nan_and_left_out_of_the_macro_mean():
+    targets = np.array([[1, 1, 0], [0, 1, 0], [1, 1, 0], [0, 1, 0]], np.float32)
+    scores = np.arange(12.0).reshape(4, 3)
+    np.testing.assert_array_equal(auroc(targets, scores), [0.25, np.nan, np.nan])
+    assert macro_auroc(targets, scores) == 0.25
+    assert math.isnan(macro_auroc(targets[:, 1:], scores[:, 1:]))
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 8])
+def test_weights_are_repeated_rows(decimals):
+    rng = np.random.default_rng(decimals)
+    targets, scores, _ = _cohort(rng, classes=1, decimals=decimals)
+    weights = rng.integers(0, 4, size=(len(targets), 7))
+    found = _weighted_auroc(targets[:, 0] == 1, scores[:, 0], weights.astype(np.float32))
+    for draw, times in enumerate(weights.T):
+        expected = roc_auc_score(np.repeat(targets[:, 0], times), np.repeat(scores[:, 0], times))
+        assert found[draw] == pytest.approx(expected, rel=1e-5)
+
+
+def _naive_auroc(targets, scores):
+    """Share of the pairs (positive, negative) in the right order, one pair at a time."""
+    pairs = [(p > n) + 0.5 * (p == n) for p in scores[targets == 1] for n in scores[targets == 0]]
+    return sum(pairs) / len(pairs)
+
+
+def _naive_draws(targets, scores, patient, draws, rng):
+    """Macro AUROC of resampled patients: patients drawn, their rows stacked, draws without a class thrown away."""
+    rows = [np.flatnonzero(patient == p) for p in np.unique(patient)]
+    found = []
+    while len(found) < draws:
+        drawn = np.concatenate([rows[p] for p in rng.integers(len(rows), size=len(rows))])
+        if np.ptp(targets[drawn], axis=0).all():
+            columns = range(targets.shape[1])
+            found.append([np.mean([_naive_auroc(targets[drawn, k], one[drawn, k]) for k in columns]) for one in scores])
+    return np.array(found)
+
+
+def test_intervals_equal_a_plain_loop_over_resampled_patients():
+    rng = np.random.default_rng(1)
+    targets, scores, patient = _cohort(rng, patients=16, visits=2, cluster=0.5)
+    worse = scores + rng.normal(size=scores.shape)
+    found = patient_bootstrap(targets, {"a": scores, "b": worse}, patient, draws=2000)
+    naive = _naive_draws(targets, [scores, worse], patient, 500, rng)
+    for interval, draws in (
+        (found.macro("a"), naive[:, 0]),
+        (found.macro("a", minus="b"), naive[:, 0] - naive[:, 1]),
+    ):
+        width = interval.high - interval.low
+        expected = np.quantile(draws, [0.025, 0.975])
+        np.testing.assert_allclose([interval.low, interval.high], expected, atol=0.15 * width)
+    assert found.macro("a").value == macro_auroc(targets, scores)
+
+
+def test_difference_is_paired_and_seeds_are_averaged():
+    rng = np.random.default_rng(2)
+    targets, scores, patient = _cohort(rng)
+    seeds = np.stack([scores, scores + rng.normal(size=scores.shape)])
+    found = patient_bootstrap(targets, {"one": scores, "same": scores * 2, "seeds": seeds}, patient, draws=50)
+    assert dataclasses.astuple(found.macro("one", minus="same")) == (0, 0, 0)
+    second = patient_bootstrap(targets, {"second": seeds[1]}, patient, draws=50)
+    np.testing.assert_allclose(
+        found.draws["seeds"], (found.draws["one"] + second.draws["second"]) / 2, rtol=1e-6
+    )
+    expected = [interval.value for interval in found.per_class("seeds")]
+    np.testing.assert_allclose(expected, (auroc(targets, seeds[0]) + auroc(targets, seeds[1])) / 2)
+
+
+def test_interval_covers_the_truth_and_ignoring_patients_does_not():
+    """Two normal distributions one deviation apart: AUROC is Phi(1 / sqrt 2)."""
+    truth = scipy.stats.norm.cdf(1 / math.sqrt(2))
+    rng = np.random.default_rng(3)
+    hits = {"patients": 0, "recordings": 0}
+    for _ in range(200):
+        targets, scores, patient = _cohort(rng, visits=6, classes=1, cluster=0.9, decimals=8)
+        for unit, groups in (("patients", patient), ("recordings", np.arange(len(patient)))):
+            interval = patient_bootstrap(targets, {"a": scores}, groups, draws=200).macro("a")
+            hits[unit] += interval.low <= truth <= interval.high
+    assert 0.90 <= hits["patients"] / 200 <= 0.98
+    assert hits["recordings"] / 200 < 0.75
+
+
+def test_every_resample_keeps_every_class():
+    targets = np.zeros((40, 2), np.float32)
+    targets[:10, 0] = 1
+    targets[0, 1] = 1  # one positive patient: absent from 36 % of all resamples
+    scores = np.random.default_rng(4).normal(size=targets.shape)
+    found = patient_bootstrap(targets, {"a": scores}, np.arange(40), draws=300)
+    assert found.draws["a"].shape == (300, 2) and np.isfinite(found.draws["a"]).all()
+
+
+def test_class_with_one_value_stays_out():
+    targets, scores, patient = _cohort(np.random.default_rng(5))
+    targets[:, 1] = 0
+    found = patient_bootstrap(targets, {"a": scores}, patient, draws=20)
+    assert found.macro("a") == found.per_class("a")[0]
+    assert math.isnan(found.per_class("a")[1].value) and math.isnan(found.per_class("a")[1].low)
+
+
+def test_bad_input_is_named():
+    targets, scores, patient = _cohort(np.random.default_rng(6))
+    with pytest.raises(InputError, match=r"targets \(180, 2\) and scores \(180, 1\)"):
+        auroc(targets, scores[:, :1])
+    with pytest.raises(InputError, match="180 recordings and 179 patients"):
+        patient_bootstrap(targets, {"a": scores}, patient[1:])
+    with pytest.raises(InputError, match="no class has both"):
+        patient_bootstrap(targets * 0, {"a": scores}, patient)
+    scores[3, 1] = np.nan
+    with pytest.raises(InputError, match="1 of 360 are NaN"):
+        auroc(targets, scores)
+    rare = np.eye(40, dtype=np.float32)  # 40 classes of one patient each: no resample has them all
+    with pytest.raises(InputError, match="class 0 is too rare"):
+        patient_bootstrap(rare, {"a": rare}, np.arange(40))
