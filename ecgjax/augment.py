@@ -61,8 +61,8 @@ def baseline_wander(signal: jax.Array, key: jax.Array, *, rate_hz: float, most_m
     time, leads = signal.shape
     frequency_key, phase_key, amplitude_key = jax.random.split(key, 3)
     frequency_hz = jax.random.uniform(frequency_key, (), minval=0.05, maxval=0.5)
-    phase = jax.random.uniform(phase_key, (leads,), maxval=2 * jnp.pi)
-    amplitude_mv = jax.random.uniform(amplitude_key, (leads,), maxval=most_mv)
+    phase = jax.random.uniform(phase_key, (1, leads), maxval=2 * jnp.pi)
+    amplitude_mv = jax.random.uniform(amplitude_key, (1, leads), maxval=most_mv)
     seconds = jnp.arange(time)[:, None] / rate_hz
     return signal + amplitude_mv * jnp.sin(2 * jnp.pi * frequency_hz * seconds + phase)
 

@@ -53,5 +53,5 @@ def test_impossible_number_is_refused_with_both_numbers(n):
 
 
 def test_balanced_draw_of_several_classes_is_refused():
-    with pytest.raises(InputError, match="balanced draw with 2 classes"):
+    with pytest.raises(InputError, match="balanced draw of 2 classes"):
         draw_labelled(np.hstack([CASES, CASES]), PATIENTS, 10, seed=0, balanced=True)

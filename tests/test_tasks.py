@@ -41,8 +41,8 @@ def test_targets_and_dropped_recordings():
     + [("mi", {"IMI", "PMI", "INJIL", "INJLA"})],
 )
 def test_one_condition_against_all_others(task, positive):
-    labels = [[code] for code in ("AFIB", "AFLT", "1AVB", "2AVB", "PVC", "PRC(S)", "IMI", "PMI", "INJIL", "INJLA")]
-    labels += [["NORM"], ["ISCAL"], []]
+    codes = "AFIB AFLT 1AVB 2AVB PVC PRC(S) IMI PMI INJIL INJLA NORM ISCAL".split()
+    labels = [[code] for code in codes] + [[]]
     targets, keep = TASKS[task].targets(labels)
     assert TASKS[task].is_single and keep.all()
     assert {labels[i][0] for i in np.flatnonzero(targets[:, 0])} == positive

@@ -140,6 +140,7 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         config = self.builder_config
         recordings = _select(self.find_recordings(dl_manager), config.limit)
+        self._check_space(len(recordings))
         done, written = 0, []
         for shard in shards.write_all(self, self._plan(recordings), self.workers):
             written.append(shard)
@@ -154,6 +155,12 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         records = table.make(kept, patient_key=self.patient_key, about=about)
         pyarrow.parquet.write_table(records, Path(self.data_dir) / table.FILE)
         report.write(Path(self.data_dir), about, records, [r for shard in written for r in shard.rejections])
+
+    def _check_space(self, recordings: int) -> None:
+        needed = recordings * self.builder_config.samples * len(LEADS) * 2  # bytes of an int16
+        if needed > (free := shutil.disk_usage(self.data_dir).free):
+            problem = f"{self.data_dir}: needs {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free"
+            raise InputError(f"{problem}; choose another folder for the output, or --limit")
 
     def _plan(self, recordings: Sequence[Recording]) -> list[shards.Plan]:
         plans, size = [], self.recordings_per_shard
@@ -170,11 +177,11 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         for split in dict.fromkeys(shard.split for shard in written):
             mine = [shard for shard in written if shard.split == split and shard.kept]
             template = self._get_filename_template(split)
-            for index, shard in enumerate(mine):
-                shard.path.rename(template.sharded_filepath(shard_index=index, num_shards=len(mine)))
-            lengths = [len(shard.kept) for shard in mine]
-            size_bytes = sum(
-                file.stat().st_size for file in Path(self.data_dir).glob(f"{self.name}-{split}.*")
+            names = [template.sharded_filepath(shard_index=i, num_shards=len(mine)) for i in range(len(mine))]
+            files = [shard.path.rename(name) for shard, name in zip(mine, names, strict=True)]
+            lengths, size_bytes = (
+                [len(shard.kept) for shard in mine],
+                sum(file.stat().st_size for file in files),
             )
             infos.append(tfds.core.SplitInfo(split, lengths, size_bytes, filename_template=template))
         for empty in Path(self.data_dir).glob("*.part"):
@@ -244,13 +251,13 @@ def prepare(
         progress=progress,
     )
     prepared = Path(builder.data_dir)
-    with _alone_in(prepared.parent):
-        if not prepared.exists():
-            downloads = out / "downloads"
-            builder.download_and_prepare(download_dir=downloads)
-            for unused in (downloads / "extracted", downloads):
-                with contextlib.suppress(OSError):  # holds a download
-                    unused.rmdir()
+    if not prepared.exists():
+        with _alone_in(prepared.parent):
+            # Does nothing if another process was first.
+            builder.download_and_prepare(download_dir=out / "downloads")
+        for unused in (out / "downloads/extracted", out / "downloads"):
+            with contextlib.suppress(OSError):  # holds a download
+                unused.rmdir()
     if absent := [name for name in (table.FILE, report.JSON) if not (prepared / name).is_file()]:
         raise InputError(f"{prepared}: lacks {' and '.join(absent)}; delete the folder and prepare it again")
     return prepared
@@ -273,7 +280,9 @@ def _find_config(dataset: str, options: dict[str, Any]) -> tuple[type[Recordings
         choice = ", ".join(sorted(known))
         raise InputError(f"data set {name} has no option {unknown[0]!r}; choose from {choice}")
     changed = {key: value for key, value in options.items() if value != getattr(config, key)}
-    suffix = "".join(f"-{key}{re.sub('[^A-Za-z0-9.]', '', str(value))}" for key, value in changed.items())
+    suffix = "".join(
+        f"-{key}{re.sub('[^A-Za-z0-9.]', '_', str(value))}" for key, value in sorted(changed.items())
+    )
     return builder_class, dataclasses.replace(config, name=config_name + suffix, **changed)
 
 

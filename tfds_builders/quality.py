@@ -33,15 +33,16 @@ def flags(signal: np.ndarray, rate_hz: float) -> list[str]:
     Returns:
       "missing" if any sample is missing, and "flat:LEAD" or "saturated:LEAD" for each lead concerned.
     """
-    missing = signal == MISSING
-    known = np.where(missing, 0, signal) if missing.any() else signal
-    lowest, highest = known.min(axis=0), known.max(axis=0)
+    by_lead = np.ascontiguousarray(signal.T)
+    missing = by_lead == MISSING
     found = ["missing"] if missing.any() else []
-    found += [f"flat:{LEADS[lead]}" for lead in np.flatnonzero(highest.astype(int) - lowest <= FLAT_UV)]
+    by_lead = np.where(missing, 0, by_lead) if found else by_lead
+    lowest, highest = by_lead.min(axis=1).astype(int), by_lead.max(axis=1).astype(int)
+    found += [f"flat:{LEADS[lead]}" for lead in np.flatnonzero(highest - lowest <= FLAT_UV)]
     run = max(2, round(SATURATED_S * rate_hz))
     for lead in np.flatnonzero((highest >= SATURATED_UV) | (lowest <= -SATURATED_UV)):
-        extremes = [value for value in (lowest[lead], highest[lead]) if abs(int(value)) >= SATURATED_UV]
-        if any(_longest_run(known[:, lead] == value) >= run for value in extremes):
+        extremes = [uv for uv in (lowest[lead], highest[lead]) if abs(uv) >= SATURATED_UV]
+        if any(_longest_run(by_lead[lead] == uv) >= run for uv in extremes):
             found.append(f"saturated:{LEADS[lead]}")
     return found
 

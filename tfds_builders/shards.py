@@ -107,7 +107,7 @@ def _check(signal: np.ndarray, config: "RecordingsConfig", record_id: str) -> No
 
 
 def verify(shards: Sequence[Shard], found: int) -> None:
-    """Checks against the files that each recording found was written or rejected, and that no split is empty."""
+    """Checks against the files that all recordings are written or rejected, and that no split is empty."""
     for shard in shards:
         with contextlib.closing(ArrayRecordReader(str(shard.path))) as reader:
             if (stored := reader.num_records()) != len(shard.kept):

@@ -1,7 +1,7 @@
 """A strict reader for WFDB records of one segment in format 16, which verifies all that the header promises.
 
-The format: https://physionet.org/physiotools/wag/header-5.htm and signal-5.htm. wfdb's own reader is the oracle
-of the tests; it takes 15 ms a record and forgives what should stop a conversion.
+The format: https://physionet.org/physiotools/wag/header-5.htm and signal-5.htm. wfdb's own reader is the
+oracle of the tests; it takes 15 ms a record and forgives what should stop a conversion.
 """
 
 import dataclasses
@@ -57,8 +57,8 @@ def read_record(record: Path) -> tuple[np.ndarray, float]:
 
     Returns:
       int16 [time, 12] at 1 uV per LSB in the order of LEADS, MISSING where WFDB's invalid sample is; and the
-      rate in Hz. Samples stored at 1 uV per LSB with baseline 0 pass bit for bit; others are scaled in float64
-      and rounded.
+      rate in Hz. Samples stored at 1 uV per LSB with baseline 0 pass bit for bit; others are scaled in
+      float64 and rounded.
 
     Raises:
       RecordingError: anything is not as the format, or the header, says.

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pyarrow.parquet
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
+from google.protobuf.json_format import ParseError
 from tensorflow_datasets.proto import tf_example_pb2
 
 from ecgjax.signals import InputError
@@ -35,8 +37,7 @@ class Records:
             than the data set says.
         """
         self.path = _prepared_folder(Path(path))
-        self.table = pyarrow.parquet.read_table(self.path / "records.parquet")
-        about = json.loads(self.table.schema.metadata[b"ecgjax"])
+        self.table, about = _table(self.path / "records.parquet")
         self.name, self.rate_hz, self.samples = about["dataset"], float(about["rate_hz"]), int(about["samples"])
         self._shards = _shards(self.path)
         self._starts = np.cumsum([0] + [count for _, count in self._shards])
@@ -69,22 +70,30 @@ class Records:
         return self.table.slice(int(index), 1).to_pylist()[0]
 
     def read(self, indices: Sequence[int]) -> np.ndarray:
-        """int16 [len(indices), time, lead], 1 uV per LSB, in the order asked for."""
+        """int16 [len(indices), time, lead], 1 uV per LSB, in the order asked for.
+
+        Raises:
+          InputError: a recording is not what was written; ArrayRecord keeps a hash of each.
+        """
         indices = np.asarray(indices)
         out = np.empty((len(indices), self.samples, 12), np.int16)
         shard_of = np.searchsorted(self._starts, indices, side="right") - 1
         for shard in np.unique(shard_of):
             wanted = np.flatnonzero(shard_of == shard)
             positions = (indices[wanted] - self._starts[shard]).tolist()
-            for place, example in zip(wanted, self._reader(int(shard)).read(positions), strict=True):
+            for place, example in zip(wanted, self._examples(int(shard), positions), strict=True):
                 out[place] = _signal(example, self.samples)
         return out
 
     def _column(self, name: str) -> np.ndarray:
         return self.table[name].to_numpy()
 
-    def _reader(self, shard: int) -> ArrayRecordReader:
-        return _open_shard(str(self._shards[shard][0]))
+    def _examples(self, shard: int, positions: list[int]) -> list[bytes]:
+        file, _ = self._shards[shard]
+        try:
+            return _open_shard(str(file)).read(positions)
+        except (RuntimeError, ValueError) as error:  # of the C++ reader
+            raise InputError(f"{file}: damaged ({_first_line(error)}); prepare the data set again") from error
 
 
 def _prepared_folder(path: Path) -> Path:
@@ -98,6 +107,20 @@ def _prepared_folder(path: Path) -> Path:
     return found[0]
 
 
+def _table(file: Path) -> tuple[pyarrow.Table, dict]:
+    """records.parquet, and what it says of the data set."""
+    try:
+        table = pyarrow.parquet.read_table(file)
+        return table, json.loads((table.schema.metadata or {})[b"ecgjax"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{file}: damaged, or not written by ecgjax.launch.prepare ({_first_line(error)}); "
+                         f"prepare the data set again") from error  # fmt: skip
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:120]
+
+
 def _shards(folder: Path) -> list[tuple[Path, int]]:
     """(file, recordings) of every shard in the order of the table, each opened once to see that it is whole."""
     try:
@@ -108,8 +131,9 @@ def _shards(folder: Path) -> list[tuple[Path, int]]:
             if split in splits
             for file, count in zip(splits[split].filepaths, splits[split].shard_lengths, strict=True)
         ]
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{folder}: dataset_info.json or features.json cannot be read ({error}); prepare it again") from error
+    except (OSError, ValueError, KeyError, ParseError) as error:
+        raise InputError(f"{folder}: dataset_info.json or features.json cannot be read ({_first_line(error)}); "
+                         f"prepare the data set again") from error  # fmt: skip
     for file, count in shards:
         found = _open_shard(str(file)).num_records() if file.exists() else None
         if found != count:

@@ -10,6 +10,7 @@ import flax.linen as nn
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.pclr_resnet import PclrResnet
 from ecgjax.encoders.xresnet1d import XResnet1d
+from ecgjax.signals import InputError
 
 ENCODERS: dict[str, nn.Module] = {
     "compact_resnet": CompactResnet(),
@@ -25,6 +26,14 @@ def settings(encoder: nn.Module) -> dict:
 
 
 def build(name: str, saved: dict) -> nn.Module:
-    """The encoder `name` with the settings that a checkpoint holds (JSON makes lists of tuples)."""
+    """The encoder `name` with the settings that a checkpoint holds (JSON makes lists of tuples).
+
+    Raises:
+      InputError: this version of ecgjax has no such encoder, or no such setting of it.
+    """
+    if name not in ENCODERS:
+        raise InputError(f"encoder {name!r} is unknown to this ecgjax; known: {', '.join(ENCODERS)}")
+    if unknown := sorted(saved.keys() - settings(ENCODERS[name]).keys()):
+        raise InputError(f"encoder {name} has no setting {', '.join(unknown)} in this ecgjax; use the one that saved it")
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
     return type(ENCODERS[name])(**fields)

@@ -24,7 +24,7 @@ from ecgjax.adapt.classifier import predict
 from ecgjax.adapt.finetune import FineTuning
 from ecgjax.data.records import Records
 from ecgjax.evaluate.low_label import draw_labelled, labelled
-from ecgjax.evaluate.metrics import patient_bootstrap
+from ecgjax.evaluate.metrics import Bootstrap, auroc, patient_bootstrap
 from ecgjax.evaluate.tasks import Task
 from ecgjax.pretrained import Encoder, untrained_twin
 from ecgjax.train.checkpoint import describe
@@ -96,6 +96,19 @@ def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Se
     return rows
 
 
+def markdown(rows: Sequence[Row]) -> str:
+    """The result as a table: a line for each task and number of labels, a column for each way."""
+    ways = list(dict.fromkeys(row.way for row in rows))
+    lines = ["| task | labels | " + " | ".join(ways) + " | frozen - random |", "| --- " * (len(ways) + 3) + "|"]
+    for task, labels in dict.fromkeys((row.task, row.labels) for row in rows):
+        found = {row.way: row for row in rows if (row.task, row.labels) == (task, labels)}
+        cells = [f"{found[way].auroc:.3f}" if way in found else "" for way in ways]
+        frozen = found["frozen"]
+        gain = f"{frozen.gain:+.3f} ({frozen.gain_low:+.3f} to {frozen.gain_high:+.3f})"
+        lines.append(f"| {task} | {labels:,} | " + " | ".join(cells) + f" | {gain} |")
+    return "\n".join(lines) + "\n"
+
+
 class _Embedded:
     """Embeddings of the splits in use, each computed once: of the encoder, and of its untrained twin of every seed."""
 
@@ -157,7 +170,7 @@ def _train(settings, start, embedded, task, indices, targets, seed, workdir):
     )
 
 
-def _row(task: Task, n: int, way: str, bootstrap) -> Row:
+def _row(task: Task, n: int, way: str, bootstrap: Bootstrap) -> Row:
     own = bootstrap.macro(way)
     gain = None if way == "random" else bootstrap.macro(way, minus="random")
     gains = (gain.value, gain.low, gain.high) if gain else (None, None, None)
@@ -170,8 +183,6 @@ def _line(row: Row) -> str:
 
 
 def _per_seed(task: Task, n: int, scores: dict[str, np.ndarray], truth: np.ndarray) -> Iterator[dict]:
-    from ecgjax.evaluate.metrics import auroc
-
     for way, stack in scores.items():
         for seed, one in enumerate(stack):
             for name, value in zip(task.classes, auroc(truth, one), strict=True):

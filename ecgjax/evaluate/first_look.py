@@ -39,11 +39,13 @@ def first_look(checkpoint: Path, records: Records, workdir: Path) -> Comparison 
     """Prints the table, writes loss.png, pair.png and map.png to `workdir`, and says what to do next."""
     encoder = load(checkpoint)
     lines = read_metrics(workdir)
-    plots.loss_curve([line["step"] for line in lines], [line["loss"] for line in lines], workdir / "loss.png")
+    steps, losses = ([line[name] for line in lines] for name in ("step", "loss"))
+    accuracy = [line["pair_accuracy"] for line in lines] if "pair_accuracy" in lines[0] else None
+    plots.loss_curve(steps, losses, workdir / "loss.png", accuracy=accuracy)
     _plot_pair(records, workdir / "pair.png")
     validation = records.split("validation")
     embeddings = encoder.embed(records, validation)
-    _plot_map(embeddings, records.labels(validation), workdir / "map.png")
+    _plot_map(embeddings, records, validation, workdir / "map.png")
     comparison = compare(encoder, records)
     if comparison:
         _print_table(comparison)
@@ -90,6 +92,35 @@ def compare(encoder: Encoder, records: Records, *, labelled: int = 200) -> Compa
     truth = np.concatenate([task.targets(labels)[0] for task in tasks], axis=1)
     bootstrap = patient_bootstrap(truth, scores, records.patients[validation])
     return Comparison(labelled, [task.name for task in tasks], bootstrap)
+
+
+def _plot_pair(records: Records, path: Path) -> None:
+    """The first patient of the training split with two recordings, else one recording."""
+    train = records.split("train")
+    _, first, count = np.unique(records.patients[train], return_index=True, return_counts=True)
+    patient = records.patients[train[first[count > 1].min() if (count > 1).any() else 0]]
+    pair = train[records.patients[train] == patient][:2]
+    titles = [_title(records.row(index)) for index in pair]
+    plots.ecg_sheet(list(records.read(pair)), path, rate_hz=records.rate_hz, titles=titles)
+
+
+def _title(row: dict) -> str:
+    when = f"{row['recorded_at']:%Y-%m-%d}" if row["recorded_at"] else None
+    age = f"{row['age']:.0f} years" if row["age"] is not None else None
+    known = [f"patient {row['patient_id'][:6]}", when, age, row["sex"], " ".join(row["labels"])]
+    return "   ".join(part for part in known if part)
+
+
+def _plot_map(embeddings: np.ndarray, records: Records, indices: np.ndarray, path: Path) -> None:
+    """Embeddings in two dimensions, each coloured by the first of the conditions that it shows."""
+    shown, points = plots.reduce_to_2d(embeddings)
+    labels = records.labels(indices[shown])
+    conditions = np.full(len(shown), "other", object)
+    for name in reversed(TARGETS):
+        conditions[TASKS[name].targets(labels)[0][:, 0] == 1] = name
+    plots.embedding_map(
+        points, list(conditions), path, title=f"embeddings, {records.name}", patients=records.patients[indices[shown]]
+    )
 
 
 def _enough(task: Task, train_labels: list, labels: list) -> bool:

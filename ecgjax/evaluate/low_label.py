@@ -28,15 +28,15 @@ def draw_labelled(
 ) -> np.ndarray:
     """Draw n labelled recordings, patient by patient.
 
-    A drawn patient comes with all recordings (the last one drawn is cut so that there are exactly n), and the draws
-    of one seed are nested: the 50 of n=50 are among the 100 of n=100.
+    A drawn patient comes with all recordings (the last one drawn is cut so that there are exactly n), and the
+    draws of one seed are nested: the 50 of n=50 are among the 100 of n=100.
 
     Args:
       targets: 0 or 1, [recording, class].
       patients: the patient of each recording, [recording].
       n: number of recordings.
       seed: another seed is another order of the patients.
-      balanced: for one class, half cases and half controls for as long as there are cases; otherwise as they come.
+      balanced: of a single class, half cases and half controls for as long as there are cases.
 
     Returns:
       Sorted indices of recordings, [n].
@@ -47,7 +47,7 @@ def draw_labelled(
     if not 0 < n <= len(targets):
         raise InputError(f"{n} labelled recordings wanted of {len(targets)}; ask for 1 to {len(targets)}")
     if balanced and targets.shape[1] != 1:
-        raise InputError(f"balanced draw with {targets.shape[1]} classes; balance tasks of a single condition only")
+        raise InputError(f"balanced draw of {targets.shape[1]} classes; only a single one can be balanced")
     _, patient = np.unique(patients, return_inverse=True)
     rank = np.random.default_rng(seed).permutation(patient.max() + 1)[patient]
     order = np.lexsort((np.arange(len(rank)), rank))
@@ -57,7 +57,7 @@ def draw_labelled(
 
 
 def _alternated(order: np.ndarray, rank: np.ndarray, is_case: np.ndarray) -> np.ndarray:
-    """`order` with patients taken in turn from those with and those without the condition, to keep both level."""
+    """`order`, with patients taken from those with and without the condition so that both keep level."""
     visits = np.split(order, np.flatnonzero(np.diff(rank[order])) + 1)
     with_case = [visit for visit in visits if is_case[visit].any()][::-1]
     without = [visit for visit in visits if not is_case[visit].any()][::-1]

@@ -27,7 +27,8 @@ def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     positive = cases.sum(axis=0)
     negative = len(cases) - positive
     wins = (ranks * cases).sum(axis=0) - positive * (positive + 1) / 2
-    return np.divide(wins, positive * negative, out=np.full(wins.shape, np.nan), where=positive * negative > 0)
+    pairs = positive * negative
+    return np.divide(wins, pairs, out=np.full(wins.shape, np.nan), where=pairs > 0)
 
 
 def macro_auroc(targets: np.ndarray, scores: np.ndarray) -> float:
@@ -46,7 +47,7 @@ class Interval:
     high: float
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Bootstrap:
     """AUROC of several methods on one test set, and on the same resamples of its patients.
 
@@ -92,9 +93,9 @@ def patient_bootstrap(
 ) -> Bootstrap:
     """Percentile intervals of AUROC from resampling patients, with all their recordings, with replacement.
 
-    A resample in which a class keeps no positive or no negative recording is drawn again, so the intervals are those
-    of test sets that contain every class. Where a method has several seeds, the figure is the mean of their AUROCs
-    and its interval is about the patients of the test set, not about further seeds.
+    A resample in which a class keeps no positive or no negative recording is drawn again, so the intervals
+    are those of test sets that contain every class. Where a method has several seeds, the figure is the mean
+    of their AUROCs, and its interval is about other patients in the test set, not about other seeds.
 
     Args:
       targets: 0 or 1, [recording, class].
@@ -107,21 +108,21 @@ def patient_bootstrap(
     Raises:
       InputError: shapes differ, a score is NaN, no class has both values, or a class is too rare to resample.
     """
-    cases = np.asarray(targets) == 1
+    cases = np.equal(targets, 1)
     if not _has_both(cases).any():
-        raise InputError("targets: no class has both positive and negative recordings; choose a larger test set")
+        raise InputError("targets: no class has positive and negative recordings; choose a larger test set")
     if len(patients) != len(cases):
-        raise InputError(f"{len(cases)} recordings and {len(patients)} patients: give the patient of each recording")
-    stacks = {method: np.asarray(stack).reshape(-1, *np.shape(stack)[-2:]) for method, stack in scores.items()}
-    values = {method: np.mean([auroc(targets, one) for one in stack], axis=0) for method, stack in stacks.items()}
+        raise InputError(f"{len(cases)} recordings and {len(patients)} patients: give one for each recording")
+    stacks = {name: np.asarray(stack).reshape(-1, *np.shape(stack)[-2:]) for name, stack in scores.items()}
+    values = {name: np.mean([auroc(targets, one) for one in stack], axis=0) for name, stack in stacks.items()}
     _, patient = np.unique(patients, return_inverse=True)
     rng = np.random.default_rng(seed)
-    block = int(np.clip(2**20 // len(cases), 1, 128))  # a few MB: what is worked on stays in the processor's cache
-    drawn = {method: np.empty((draws, cases.shape[1])) for method in stacks}
+    block = int(np.clip(2**20 // len(cases), 1, 128))  # a few MB at a time
+    drawn = {name: np.empty((draws, cases.shape[1])) for name in stacks}
     for start in range(0, draws, block):
         weights = _resample(cases, patient, min(block, draws - start), rng)
-        for method, stack in stacks.items():
-            drawn[method][start : start + block] = _resampled_auroc(cases, stack, weights)
+        for name, stack in stacks.items():
+            drawn[name][start : start + block] = _resampled_auroc(cases, stack, weights)
     return Bootstrap(values, drawn, level)
 
 
@@ -138,15 +139,17 @@ def _resample(cases: np.ndarray, patient: np.ndarray, draws: int, rng: np.random
         kept = np.concatenate([kept, weights[:, (required.T @ weights > 0).all(axis=0)]], axis=1)
         if kept.shape[1] >= draws:
             return kept[:, :draws]
-    rarest = np.flatnonzero(_has_both(cases))[required.sum(axis=0).argmin() % (required.shape[1] // 2)]
-    raise InputError(f"targets: class {rarest} is too rare to resample the patients; leave it out or pool test sets")
+    minority = np.minimum(cases.sum(axis=0), (~cases).sum(axis=0))
+    rarest = np.where(minority > 0, minority, len(cases)).argmin()
+    raise InputError(f"targets: class {rarest} is too rare for resampling; leave it out or pool test sets")
 
 
 def _resampled_auroc(cases: np.ndarray, stack: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """AUROC [draw, class], averaged over the seeds of `stack`, with recordings counted `weights` times."""
     found = np.full((weights.shape[1], cases.shape[1]), np.nan)
     for k in np.flatnonzero(_has_both(cases)):
-        found[:, k] = np.mean([_weighted_auroc(cases[:, k], scores[:, k], weights) for scores in stack], axis=0)
+        each_seed = [_weighted_auroc(cases[:, k], scores[:, k], weights) for scores in stack]
+        found[:, k] = np.mean(each_seed, axis=0)
     return found
 
 
@@ -168,7 +171,8 @@ def _has_both(cases: np.ndarray) -> np.ndarray:
 
 def _checked(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     if np.shape(targets) != np.shape(scores) or np.ndim(targets) != 2:
-        raise InputError(f"targets {np.shape(targets)} and scores {np.shape(scores)}: give both as [recording, class]")
+        shapes = f"targets {np.shape(targets)} and scores {np.shape(scores)}"
+        raise InputError(f"{shapes}: give both as [recording, class]")
     if np.isnan(scores).any():
         raise InputError(f"scores: {np.isnan(scores).sum()} of {np.size(scores)} are NaN; give finite scores")
-    return np.asarray(targets) == 1
+    return np.asarray(np.equal(targets, 1))

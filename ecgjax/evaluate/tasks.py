@@ -1,7 +1,7 @@
 """What is predicted: each task is a table from SCP-ECG statement codes to classes.
 
-The statements and their hierarchy are those of PTB-XL (Wagner et al. 2020, doi:10.1038/s41597-020-0495-6, file
-scp_statements.csv, CC BY 4.0). A statement counts whatever its likelihood, as in the published PTB-XL benchmarks.
+The statements and their hierarchy are those of PTB-XL (scp_statements.csv, CC BY 4.0; Wagner et al. 2020,
+doi:10.1038/s41597-020-0495-6). A statement counts whatever its likelihood, as in the published benchmarks.
 """
 
 import dataclasses
@@ -123,11 +123,11 @@ class Task:
           labels: the codes of each recording.
 
         Returns:
-          targets float32 [recording, class] of 0 and 1, and keep bool [recording]; no recording is removed here.
+          targets float32 [recording, class] of 0 and 1, and keep bool [recording]; neither leaves any out.
         """
         present = [[not codes.isdisjoint(carried) for codes in self.codes] for carried in labels]
         targets = np.array(present, np.float32).reshape(-1, len(self.classes))
-        keep = targets.any(axis=1) if self.drop_unlabelled else np.ones(len(targets), bool)
+        keep = np.any(targets, axis=1) if self.drop_unlabelled else np.ones(len(targets), bool)
         return targets, keep
 
 

@@ -1,22 +1,25 @@
-"""Old and fresh myocardial infarction as a change of the dipole.
+"""Myocardial infarction as a change of the dipole.
 
-Dead muscle does not depolarise: the dipole of the first half of the QRS complex turns away from the wall, and the leads
-that look at the wall begin with a Q wave. Injured muscle pulls the ST segment towards the wall, ischaemic muscle turns
-the T wave away from it. The leads concerned, and the reciprocal changes in the others, follow from the projection.
+Dead muscle does not depolarise: the dipole of the first half of the QRS complex turns away from the wall, and
+the leads that look at the wall begin with a Q wave. Injured muscle pulls the ST segment towards the wall,
+ischaemic muscle turns the T wave away from it. Which leads show it, and the reciprocal changes in the others,
+follow from the projection: the abnormal dipoles of Clifford et al. 2010 (doi:10.1088/0967-3334/31/5/001), one
+for each wall.
 """
 
 import dataclasses
 
 import numpy as np
 
-from tfds_builders.synthetic.dipole import VENTRICLES_S, Heart, Waves, joined, pieces
+from tfds_builders.synthetic.dipole import Waves, joined, pieces
+from tfds_builders.synthetic.heart import VENTRICLES_S, Heart
 
-TERRITORIES = {
+WALLS = {
     "IMI": np.array([0.05, 0.97, 0.23]),  # seen by II, III, aVF
-    "AMI": np.array([0.30, 0.05, -0.95]),  # seen by V1 to V4
+    "AMI": np.array([0.30, -0.20, -0.93]),  # seen by V1 to V4
     "LMI": np.array([0.83, -0.42, 0.37]),  # seen by I, aVL, V5, V6
 }
-"""SCP-ECG statement of each infarct, and the direction from the heart to the dead wall (left, down, back)."""
+"""SCP-ECG statement of each infarct, and the direction (left, down, back) from the heart to the wall."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,36 +28,49 @@ class Infarct:
     """IMI, AMI or LMI."""
     q_mv: float
     """Size of the initial dipole away from the wall."""
-    extent: float
+    early_loss: float
     """Share of the early forces towards the wall that is lost, 0 to 1."""
-    st_mv: float
-    """Injury current at this visit: 0.1 to 0.3 mV in the first days, about 0 later."""
-    t_mv: float
-    """Size of the T wave's dipole away from the wall; half of all old infarcts have none."""
     t_loss: float
-    """Share of the T wave's dipole towards the wall that is lost, 0 to 1."""
+    """Share of the T wave towards the wall that is lost, 0 to 1."""
+    t_mv: float
+    """Size of the T wave away from the wall."""
+    st_mv: float
+    """Injury current towards the wall."""
 
-    @property
-    def wall(self) -> np.ndarray:
-        return TERRITORIES[self.statement]
+    def fresh(self, rng) -> "Infarct":
+        """In the first days: ST elevation of 1 to 3 mm where the wall is seen, T waves not yet inverted."""
+        return dataclasses.replace(self, st_mv=rng.uniform(0.08, 0.25), t_mv=0.3 * self.t_mv)
+
+
+def draw_infarct(rng) -> Infarct:
+    """An old infarct; half of them have an upright T wave again, few have any ST elevation."""
+    return Infarct(
+        statement=str(rng.choice(list(WALLS))),
+        q_mv=0.32 * rng.lognormal(0, 0.4),
+        early_loss=rng.uniform(0.2, 0.9),
+        t_loss=rng.uniform(0, 0.7),
+        t_mv=float(rng.choice([0.0, rng.uniform(0.05, 0.25)])),
+        st_mv=rng.uniform(0, 0.04),
+    )
 
 
 def infarcted(heart: Heart, infarct: Infarct) -> Heart:
     """The heart with the infarct's Q wave, ST segment, and T wave."""
-    wall = infarct.wall
+    wall = WALLS[infarct.statement]
     stretch = heart.ventricles_s / VENTRICLES_S
-    q_wave = pieces((21, 9, -infarct.q_mv * wall)).scaled(time=stretch)
-    # Early forces are those of the first 45 ms; the base is activated late and spared.
+    # The base is activated after 45 ms and far from these walls: it is spared.
     early = heart.ventricles.centre_s < 0.045 * stretch
-    ventricles = joined(_weakened(heart.ventricles, wall, infarct.extent * early), q_wave)
+    q_wave = pieces((21, 9, -infarct.q_mv * wall)).scaled(time=stretch)
     injury = pieces((115, 30, infarct.st_mv * wall), (175, 45, 0.9 * infarct.st_mv * wall))
     inversion = pieces((300, 42, -infarct.t_mv * wall))
-    spared = _weakened(heart.recovery, wall, np.full(len(heart.recovery.centre_s), infarct.t_loss))
-    recovery = joined(spared, injury, inversion)
-    return dataclasses.replace(heart, ventricles=ventricles, recovery=recovery)
+    return dataclasses.replace(
+        heart,
+        ventricles=joined(_weakened(heart.ventricles, wall, infarct.early_loss * early), q_wave),
+        recovery=joined(_weakened(heart.recovery, wall, infarct.t_loss), injury, inversion),
+    )
 
 
-def _weakened(waves: Waves, wall: np.ndarray, share: np.ndarray) -> Waves:
+def _weakened(waves: Waves, wall: np.ndarray, share: np.ndarray | float) -> Waves:
     """Takes a share [piece] of each piece's component towards the wall away."""
     towards = np.maximum(waves.dipole_mv @ wall, 0)
-    return waves._replace(dipole_mv=waves.dipole_mv - (share * towards)[:, None] * wall)
+    return waves._replace(dipole_mv=waves.dipole_mv - np.outer(share * towards, wall))

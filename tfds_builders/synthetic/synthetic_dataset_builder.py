@@ -1,17 +1,19 @@
 """Synthetic: a cohort of simulated patients with two to four recordings each. Nothing is downloaded."""
 
 import dataclasses
+from typing import cast
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from ecgjax.signals import InputError
 from tfds_builders import conversion
-from tfds_builders.synthetic.patient import draw_patient
-from tfds_builders.synthetic.recording import plan, simulate
+from tfds_builders.synthetic.patient import SITES
+from tfds_builders.synthetic.recording import Plan, plan_patient, simulate
 
 SPLIT_OF_REMAINDER = ("train",) * 12 + ("validation",) * 2 + ("test",) * 4
-"""Split of a patient by its index modulo 18: the same shares however many patients, and nobody changes sides."""
+"""Split of a patient by its index modulo 18: two thirds train, a ninth validation, two ninths test, however
+many patients there are."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -31,42 +33,43 @@ class Builder(conversion.RecordingsBuilder):
     RELEASE_NOTES = {"1.0.0": "First cohort."}
     BUILDER_CONFIGS = [
         CohortConfig(name="100hz", rate_hz=100, samples=1000, description="The quick one."),
-        CohortConfig(name="500hz", rate_hz=500, samples=5000, description="The rate of hospital carts, with mains hum."),
+        CohortConfig(
+            name="500hz", rate_hz=500, samples=5000, description="The rate of hospital carts, with mains hum."
+        ),
     ]
     DEFAULT_CONFIG_NAME = "100hz"
     patient_key = b"ecgjax/synthetic"
     recordings_per_shard = 512  # small shards, so that two cores share the work
 
     def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
-        config = self.builder_config
-        if config.patients < len(SPLIT_OF_REMAINDER):
-            raise InputError(f"patients={config.patients}: give at least {len(SPLIT_OF_REMAINDER)}, for one in each split")
+        config = cast(CohortConfig, self.builder_config)
+        for option, least in (("patients", len(SPLIT_OF_REMAINDER)), ("seed", 0)):
+            if getattr(config, option) < least:
+                raise InputError(f"{option} {getattr(config, option)}: give a number of at least {least}")
         return [
-            _recording(config.seed, patient, visit)
-            for patient in range(config.patients)
-            for visit in range(len(draw_patient(config.seed, patient).visits_days))
+            _recording(plan) for index in range(config.patients) for plan in plan_patient(config.seed, index)
         ]
 
     def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
-        patient, visit = recording.location
-        return simulate(self.builder_config.seed, patient, visit, rate_hz=int(self.builder_config.rate_hz))
+        return simulate(recording.location, rate_hz=int(self.builder_config.rate_hz))
 
     def extra_features(self) -> dict[str, tfds.features.FeatureConnector]:
-        samples = self.builder_config.samples
-        return {"waves": tfds.features.Tensor(shape=(samples,), dtype=np.uint8, encoding=tfds.features.Encoding.BYTES)}
+        shape, encoding = (self.builder_config.samples,), tfds.features.Encoding.BYTES
+        return {"waves": tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding=encoding)}
 
 
-def _recording(seed: int, patient: int, visit: int) -> conversion.Recording:
-    made, _ = plan(seed, patient, visit)
+def _recording(plan: Plan) -> conversion.Recording:
+    seed, patient, visit = plan.key
+    device, _ = SITES[plan.visit.site]
     return conversion.Recording(
         record_id=f"{seed}-{patient:05d}-{visit}",
         source_patient_id=f"{seed}-{patient}",
         split=SPLIT_OF_REMAINDER[patient % len(SPLIT_OF_REMAINDER)],
-        location=(patient, visit),
-        recorded_at=made.visit.recorded_at,
-        age=made.visit.age,
-        sex="female" if made.patient.female else "male",
-        site="simulated",
-        device="ecgjax dipole 1.0",
-        labels=made.labels,
+        location=plan,
+        recorded_at=plan.visit.recorded_at,
+        age=plan.visit.age,
+        sex="female" if plan.patient.female else "male",
+        site=plan.visit.site,
+        device=device,
+        labels=plan.labels,
     )

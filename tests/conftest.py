@@ -1,0 +1,51 @@
+"""Eight CPU devices stand in for a machine with eight accelerators; one small data set and one run serve all tests."""
+
+import os
+
+os.environ["MPLBACKEND"] = "Agg"
+
+import jax
+import pytest
+from absl import flags
+
+jax.config.update("jax_num_cpu_devices", 8)
+jax.config.update("jax_numpy_rank_promotion", "raise")
+flags.FLAGS.mark_as_parsed()  # Grain reads a flag of its own, and pytest has parsed none
+
+from ecgjax import encoders
+from ecgjax.data.records import Records
+from ecgjax.encoders.compact_resnet import CompactResnet
+from ecgjax.objectives.patient_contrast import PatientContrast
+from ecgjax.train.pretraining import Pretraining, pretrain
+from tfds_builders.conversion import prepare
+
+TINY = CompactResnet(widths=(8, 8))
+"""An encoder that compiles in a second or two. `tiny_encoders` puts it in the place of compact_resnet."""
+
+
+@pytest.fixture(scope="session")
+def prepared(tmp_path_factory):
+    """Folder of a prepared data set: 36 synthetic patients, about 110 recordings."""
+    return prepare("synthetic/100hz", tmp_path_factory.mktemp("data"), patients=36)
+
+
+@pytest.fixture(scope="session")
+def records(prepared):
+    return Records(prepared)
+
+
+@pytest.fixture(scope="session")
+def workdir(tmp_path_factory, records):
+    """Folder of a pre-training run of four steps, with checkpoints after two and four."""
+    workdir = tmp_path_factory.mktemp("run")
+    settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(encoders.ENCODERS, "compact_resnet", TINY)
+        pretrain(settings, records, workdir, save_every=2, log_every=1)
+    return workdir
+
+
+@pytest.fixture
+def tiny_encoders(monkeypatch):
+    """compact_resnet means the tiny one."""
+    monkeypatch.setitem(encoders.ENCODERS, "compact_resnet", TINY)

@@ -1,0 +1,184 @@
+"""tfds_builders.conversion on a toy data set: shards, table, report, and what it refuses."""
+
+import json
+import os
+import re
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import tensorflow_datasets as tfds
+from etils import epath
+
+from ecgjax.signals import LEADS, MISSING, InputError
+from tfds_builders import conversion, quality, report
+
+
+class Toy(conversion.RecordingsBuilder):
+    """Recordings made of their number; the file "reject" in `source` has the numbers of those to reject."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [conversion.RecordingsConfig(name="tiny", rate_hz=100, samples=50)]
+    pkg_dir_path = epath.Path(__file__).parent  # a lone module has no folder that TFDS finds
+    patient_key = b"toy"
+    recordings_per_shard = 3
+    splits = ["train"] * 8 + ["test"] * 4
+
+    def find_recordings(self, dl_manager):
+        return [
+            conversion.Recording(
+                record_id=f"r{number}",
+                source_patient_id=f"Jane Doe {number // 2}",
+                split=split,
+                location=number,
+                age=float(number),
+                sex="female",
+                labels=("NORM", "SR") if number % 2 else ("AFIB",),
+            )
+            for number, split in enumerate(self.splits)
+        ]
+
+    def read_recording(self, recording):
+        assert self.source is not None
+        if str(recording.location) in (self.source / "reject").read_text().split():
+            raise quality.RecordingError("checksum", f"recording {recording.location}: bad; fetch it again")
+        return {"signal": _signal(recording.location), "number": recording.location}
+
+    def extra_features(self):
+        return {"number": tfds.features.Scalar(dtype=np.int64)}
+
+
+def _signal(number: int) -> np.ndarray:
+    return np.random.default_rng(number).integers(-900, 900, (50, 12)).astype(np.int16)
+
+
+def _convert(folder: Path, *, reject: str = "", workers: int = 1, **changes) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "reject").write_text(reject)
+    builder = Toy(data_dir=folder / "out", source=folder, workers=workers, **changes)
+    builder.download_and_prepare()
+    return Path(builder.data_dir)
+
+
+def test_tfds_reads_the_shards_in_the_order_of_the_table(tmp_path):
+    prepared = _convert(tmp_path)
+    builder: Any = tfds.builder_from_directory(prepared)
+    examples = [example for split in ("train", "test") for example in builder.as_data_source(split)]
+    records = pyarrow.parquet.read_table(prepared / "records.parquet")
+    assert [example["record_id"].decode() for example in examples] == records["record_id"].to_pylist()
+    assert [example["number"] for example in examples] == list(range(12)) == records["age"].to_pylist()
+    assert records["split"].to_pylist() == Toy.splits
+    for example in examples:
+        np.testing.assert_array_equal(example["signal"], _signal(example["number"]))
+    assert builder.info.splits["train"].shard_lengths == [3, 3, 2]
+    about = json.loads(records.schema.metadata[b"ecgjax"])
+    assert about == {
+        "dataset": "toy/tiny:1.0.0",
+        "rate_hz": 100,
+        "samples": 50,
+        "leads": list(LEADS),
+        "limit": None,
+    }
+
+
+def test_the_same_bytes_whatever_the_number_of_workers(tmp_path):
+    one = _convert(tmp_path / "a", reject="4")
+    two = _convert(tmp_path / "b", reject="4", workers=2)
+    assert sorted(os.listdir(one)) == sorted(os.listdir(two))
+    for file in one.iterdir():
+        assert file.read_bytes() == (two / file.name).read_bytes(), file.name
+
+
+def test_rejected_recordings_are_counted_with_their_reason(tmp_path):
+    prepared = _convert(tmp_path, reject="1 3 4 5 11")  # 3, 4 and 5 are a whole shard
+    summary = json.loads((prepared / report.JSON).read_text())
+    assert (summary["found"], summary["written"], summary["rejected"]) == (12, 7, 5)
+    assert summary["splits"]["train"] == {"written": 4, "rejected": 4, "patients": 3}
+    assert summary["labels"] == {"AFIB": 5, "NORM": 2, "SR": 2} and summary["reasons"] == {"checksum": 5}
+    first = {"record_id": "r1", "split": "train", "reason": "checksum"}
+    assert summary["rejections"][0] == first | {"detail": "recording 1: bad; fetch it again"}
+    builder: Any = tfds.builder_from_directory(prepared)
+    assert builder.info.splits["train"].shard_lengths == [2, 2]
+    numbers = [example["number"] for split in ("train", "test") for example in builder.as_data_source(split)]
+    assert numbers == [0, 2, 6, 7, 8, 9, 10]
+    assert not list(prepared.glob("*.part"))
+
+
+def test_a_split_of_which_all_is_rejected_is_an_error_and_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match="all recordings of split test were rejected.* recording 8: bad"):
+        _convert(tmp_path, reject="8 9 10 11")
+    assert not list((tmp_path / "out").rglob("*array_record*"))
+
+
+def test_no_patient_identifier_is_written(tmp_path):
+    prepared = _convert(tmp_path, reject="4")
+    records = pyarrow.parquet.read_table(prepared / "records.parquet")
+    ids = records["patient_id"].to_pylist()
+    assert all(re.fullmatch("[0-9a-f]{32}", patient) for patient in ids) and len(set(ids)) == 6
+    for file in prepared.iterdir():
+        assert b"Jane" not in file.read_bytes(), file.name
+
+
+def test_the_report_escapes_what_it_shows(tmp_path):
+    rejection = report.Rejection("<b>", "train", "header", "<script>alert(1)</script>; & more")
+    records = pyarrow.parquet.read_table(_convert(tmp_path) / "records.parquet")
+    about = json.loads(records.schema.metadata[b"ecgjax"])
+    page = report.to_html(report.summarise(about, records, [rejection]))
+    assert "&lt;script&gt;" in page and "<script>" not in page and "13 recordings found" in page
+
+
+@pytest.mark.parametrize(
+    ("second", "message"),
+    [
+        ({"record_id": "a"}, "record id a occurs twice"),
+        ({"source_patient_id": "p", "split": "test"}, "recording b is in test, its patient also in train"),
+    ],
+)
+def test_what_must_hold_of_all_recordings(second, message):
+    first = {"record_id": "a", "source_patient_id": "p", "split": "train", "location": 0}
+    other = {"record_id": "b", "source_patient_id": "q", "split": "train", "location": 1}
+    with pytest.raises(InputError, match=message):
+        conversion._select([conversion.Recording(**first), conversion.Recording(**other | second)], None)
+
+
+def test_a_data_set_without_recordings_is_an_error():
+    with pytest.raises(InputError, match="no recordings found"):
+        conversion._select([], None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"dataset": "ptbxl"}, "'ptbxl' is unknown; choose from .*ptb_xl"),
+        ({"dataset": "../ptb_xl"}, "is unknown"),
+        ({"dataset": "ptb_xl/200hz"}, "no config '200hz'; choose from 100hz, 500hz"),
+        ({"dataset": "ptb_xl", "workers": 0}, "--workers 0"),
+        ({"dataset": "ptb_xl", "limit": -1}, "--limit -1"),
+        ({"dataset": "ptb_xl", "patients": 3}, "no option 'patients'"),
+    ],
+)
+def test_arguments_that_cannot_be_honoured(tmp_path, arguments, message):
+    with pytest.raises(InputError, match=message):
+        conversion.prepare(**arguments, out=tmp_path)
+
+
+def test_flags():
+    time = np.arange(1000)
+    signal = np.stack([(300 * np.sin(time / (5 + lead))).round() for lead in range(12)], axis=1).astype(
+        np.int16
+    )
+    assert quality.flags(signal, 100) == []
+    signal[3, 0] = MISSING
+    signal[:, 6] = 7
+    signal[100:109, 7] = 2600  # 0.09 s
+    signal[100:110, 8] = -2600  # 0.1 s
+    assert quality.flags(signal, 100) == ["missing", "flat:V1", "saturated:V3"]
+
+
+def test_a_disk_that_is_too_small_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.setattr(conversion.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
+    with pytest.raises(InputError, match="needs 0 MB, 0 MB are free; choose another folder"):
+        _convert(tmp_path)

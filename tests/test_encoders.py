@@ -1,0 +1,112 @@
+"""Encoders: shapes, published sizes, no parameter out of the gradient's reach, and a faithful way through JSON."""
+
+import functools
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ecgjax import encoders
+from ecgjax.encoders import ENCODERS
+from ecgjax.encoders.compact_resnet import CompactResnet
+from ecgjax.encoders.pclr_resnet import PclrResnet
+from ecgjax.encoders.xresnet1d import XResnet1d
+from ecgjax.signals import InputError
+
+SMALL = {
+    "compact_resnet": CompactResnet(widths=(4,)),
+    "pclr_resnet": PclrResnet(stem=4, widths=(4, 6), kernel=4),
+    "xresnet1d50": XResnet1d(depths=(1, 1), stem=(4, 6), width=4, expansion=2),
+}
+
+
+@functools.cache
+def _described(name, samples=1000):
+    """Shapes of variables, tokens and embedding of the full-sized encoder, without computing anything."""
+    signal = jax.ShapeDtypeStruct((3, samples, 12), jnp.float32)
+    encoder = ENCODERS[name]
+    variables = jax.eval_shape(functools.partial(encoder.init, train=False), jax.random.key(0), signal)
+    tokens, embedding = jax.eval_shape(functools.partial(encoder.apply, train=False), variables, signal)
+    return variables, tokens, embedding
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "tokens", "embedding"),
+    [
+        ("compact_resnet", 1000, (32, 256), 512),
+        ("compact_resnet", 250, (8, 256), 512),
+        ("compact_resnet", 5000, (157, 256), 512),
+        ("pclr_resnet", 4096, (16, 320), 320),
+        ("pclr_resnet", 1000, (4, 320), 320),
+        ("xresnet1d50", 1000, (32, 256), 512),
+        ("xresnet1d50", 250, (8, 256), 512),
+    ],
+)
+def test_shapes(name, samples, tokens, embedding):
+    _, found_tokens, found_embedding = _described(name, samples)
+    assert found_tokens.shape == (3, *tokens) and found_embedding.shape == (3, embedding)
+
+
+@pytest.mark.parametrize(
+    ("name", "millions"), [("compact_resnet", 0.7), ("pclr_resnet", 6.39), ("xresnet1d50", 0.89)]
+)
+def test_parameters_are_as_many_as_published(name, millions):
+    variables, _, _ = _described(name)
+    found = sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) / 1e6
+    assert round(found, 1 if name == "compact_resnet" else 2) == millions
+
+
+@pytest.fixture(scope="module", params=ENCODERS)
+def small(request):
+    """A small encoder with variables away from their initial values, which hide what is behind a scale of zero."""
+    encoder, rng = SMALL[request.param], np.random.default_rng(0)
+    signal = rng.normal(size=(4, 250, 12)).astype(np.float32)
+    variables = jax.jit(functools.partial(encoder.init, train=False))(jax.random.key(0), signal)
+    params = jax.tree.map(
+        lambda leaf: leaf + rng.normal(0, 0.1, leaf.shape).astype(np.float32),
+        jax.tree.map(np.asarray, variables["params"]),
+    )
+    return encoder, {**variables, "params": params}, signal
+
+
+def test_gradient_reaches_every_parameter_and_statistics_move(small):
+    encoder, variables, signal = small
+
+    def some_function_of_the_embedding(params):
+        (_, embedding), updates = encoder.apply(
+            {**variables, "params": params}, signal, train=True, mutable=["batch_stats"]
+        )
+        return (embedding * jnp.cos(jnp.arange(embedding.size)).reshape(embedding.shape)).sum(), updates
+
+    gradient = jax.jit(jax.grad(some_function_of_the_embedding, has_aux=True))
+    gradients, updates = gradient(variables["params"])
+    for path, leaf in jax.tree.leaves_with_path(gradients):
+        assert np.abs(leaf).max() > 1e-4, jax.tree_util.keystr(path)
+    before, after = (jax.tree.leaves(tree["batch_stats"]) for tree in (variables, updates))
+    assert len(before) == len(after) and not any(map(np.array_equal, before, after))
+
+
+def test_embedding_does_not_depend_on_the_batch_when_not_training(small):
+    encoder, variables, signal = small
+    embed = jax.jit(lambda signal: encoder.apply(variables, signal, train=False)[1])
+    others = np.concatenate([signal[:1], 100 * signal[1:]])
+    np.testing.assert_allclose(embed(signal)[0], embed(others)[0], atol=1e-5)
+    assert not np.allclose(embed(signal)[1], embed(others)[1])
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_settings_go_through_json(name):
+    for encoder in (ENCODERS[name], SMALL[name]):
+        saved = json.loads(json.dumps(encoders.settings(encoder)))
+        assert encoders.build(name, saved) == encoder
+
+
+@pytest.mark.parametrize(
+    ("name", "saved", "message"),
+    [("vit", {}, "encoder 'vit' is unknown"), ("compact_resnet", {"depth": 3}, "compact_resnet has no setting depth")],
+)
+def test_encoder_of_another_version_is_refused(name, saved, message):
+    with pytest.raises(InputError, match=message):
+        encoders.build(name, saved)

@@ -1,0 +1,155 @@
+"""Pictures: the ECG sheet's scale is measured in pixels, the rest is checked by what it must show."""
+
+import matplotlib.image
+import numpy as np
+import PIL.Image
+import pytest
+
+from ecgjax.evaluate import plots
+from ecgjax.evaluate.benchmark import Row
+from ecgjax.signals import LEADS, MISSING, InputError
+
+
+def _dark(path):
+    """Mask [row, column] of black pixels (ink, not grid), and pixels per millimetre as the PNG states them."""
+    ink = matplotlib.image.imread(path)[..., :3].max(axis=-1) < 0.35
+    with PIL.Image.open(path) as image:
+        return ink, image.info["dpi"][0] / 25.4
+
+
+def _sheet(tmp_path, signal, rate_hz=100.0):
+    plots.ecg_sheet([signal], tmp_path / "sheet.png", rate_hz=rate_hz, titles=[""])
+    return _dark(tmp_path / "sheet.png")
+
+
+@pytest.mark.parametrize("rate_hz", [100.0, 500.0])
+def test_one_millivolt_is_10_mm_and_one_second_25_mm(tmp_path, rate_hz):
+    """A pulse of 1 mV from 4 s to 5 s in lead II alone: its edges on the rhythm strip, the lowest trace."""
+    signal = np.zeros((round(10 * rate_hz), 12), np.int16)
+    signal[round(4 * rate_hz) : round(5 * rate_hz), LEADS.index("II")] = 1000
+    ink, per_mm = _sheet(tmp_path, signal, rate_hz)
+    assert ink.shape == (round(145 * per_mm), round(270 * per_mm))
+    strip = ink[round(105 * per_mm) : round(135 * per_mm)]
+    rows = np.flatnonzero(strip[:, round(117.5 * per_mm) : round(138 * per_mm)].mean(axis=1) > 0.9)
+    baseline = np.flatnonzero(strip[:, round(150 * per_mm) : round(250 * per_mm)].mean(axis=1) > 0.9)
+    assert (baseline.mean() - rows.mean()) / per_mm == pytest.approx(10, abs=0.1)
+    halfway = strip[round((baseline.mean() + rows.mean()) / 2)]
+    edges_mm = np.flatnonzero(halfway) / per_mm
+    edges_mm = edges_mm[edges_mm > 30]  # beyond the calibration pulse
+    assert edges_mm.min() == pytest.approx(15 + 4 * 25, abs=0.5)
+    assert np.ptp(edges_mm) == pytest.approx(25, abs=0.5)
+    calibration = np.flatnonzero(halfway[: round(14 * per_mm)]) / per_mm
+    assert np.ptp(calibration) == pytest.approx(5, abs=0.4)
+
+
+def test_every_lead_is_at_its_place(tmp_path):
+    """A wave in one lead moves ink in that lead's cell (lead II: in the strip as well), and nowhere else."""
+    flat, per_mm = _sheet(tmp_path, np.zeros((1000, 12), np.int16))
+    for index, lead in enumerate(LEADS):
+        signal = np.zeros((1000, 12), np.int16)
+        signal[:, index] = 400 * np.sin(np.arange(1000) / 5)
+        moved = np.argwhere(_sheet(tmp_path, signal)[0] != flat) / per_mm
+        inside = moved[(moved[:, 1] - 15 + 1) % 62.5 > 2]  # a trace is drawn to the very edge of its column
+        cells = {(int((y - 15) // 30), int((x - 15) // 62.5)) for y, x in inside}
+        column, row = divmod(index, 3)
+        assert cells == {(row, column)} | ({(3, k) for k in range(4)} if lead == "II" else set())
+
+
+def test_missing_samples_are_a_gap_and_short_recordings_end(tmp_path):
+    signal = np.zeros((800, 12), np.int16)
+    signal[200:400] = MISSING
+    signal[:, LEADS.index("V6")] = MISSING
+    ink, per_mm = _sheet(tmp_path, signal)
+    strip = ink[round(119 * per_mm) : round(121 * per_mm)].any(axis=0)
+    drawn_s = np.flatnonzero(strip[round(15.5 * per_mm) :]) / per_mm / 25 + 0.5 / 25
+    assert drawn_s.max() == pytest.approx(8, abs=0.05)
+    assert not ((drawn_s > 2.05) & (drawn_s < 3.95)).any()
+    assert ((drawn_s > 4.05) & (drawn_s < 7.9)).any()
+
+
+def test_two_recordings_are_two_sheets_of_the_same_scale(tmp_path):
+    signal = (300 * np.random.default_rng(0).normal(size=(1000, 12))).astype(np.int16)
+    plots.ecg_sheet([signal], tmp_path / "one.png", rate_hz=100, titles=["a"])
+    plots.ecg_sheet([signal, signal], tmp_path / "two.png", rate_hz=100, titles=["a", "a"])
+    one, two = (_dark(tmp_path / name)[0] for name in ("one.png", "two.png"))
+    assert two.shape == (2 * one.shape[0], one.shape[1])
+    assert (two[: len(one)] == one).mean() > 0.99 and (two[len(one) :] == one).mean() > 0.99
+
+
+def test_sheet_refuses_other_shapes(tmp_path):
+    with pytest.raises(InputError, match=r"patient 7: signal has shape \(12, 1000\)"):
+        plots.ecg_sheet([np.zeros((12, 1000))], tmp_path / "x.png", rate_hz=100, titles=["patient 7"])
+
+
+def test_running_mean_is_flat_on_a_constant_and_keeps_a_slope():
+    np.testing.assert_allclose(plots._running_mean(np.full(500, 3.0)), 3)
+    smooth = plots._running_mean(np.arange(500.0))
+    np.testing.assert_allclose(smooth[50:450], np.arange(50, 450), atol=1)
+    noise = np.random.default_rng(0).normal(size=1000)
+    assert plots._running_mean(noise).std() < 0.2
+
+
+@pytest.mark.parametrize("accuracy", [None, [0.1, 0.5, 0.9]])
+def test_loss_curve(tmp_path, accuracy):
+    plots.loss_curve([1, 2, 3], [3.0, 2.0, 1.0], tmp_path / "loss.png", accuracy=accuracy)
+    height = matplotlib.image.imread(tmp_path / "loss.png").shape[0]
+    assert height == (1 + 3 * (1 + (accuracy is not None))) * 130
+    with pytest.raises(InputError, match="no step has been logged"):
+        plots.loss_curve([], [], tmp_path / "loss.png")
+
+
+def test_map_keeps_groups_apart_and_is_reproducible():
+    rng = np.random.default_rng(0)
+    group = np.arange(90) % 3
+    embeddings = rng.normal(size=(90, 64)) + 8 * rng.normal(size=(3, 64))[group]
+    shown, points = plots.reduce_to_2d(embeddings, limit=60)
+    assert len(shown) == 60 and (np.diff(shown) > 0).all() and points.shape == (60, 2)
+    distance = np.linalg.norm(points[:, None] - points[None], axis=-1) + 1e9 * np.eye(60)
+    assert (group[shown][distance.argmin(axis=1)] == group[shown]).all()
+    np.testing.assert_array_equal(points, plots.reduce_to_2d(embeddings, limit=60)[1])
+    with pytest.raises(InputError, match="3 embeddings"):
+        plots.reduce_to_2d(embeddings[:3])
+
+
+def test_embedding_map_shows_rare_conditions_on_top(tmp_path):
+    """All points at one place: the rarest condition's colour is what is seen there."""
+    points = np.zeros((100, 2))
+    conditions = ["other"] * 90 + ["MI"] * 8 + ["AFLT"] * 2
+    plots.embedding_map(points, conditions[::-1], tmp_path / "map.png")
+    image = (matplotlib.image.imread(tmp_path / "map.png")[..., :3] * 255).round().astype(int)
+    colours = [
+        tuple(int(code[k : k + 2], 16) for k in (1, 3, 5)) for code in (plots._GREY, *plots._COLOURS[:2])
+    ]
+    there = image[100:-100, 100 : round(0.7 * image.shape[1])]  # within the frame
+    seen = [int((there == colour).all(axis=-1).sum()) for colour in colours]
+    assert seen[0] == seen[1] == 0 < seen[2]
+
+
+def test_embedding_map_joins_patients_and_refuses_too_many_conditions(tmp_path):
+    points = np.random.default_rng(0).normal(size=(20, 2))
+    patients = np.repeat(np.arange(10), 2)
+    assert plots._visits([3, 1, 3, 2, 1, 1], 9) == [[0, 2], [1, 4, 5]]
+    plots.embedding_map(points, ["a"] * 20, tmp_path / "plain.png")
+    plots.embedding_map(points, ["a"] * 20, tmp_path / "joined.png", patients=patients)
+    assert _dark(tmp_path / "joined.png")[0].sum() > _dark(tmp_path / "plain.png")[0].sum() + 500
+    with pytest.raises(InputError, match="20 conditions for 8 colours"):
+        plots.embedding_map(points, list(map(str, range(20))), tmp_path / "x.png")
+
+
+def test_low_label_curves_show_every_way_and_grow_with_tasks(tmp_path):
+    rows = [
+        Row(task, n, way, auroc=0.8, low=0.7, high=0.9, gain=None, gain_low=None, gain_high=None)
+        for task in ("af", "mi", "flutter", "premature")
+        for way, ns in (("frozen", (50, 100, 17000)), ("random", (50, 100, 17000)), ("scratch", (100,)))
+        for n in ns
+    ]
+    plots.low_label_curves(rows, tmp_path / "four.png")
+    plots.low_label_curves([row for row in rows if row.task == "af"], tmp_path / "one.png")
+    four, one = (matplotlib.image.imread(tmp_path / name) for name in ("four.png", "one.png"))
+    assert four.shape[0] > 1.7 * one.shape[0] and four.shape[1] > 2.5 * one.shape[1]
+    for way in ("frozen", "random", "scratch"):
+        colour = [int(plots._WAYS[way][1][k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        assert (np.abs(one[..., :3] - colour).max(axis=-1) < 0.01).sum() > 50, way
+    assert not (
+        np.abs(one[..., :3] - np.array([0xD5, 0x5E, 0]) / 255).max(axis=-1) < 0.01
+    ).any()  # fine-tuned

@@ -1,0 +1,248 @@
+"""PTB-XL's builder: on a tiny folder in its layout, and on the real data where it is at hand.
+
+ECGJAX_PTB_XL is the unpacked folder of PTB-XL; ECGJAX_SAMPLES one that holds ptb-xl-500hz, with records at
+both rates, and cinc-2021.
+"""
+
+import datetime
+import json
+import os
+import subprocess
+import sys
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import tensorflow_datasets as tfds
+import tiny_ptb_xl
+
+from ecgjax.signals import InputError
+from tfds_builders import conversion, wfdb
+from tfds_builders.ptb_xl import ptb_xl_dataset_builder as ptb_xl
+
+# wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
+
+
+NO_DOWNLOADS: Any = None
+
+
+def _prepare(source: Path, out: Path, **options) -> dict[str, list]:
+    prepared = conversion.prepare("ptb_xl/100hz", out, source=source, **options)
+    return pyarrow.parquet.read_table(prepared / "records.parquet").to_pydict()
+
+
+def test_all_columns_are_read(tmp_path):
+    table = tiny_ptb_xl.rows([3, 8, 9, 10])
+    table[1] |= {"age": "300.0", "sex": "0", "scp_codes": "{'AFIB': 0.0}", "device": "", "site": ""}
+    table[1] |= {"recording_date": ""}
+    records = _prepare(tiny_ptb_xl.write(tmp_path / "raw", table), tmp_path / "out")
+    assert records["record_id"] == ["00001", "00002", "00003", "00004"]
+    assert records["split"] == ["train", "train", "validation", "test"]
+    assert records["fold"] == [3, 8, 9, 10]
+    assert records["age"][:2] == [56.0, 90.0] and records["sex"][:2] == ["female", "male"]
+    assert records["labels"][:2] == [["NORM", "SR"], ["AFIB"]]
+    assert records["recorded_at"][:2] == [datetime.datetime(1984, 11, 9, 9, 17, 34), None]
+    assert records["device"][:2] == ["CS-12 E", None] and records["site"][:2] == ["0", None]
+
+
+def test_signals_pass_bit_for_bit(tmp_path):
+    source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 1, 9, 10]))
+    prepared = conversion.prepare("ptb_xl", tmp_path / "out", source=source)
+    builder: Any = tfds.builder_from_directory(prepared)
+    for example in builder.as_data_source("train"):
+        record = source / f"records100/00000/{example['record_id'].decode()}_lr"
+        np.testing.assert_array_equal(
+            example["signal"], tiny_ptb_xl.read_by_wfdb(record, physical=False).d_signal
+        )
+
+
+def test_limit_gives_another_folder_and_a_second_call_the_same(tmp_path):
+    source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 1, 1, 9, 10]))
+    part = conversion.prepare("ptb_xl", tmp_path / "out", source=source, limit=2)
+    whole = conversion.prepare("ptb_xl/100hz", tmp_path / "out", source=source)
+    assert part != whole and json.loads((part / "report.json").read_text())["found"] == 4
+    before = {file: file.stat().st_mtime_ns for file in part.iterdir()}
+    assert conversion.prepare("ptb_xl", tmp_path / "out", source=source, limit=2) == part
+    assert before == {file: file.stat().st_mtime_ns for file in part.iterdir()}
+    (part / "records.parquet").unlink()
+    with pytest.raises(InputError, match="lacks records.parquet; delete the folder"):
+        conversion.prepare("ptb_xl", tmp_path / "out", source=source, limit=2)
+
+
+def test_what_a_killed_conversion_left_is_removed(tmp_path):
+    source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 9, 10]))
+    stale = tmp_path / "out/ptb_xl/100hz/incomplete.K1LLED_1.0.0"
+    stale.mkdir(parents=True)
+    (stale / "train-0.part").write_bytes(b"half a shard")
+    prepared = conversion.prepare("ptb_xl/100hz", tmp_path / "out", source=source)
+    assert prepared.is_dir() and not stale.exists()
+
+
+def test_a_record_that_cannot_be_read_is_rejected_with_its_reason(tmp_path):
+    source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 1, 1, 1, 1, 9, 10]))
+    folder = source / "records100/00000"
+    (folder / "00001_lr.dat").write_bytes((folder / "00001_lr.dat").read_bytes()[:20_000])
+    (folder / "00002_lr.hea").unlink()
+    tiny_ptb_xl.write_record(folder / "00003_lr", samples=900)
+    tiny_ptb_xl.write_record(folder / "00004_lr", fs=250)
+    prepared = conversion.prepare("ptb_xl", tmp_path / "out", source=source)
+    summary = json.loads((prepared / "report.json").read_text())
+    reasons = {rejection["record_id"]: rejection["reason"] for rejection in summary["rejections"]}
+    assert reasons == {"00001": "length", "00002": "missing_file", "00003": "length", "00004": "rate"}
+    assert (summary["found"], summary["written"], summary["rejected"]) == (7, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("ecg_id", "one"),
+        ("patient_id", ""),
+        ("patient_id", "1.5"),
+        ("age", "-1"),
+        ("age", "150"),
+        ("age", "nan"),
+        ("sex", "2"),
+        ("strat_fold", "11"),
+        ("strat_fold", ""),
+        ("recording_date", "yesterday"),
+        ("scp_codes", ""),
+        ("scp_codes", "['NORM']"),
+        ("scp_codes", "__import__('os').getcwd()"),
+        ("scp_codes", "{" * 5000),
+        ("filename_lr", "../../etc/passwd"),
+        ("filename_lr", "records100/00000/../00000/00001_lr"),
+    ],
+)
+def test_a_cell_that_cannot_be_read_is_an_error_that_names_it(tmp_path, column, value):
+    source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1]))
+    table = source / "ptbxl_database.csv"
+    row = tiny_ptb_xl.ROW | {column: value}
+    with pytest.raises(InputError, match=f"ptbxl_database.csv: ecg_id .*: {column} ") as caught:
+        ptb_xl._recording(row, "filename_lr", table)
+    assert "\n" not in str(caught.value)
+
+
+def test_folders_that_are_not_ptb_xl(tmp_path):
+    def fails(source: Path, message: str) -> None:
+        with pytest.raises(InputError, match=message):
+            conversion.prepare("ptb_xl/100hz", tmp_path / "out", source=source)
+
+    fails(tmp_path / "absent", "absent/ptbxl_database.csv: no such file")
+    source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 9, 10]))
+    with pytest.raises(InputError, match="records500: no such folder"):
+        conversion.prepare("ptb_xl/500hz", tmp_path / "out", source=source)
+    table = source / "ptbxl_database.csv"
+    text = table.read_text()
+    table.write_text(text.replace("strat_fold", "fold"))
+    fails(source, "lacks column strat_fold")
+    table.write_text(text.splitlines()[0] + "\n")
+    fails(source, "no recordings found")
+    table.write_bytes(b"\xff\xfe" + text.encode())
+    fails(source, "ptbxl_database.csv: .*replace the file")
+    table.write_text(text[: len(text) - 60])  # cut in the middle of the last row
+    fails(source, "ecg_id 3: .* is not what PTB-XL has there")
+
+
+def test_without_a_source_the_zip_is_fetched(tmp_path, monkeypatch):
+    source = tiny_ptb_xl.write(tmp_path / "unpacked" / ptb_xl.FOLDER, tiny_ptb_xl.rows([1, 9, 10]))
+    asked = []
+
+    def download_and_extract(manager, url):
+        asked.append(url)
+        return source.parent
+
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: open(os.devnull))
+    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", download_and_extract)
+    prepared = conversion.prepare("ptb_xl", tmp_path / "out")
+    assert len(pyarrow.parquet.read_table(prepared / "records.parquet")) == 3
+    assert asked == [ptb_xl.URL] and ptb_xl.URL.startswith("https://physionet.org/")
+
+
+def test_a_server_out_of_reach_is_an_error_with_the_remedy(tmp_path, monkeypatch):
+    def fail(*_, **__):
+        raise OSError("Name or service not known")
+
+    monkeypatch.setattr(urllib.request, "urlopen", fail)
+    with pytest.raises(InputError, match="not known; fetch and unpack it, and give its folder as --source"):
+        conversion.prepare("ptb_xl", tmp_path / "out")
+
+
+def _command(*arguments) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "ecgjax.launch.prepare", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+
+
+def test_the_command(tmp_path):
+    source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 1, 9, 10]))
+    (source / "records100/00000/00002_lr.dat").write_bytes(b"")
+    done = _command("--dataset", "ptb_xl/100hz", "--source", source, "--out", tmp_path / "out")
+    prepared = tmp_path / "out/ptb_xl/100hz/1.0.0"
+    assert done.returncode == 0, done.stderr
+    assert "4 found = 3 written + 1 rejected" in done.stdout and "1 rejected because of length" in done.stdout
+    assert f"python -m ecgjax.launch.pretrain --data {prepared}" in done.stdout
+    assert "4 of 4 recordings" in done.stderr and (prepared / "report.html").is_file()
+
+
+def test_the_command_fails_with_one_line(tmp_path):
+    done = _command("--dataset", "ptb_xl", "--source", tmp_path, "--out", tmp_path / "out")
+    assert done.returncode == 2 and done.stdout == ""
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def _folder(variable: str, *below: str) -> Path:
+    if variable not in os.environ:
+        pytest.skip(f"{variable} does not name a folder with the real recordings")
+    return Path(os.environ[variable], *below)
+
+
+def test_real_metadata():
+    builder = ptb_xl.Builder(config="100hz", source=_folder("ECGJAX_PTB_XL"))
+    recordings = conversion._select(builder.find_recordings(NO_DOWNLOADS), None)
+    assert Counter(r.split for r in recordings) == {"train": 17_418, "validation": 2_183, "test": 2_198}
+    assert len({r.source_patient_id for r in recordings}) == 18_869
+    labels = Counter(label for r in recordings for label in r.labels)
+    expected = {"AFIB": 1514, "AFLT": 73, "PVC": 1143, "PAC": 398, "1AVB": 793, "NORM": 9514}
+    assert {code: labels[code] for code in expected} == expected
+    assert sum(r.age == 90 for r in recordings) == 293
+
+
+def test_real_signals_equal_the_oracles():
+    source = _folder("ECGJAX_PTB_XL")
+    builder = ptb_xl.Builder(config="100hz", source=source)
+    recordings = builder.find_recordings(NO_DOWNLOADS)
+    for number in np.random.default_rng(0).choice(len(recordings), 500, replace=False):
+        signal = builder.read_recording(recordings[number])["signal"]
+        expected = tiny_ptb_xl.read_by_wfdb(source / recordings[number].location, physical=False)
+        np.testing.assert_array_equal(signal, expected.d_signal)
+
+
+@pytest.mark.parametrize("config", ["100hz", "500hz"])
+def test_real_records_at_both_rates(tmp_path, config):
+    source = _folder("ECGJAX_SAMPLES", "ptb-xl-500hz")
+    prepared = conversion.prepare(f"ptb_xl/{config}", tmp_path, source=source)
+    builder: Any = tfds.builder_from_directory(prepared)
+    examples = [example for split in builder.info.splits for example in builder.as_data_source(split)]
+    assert len(examples) == 40
+    for example in examples:
+        (record,) = source.glob(f"records{config[:3]}/*/{example['record_id'].decode()}_?r.hea")
+        expected = tiny_ptb_xl.read_by_wfdb(record.with_suffix(""), physical=False).d_signal
+        np.testing.assert_array_equal(example["signal"], expected)
+
+
+def test_real_records_of_other_publishers():
+    """CinC 2020 and 2021: MATLAB files, other gains and lengths."""
+    headers = sorted(_folder("ECGJAX_SAMPLES").glob("cinc-2021/*.hea"))
+    assert headers
+    for header in headers:
+        signal, rate_hz = wfdb.read_record(header.with_suffix(""))
+        stored = np.fromfile(header.with_suffix(".mat"), "<i2", offset=24).reshape(-1, 12)
+        gain = [
+            float(line.split()[2].split("/")[0].split("(")[0])
+            for line in header.read_text().splitlines()[1:13]
+        ]
+        np.testing.assert_allclose(signal, stored / np.array(gain) * 1000, atol=0.5)

@@ -1,0 +1,176 @@
+"""tfds_builders.wfdb against wfdb itself, and against damaged records."""
+
+import re
+
+import numpy as np
+import pytest
+import tiny_ptb_xl
+
+from ecgjax.signals import LEADS, MISSING, InputError
+from tfds_builders import wfdb
+
+# wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
+
+
+def _physical_uv(record) -> np.ndarray:
+    """What the oracle reads, in uV [time, 12] in the order of LEADS."""
+    found = tiny_ptb_xl.read_by_wfdb(record, physical=True)
+    names = [name.casefold() for name in found.sig_name]
+    to_uv = {"mV": 1e3, "uV": 1.0, "V": 1e6}
+    columns = [found.p_signal[:, names.index(lead.casefold())] for lead in LEADS]
+    units = [found.units[names.index(lead.casefold())] for lead in LEADS]
+    return np.stack([column * to_uv[unit] for column, unit in zip(columns, units, strict=True)], axis=1)
+
+
+def _edit(path, pattern: str, replacement: str) -> None:
+    text, count = re.subn(pattern, replacement, path.read_text(), count=1, flags=re.MULTILINE)
+    assert count == 1, f"{pattern} is not in {path}"
+    path.write_text(text)
+
+
+def test_samples_at_one_uv_pass_bit_for_bit(tmp_path):
+    stored = np.random.default_rng(0).integers(-32767, 32768, (500, 12))
+    stored[7, 3] = MISSING
+    tiny_ptb_xl.write_record(tmp_path / "a", d_signal=stored)
+    signal, rate_hz = wfdb.read_record(tmp_path / "a")
+    assert signal.dtype == np.int16 and rate_hz == 100
+    np.testing.assert_array_equal(signal, stored)
+
+
+def test_leads_are_found_by_name_among_other_signals(tmp_path):
+    names = ["V6", "resp", "v5", "V4", "V3", "V2", "V1", "aVF", "AVL", "avr", "III", "II", "I"]
+    stored = tiny_ptb_xl.write_record(tmp_path / "a", sig_name=names)
+    signal, _ = wfdb.read_record(tmp_path / "a")
+    np.testing.assert_array_equal(signal, stored[:, [12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 0]])
+
+
+def test_gain_baseline_and_units_of_each_signal(tmp_path):
+    units = ["mV", "uV", "V"] * 4
+    gain = [200.0, 0.5, 4e5, 1000.0, 3.0, 1.5e6, 333.3, 1.0, 1e6, 2000.0, 0.7, 7e5]
+    baseline = [0, 10, -500, 1024, 0, 3, -7, 0, 0, 12, 1, -1]
+    tiny_ptb_xl.write_record(tmp_path / "a", units=units, adc_gain=gain, baseline=baseline)
+    signal, _ = wfdb.read_record(tmp_path / "a")
+    # 0.51: half a microvolt of rounding, and the digits of the gain in the header.
+    np.testing.assert_allclose(signal, _physical_uv(tmp_path / "a"), atol=0.51)
+    np.testing.assert_array_equal(signal, np.rint(signal))
+
+
+def test_missing_samples_stay_missing_when_scaled(tmp_path):
+    stored = np.random.default_rng(0).integers(-1500, 1500, (100, 12))
+    stored[10:20, 2] = MISSING
+    tiny_ptb_xl.write_record(tmp_path / "a", d_signal=stored, adc_gain=[500.0] * 12)
+    signal, _ = wfdb.read_record(tmp_path / "a")
+    np.testing.assert_array_equal(signal == MISSING, stored == MISSING)
+    np.testing.assert_array_equal(np.isnan(_physical_uv(tmp_path / "a")), stored == MISSING)
+
+
+def test_two_signal_files_and_a_byte_offset(tmp_path):
+    stored = tiny_ptb_xl.write_record(tmp_path / "a")
+    header = (tmp_path / "a.hea").read_text()
+    lines = [
+        line.replace("a.dat 16", "b.dat 16+24" if number > 6 else "a.dat 16")
+        for number, line in enumerate(header.splitlines())
+    ]
+    (tmp_path / "a.hea").write_text("# a comment first\n" + "\n".join(lines) + "\n")
+    (tmp_path / "a.dat").write_bytes(stored[:, :6].astype("<i2").tobytes())
+    (tmp_path / "b.dat").write_bytes(bytes(24) + stored[:, 6:].astype("<i2").tobytes())
+    np.testing.assert_array_equal(wfdb.read_record(tmp_path / "a")[0], stored)
+
+
+def test_header_without_gain_of_baseline_takes_the_adc_zero(tmp_path):
+    stored = tiny_ptb_xl.write_record(tmp_path / "a")
+    text = (tmp_path / "a.hea").read_text()
+    (tmp_path / "a.hea").write_text(re.sub(r"1000\.0\(0\)/mV 16 0", "1000/mV 16 50", text))
+    np.testing.assert_array_equal(wfdb.read_record(tmp_path / "a")[0], stored - 50)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "replacement", "reason"),
+    [
+        (r"\A.*\n", "", "header"),
+        (r"a 12 100", "a 12 0", "header"),
+        (r"a 12 100", "a 12 -100", "header"),
+        (r"a 12 100", "a 12 nan", "header"),
+        (r"a 12 100", "a 12 1e999", "header"),
+        (r"a 12 100 1000", "a 12", "header"),
+        (r"a 12 100 1000", "a 12 100", "header"),
+        (r"a 12 100 1000", "a 12 100 0", "header"),
+        (r"a 12 100 1000", "a 12 100 999999999999999", "header"),
+        (r"a 12 100", "a 65 100", "header"),
+        (r"a 12 100", "a 0 100", "header"),
+        (r"a 12 100", "a 13 100", "header"),
+        (r"a 12 100", "a/3 12 100", "format"),
+        (r"a 12 100 1000", "a 12 100 1001", "length"),
+        (r"a 12 100 1000", "a 12 100 999", "length"),
+        (r"a\.dat 16 ", "a.dat 212 ", "format"),
+        (r"a\.dat 16 ", "a.dat 16x2 ", "format"),
+        (r"a\.dat 16 ", "a.dat 16:3 ", "format"),
+        (r"1000\.0\(0\)/mV", "0(0)/mV", "header"),
+        (r"1000\.0\(0\)/mV", "inf(0)/mV", "header"),
+        (r"1000\.0\(0\)/mV", "many(0)/mV", "header"),
+        (r"1000\.0\(0\)/mV", "1000(0)/mmHg", "units"),
+        (r"1000\.0\(0\)/mV", "10(0)/mV", "range"),
+        (r"a\.dat 16 1000.*$", "a.dat 16", "header"),
+        (r" AVR$", " X", "leads"),
+        (r" AVR$", " II", "leads"),
+        (r"a\.dat", "../a.dat", "file_name"),
+        (r"a\.dat", "/etc/passwd", "file_name"),
+        (r"a\.dat", "..", "file_name"),
+        (r"a\.dat", "other.dat", "missing_file"),
+    ],
+)
+def test_a_damaged_header_is_an_error_that_names_the_file(tmp_path, pattern, replacement, reason):
+    tiny_ptb_xl.write_record(tmp_path / "a")
+    _edit(tmp_path / "a.hea", pattern, replacement)
+    with pytest.raises(wfdb.RecordingError) as caught:
+        wfdb.read_record(tmp_path / "a")
+    assert caught.value.reason == reason
+    message = str(caught.value)
+    assert isinstance(caught.value, InputError) and "\n" not in message
+    assert message.startswith(str(tmp_path)) and ";" in message
+
+
+def test_damaged_samples(tmp_path):
+    tiny_ptb_xl.write_record(tmp_path / "a")
+    data = bytearray((tmp_path / "a.dat").read_bytes())
+    for position, reason in ((5000, "checksum"), (0, "checksum")):
+        flipped = bytearray(data)
+        flipped[position] ^= 1
+        (tmp_path / "a.dat").write_bytes(flipped)
+        with pytest.raises(wfdb.RecordingError) as caught:
+            wfdb.read_record(tmp_path / "a")
+        assert caught.value.reason == reason
+    swapped = data[24:48] + data[:24] + data[48:]  # the same sums, another first frame
+    (tmp_path / "a.dat").write_bytes(swapped)
+    with pytest.raises(wfdb.RecordingError, match="starts with"):
+        wfdb.read_record(tmp_path / "a")
+
+
+@pytest.mark.parametrize("size", [0, 1, 23_998, 23_999, 24_002])
+def test_a_file_of_another_length_is_an_error_with_both_numbers(tmp_path, size):
+    tiny_ptb_xl.write_record(tmp_path / "a")
+    data = (tmp_path / "a.dat").read_bytes()
+    (tmp_path / "a.dat").write_bytes((data + bytes(8))[:size])
+    with pytest.raises(wfdb.RecordingError, match=f"a.dat: {size} bytes, but 24000"):
+        wfdb.read_record(tmp_path / "a")
+
+
+def test_links_may_not_leave_the_folder(tmp_path):
+    tiny_ptb_xl.write_record(tmp_path / "in" / "a")
+    tiny_ptb_xl.write_record(tmp_path / "out" / "a")
+    signal_file = tmp_path / "in" / "a.dat"
+    signal_file.unlink()
+    signal_file.symlink_to(tmp_path / "out" / "a.dat")
+    with pytest.raises(wfdb.RecordingError, match="link"):
+        wfdb.read_record(tmp_path / "in" / "a")
+
+
+def test_headers_that_are_no_text_or_absent(tmp_path):
+    for content in (b"", b"\n\n", b"# only a comment\n", bytes(range(256)), b"\xff" * 2_000_000):
+        (tmp_path / "a.hea").write_bytes(content)
+        with pytest.raises(wfdb.RecordingError, match="a.hea"):
+            wfdb.read_record(tmp_path / "a")
+    with pytest.raises(wfdb.RecordingError) as caught:
+        wfdb.read_record(tmp_path / "absent")
+    assert caught.value.reason == "missing_file"
