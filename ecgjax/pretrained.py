@@ -12,7 +12,7 @@ import numpy as np
 
 from ecgjax import encoders
 from ecgjax.data.records import Records
-from ecgjax.signals import MISSING, InputError, Preprocessing, lead_indices, preprocess
+from ecgjax.signals import MISSING, InputError, Preprocessing, lead_indices, preprocess, rate_ratio
 from ecgjax.train.checkpoint import load_encoder
 
 _UV_PER_UNIT = {"V": 1e6, "mV": 1e3, "uV": 1.0}
@@ -58,6 +58,7 @@ class Encoder:
         if signal.ndim not in (2, 3) or signal.shape[-1] != len(leads):
             raise InputError(f"signal of shape {signal.shape} with {len(leads)} leads: give [time, lead] or "
                              f"[recording, time, lead]")  # fmt: skip
+        rate_ratio(rate_hz, self.preprocessing.rate_hz)  # refuses an impossible rate
         seconds = signal.shape[-2] / rate_hz
         if abs(seconds - self.preprocessing.seconds) > 0.5 / rate_hz:
             raise InputError(f"{signal.shape[-2]} samples at {rate_hz:g} Hz are {seconds:g} s; this encoder takes "
@@ -87,7 +88,9 @@ class Encoder:
 @functools.lru_cache(maxsize=8)
 def _jitted_embed(module: nn.Module, preprocessing: Preprocessing, rate_hz: float):
     def embed(variables: dict, signal: jax.Array) -> jax.Array:
-        _, embedding = module.apply(variables, preprocess(signal, preprocessing, rate_hz=rate_hz), train=False)
+        _, embedding = module.apply(
+            variables, preprocess(signal, preprocessing, rate_hz=rate_hz), train=False
+        )
         return embedding.astype(jnp.float32)
 
     return jax.jit(embed)
@@ -131,5 +134,7 @@ def as_stored(signal: np.ndarray, units: str) -> np.ndarray:
     missing = ~np.isfinite(signal_uv)
     largest_uv = np.abs(np.where(missing, 0, signal_uv)).max(initial=0)
     if largest_uv > 32767 or 0 < largest_uv < 20:
-        raise InputError(f"the largest amplitude is {largest_uv / 1e3:g} mV if these are {units}; check the units")
+        raise InputError(
+            f"the largest amplitude is {largest_uv / 1e3:g} mV if these are {units}; check the units"
+        )
     return np.where(missing, MISSING, signal_uv).astype(np.int16)

@@ -12,7 +12,6 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.signal
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 MISSING = -32768
@@ -37,7 +36,9 @@ def lead_indices(names: Sequence[str], where: str) -> list[int]:
     twice = sorted({name for name, low in zip(names, folded, strict=True) if folded.count(low) > 1})
     if absent or twice:
         problem = f"lacks lead {', '.join(absent)}" if absent else f"has lead {', '.join(twice)} twice"
-        raise InputError(f"{where}: {problem} (found: {' '.join(names)}); give all twelve standard leads once")
+        raise InputError(
+            f"{where}: {problem} (found: {' '.join(names)}); give all twelve standard leads once"
+        )
     return [folded.index(lead.casefold()) for lead in LEADS]
 
 
@@ -112,6 +113,8 @@ def resample(signal: jax.Array, *, from_hz: float, to_hz: float) -> jax.Array:
     up, down = rate_ratio(from_hz, to_hz)
     if up == down:
         return signal
+    import scipy.signal  # here: it takes most of a second, which every worker of a conversion would pay
+
     half = 10 * max(up, down)
     # resample_poly's default: a Kaiser window (beta 5) of ten periods of the slower rate on each side.
     taps = up * scipy.signal.firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))

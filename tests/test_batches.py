@@ -25,9 +25,7 @@ INDICES = np.arange(10, 50)
 
 
 def _pairs(seed=0, batch_size=8, indices=INDICES):
-    batches = pretraining_batches(
-        RECORDS, indices, examples="patient_pair", batch_size=batch_size, seed=seed
-    )
+    batches = pretraining_batches(RECORDS, indices, examples="patient_pair", batch_size=batch_size, seed=seed)
     return iter(batches)
 
 

@@ -105,7 +105,10 @@ def test_settings_go_through_json(name):
 
 @pytest.mark.parametrize(
     ("name", "saved", "message"),
-    [("vit", {}, "encoder 'vit' is unknown"), ("compact_resnet", {"depth": 3}, "compact_resnet has no setting depth")],
+    [
+        ("vit", {}, "encoder 'vit' is unknown"),
+        ("compact_resnet", {"depth": 3}, "compact_resnet has no setting depth"),
+    ],
 )
 def test_encoder_of_another_version_is_refused(name, saved, message):
     with pytest.raises(InputError, match=message):

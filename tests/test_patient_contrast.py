@@ -63,13 +63,18 @@ def test_equals_optax_where_no_patient_repeats():
 
 def test_a_patient_is_not_repelled_from_herself():
     """Three pairs of one patient: nothing is left to repel, so there is nothing to learn."""
-    loss = jax.value_and_grad(lambda projections: nt_xent(projections, np.array([5, 5, 5]), temperature=0.5)[0])
+    loss = jax.value_and_grad(
+        lambda projections: nt_xent(projections, np.array([5, 5, 5]), temperature=0.5)[0]
+    )
     value, gradient = jax.jit(loss)(PROJECTIONS[:6])
     assert value == 0 and (gradient == 0).all()
 
 
 def test_share_of_views_nearest_to_their_partner():
-    unit, hit_rate = np.eye(4, dtype=np.float32), jax.jit(lambda z: nt_xent(z, np.arange(4), temperature=0.1)[1])
+    unit, hit_rate = (
+        np.eye(4, dtype=np.float32),
+        jax.jit(lambda z: nt_xent(z, np.arange(4), temperature=0.1)[1]),
+    )
     assert hit_rate(np.concatenate([unit, unit])) == 1
     assert hit_rate(np.concatenate([unit, unit[[1, 0, 2, 3]]])) == 0.5
 
@@ -115,7 +120,6 @@ def _distance(a, b) -> float:
 
 
 def test_eight_devices_have_the_gradient_and_statistics_of_one(steps):
-    print(_distance(steps[8][1], steps[1][1]), _distance(steps[8][2], steps[1][2]), steps[1][0])
     assert _distance(steps[8][1], steps[1][1]) < 1e-5
     assert _distance(steps[8][2], steps[1][2]) < 1e-6
     for path, leaf in jax.tree.leaves_with_path(steps[1][1]):

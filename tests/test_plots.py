@@ -11,7 +11,7 @@ from ecgjax.signals import LEADS, MISSING, InputError
 
 
 def _dark(path):
-    """Mask [row, column] of black pixels (ink, not grid), and pixels per millimetre as the PNG states them."""
+    """Mask [row, column] of ink (black, not grid), and the pixels per millimetre that the PNG states."""
     ink = matplotlib.image.imread(path)[..., :3].max(axis=-1) < 0.35
     with PIL.Image.open(path) as image:
         return ink, image.info["dpi"][0] / 25.4

@@ -107,7 +107,16 @@ def _garbled_info(folder):
 
 @pytest.mark.parametrize(
     "damage",
-    [_cut, _empty, _missing, _other_split, _garbled_table, _table_of_somebody_else, _without_features, _garbled_info],
+    [
+        _cut,
+        _empty,
+        _missing,
+        _other_split,
+        _garbled_table,
+        _table_of_somebody_else,
+        _without_features,
+        _garbled_info,
+    ],
 )
 def test_damage_is_refused_by_name(copy, damage):
     culprit, message = damage(copy)

@@ -20,7 +20,8 @@ _RNG = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(
-    ("from_hz", "to_hz"), [(500, 100), (250, 100), (400, 100), (257, 100), (100, 250), (500, 409.6), (100, 100)]
+    ("from_hz", "to_hz"),
+    [(500, 100), (250, 100), (400, 100), (257, 100), (100, 250), (500, 409.6), (100, 100)],
 )
 def test_resample_equals_scipy(from_hz, to_hz):
     signal = _RNG.normal(size=(2, 3 * int(from_hz), 12)).astype(np.float32)
@@ -38,7 +39,8 @@ def test_resample_takes_any_batch_shape():
 
 
 @pytest.mark.parametrize(
-    ("from_hz", "to_hz", "ratio"), [(500, 100, (1, 5)), (100, 500, (5, 1)), (360, 100, (5, 18)), (409.6, 100, (125, 512))]
+    ("from_hz", "to_hz", "ratio"),
+    [(500, 100, (1, 5)), (100, 500, (5, 1)), (360, 100, (5, 18)), (409.6, 100, (125, 512))],
 )
 def test_rate_ratio_is_the_smallest(from_hz, to_hz, ratio):
     assert rate_ratio(from_hz, to_hz) == ratio
@@ -52,7 +54,9 @@ def test_impossible_rate_is_refused(rate_hz):
 
 def test_leads_are_found_by_name():
     names = ["v6", "AVR", "avl", "aVF", " I ", "iii", "II", "V5", "V4", "V3", "V2", "V1", "VX"]
-    assert [names[i].strip().casefold() for i in lead_indices(names, "file")] == [lead.casefold() for lead in LEADS]
+    assert [names[i].strip().casefold() for i in lead_indices(names, "file")] == [
+        lead.casefold() for lead in LEADS
+    ]
 
 
 @pytest.mark.parametrize(
@@ -88,7 +92,9 @@ def test_stored_becomes_clipped_millivolts_and_missing_the_isoelectric_line():
 def test_leads_are_chosen_in_the_order_asked_for():
     stored = _stored()
     found = preprocess(stored, Preprocessing(leads=("V6", "II")), rate_hz=100)
-    np.testing.assert_array_equal(found, preprocess(stored, Preprocessing(), rate_hz=100)[..., np.array([11, 1])])
+    np.testing.assert_array_equal(
+        found, preprocess(stored, Preprocessing(), rate_hz=100)[..., np.array([11, 1])]
+    )
 
 
 @pytest.mark.parametrize(("normalisation", "axes"), [("zscore_lead", (1,)), ("zscore_recording", (1, 2))])

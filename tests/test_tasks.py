@@ -1,5 +1,10 @@
 """Tasks against the hierarchy that PTB-XL publishes and the counts in its papers."""
 
+import ast
+import csv
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -51,3 +56,22 @@ def test_one_condition_against_all_others(task, positive):
 def test_no_recordings():
     targets, keep = TASKS["superclass"].targets([])
     assert targets.shape == (0, 5) and keep.shape == (0,)
+
+
+def test_counts_of_real_ptb_xl():
+    """Recordings by split as in the published protocols, and positives of release 1.0.3."""
+    if "ECGJAX_PTB_XL" not in os.environ:
+        pytest.skip("ECGJAX_PTB_XL does not name a folder with the real recordings")
+    with Path(os.environ["ECGJAX_PTB_XL"], "ptbxl_database.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    labels = [list(ast.literal_eval(row["scp_codes"])) for row in rows]
+    fold = np.array([int(row["strat_fold"]) for row in rows])
+    splits = (fold <= 8, fold == 9, fold == 10)
+    found = {name: task.targets(labels) for name, task in TASKS.items()}
+    kept = {name: [int(keep[split].sum()) for split in splits] for name, (_, keep) in found.items()}
+    assert kept["superclass"] == kept["diagnostic"] == kept["subclass"] == [17_084, 2_146, 2_158]
+    assert kept["form"] == [7_197, 901, 880] and kept["rhythm"] == [16_832, 2_100, 2_098]
+    assert kept["all"] == kept["af"] == [17_418, 2_183, 2_198]
+    positives = {name: targets.sum(axis=0).tolist() for name, (targets, _) in found.items()}
+    assert positives["superclass"] == [9_514, 5_469, 5_235, 4_898, 2_649]
+    assert [positives[name][0] for name in ("af", "flutter", "av_block_1", "mi")] == [1_514, 73, 793, 5_469]

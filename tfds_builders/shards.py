@@ -98,9 +98,8 @@ def _kept(recording: "Recording", signal: np.ndarray, rate_hz: float) -> Kept:
 
 def _check(signal: np.ndarray, config: "RecordingsConfig", record_id: str) -> None:
     if signal.dtype != np.int16 or signal.ndim != 2 or signal.shape[1] != len(LEADS):
-        raise TypeError(
-            f"{record_id}: read_recording gave {signal.dtype} {signal.shape}, not int16 [time, 12]"
-        )
+        given = f"{signal.dtype} {list(signal.shape)}"
+        raise TypeError(f"{record_id}: read_recording gave {given}, not int16 [time, 12]")
     if len(signal) != config.samples:
         problem = f"recording {record_id}: {len(signal)} samples instead of {config.samples}"
         raise quality.RecordingError("length", f"{problem}; fetch it again, or leave it out")
@@ -111,19 +110,14 @@ def verify(shards: Sequence[Shard], found: int) -> None:
     for shard in shards:
         with contextlib.closing(ArrayRecordReader(str(shard.path))) as reader:
             if (stored := reader.num_records()) != len(shard.kept):
-                raise OSError(
-                    f"{shard.path}: holds {stored} of {len(shard.kept)} recordings; is the disk full?"
-                )
-    written, rejected = (
-        sum(len(shard.kept) for shard in shards),
-        sum(len(shard.rejections) for shard in shards),
-    )
+                problem = f"{shard.path}: holds {stored} of {len(shard.kept)} recordings"
+                raise OSError(f"{problem}; is the disk full?")
+    written = sum(len(shard.kept) for shard in shards)
+    rejected = sum(len(shard.rejections) for shard in shards)
     if written + rejected != found:
         raise RuntimeError(f"found {found} recordings, wrote {written} and rejected {rejected}")
     for split in {shard.split for shard in shards}:
         mine = [shard for shard in shards if shard.split == split]
         if not any(shard.kept for shard in mine):
-            first = mine[0].rejections[0]
-            raise InputError(
-                f"all recordings of split {split} were rejected, the first because {first.detail}"
-            )
+            why = mine[0].rejections[0].detail
+            raise InputError(f"all recordings of split {split} were rejected, the first because {why}")

@@ -6,7 +6,7 @@ that leaves a checkpoint in `workdir`, and one line here.
 """
 
 from ecgjax.adapt.finetune import FineTuning
-from ecgjax.adapt.linear_probing import LinearProbing
+from ecgjax.adapt.linear_probe import LinearProbing
 
 METHODS = {"finetune": FineTuning, "linear_probe": LinearProbing}
 

@@ -27,7 +27,9 @@ class Classifier(nn.Module):
         """float32 [batch, time, lead] -> logits float32 [batch, class]."""
         _, embedding = self.encoder(signal, train=train)
         # Without scale and bias, so that a linear probe's mean and deviation fit in as they are.
-        norm = nn.BatchNorm(use_running_average=not train, use_scale=False, use_bias=False, epsilon=1e-8, name="norm")
+        norm = nn.BatchNorm(
+            use_running_average=not train, use_scale=False, use_bias=False, epsilon=1e-8, name="norm"
+        )
         hidden = nn.Dropout(self.dropout, deterministic=not train)(norm(embedding.astype(jnp.float32)))
         return nn.Dense(self.classes, kernel_init=nn.initializers.zeros, name="head")(hidden)
 
@@ -105,7 +107,9 @@ def _jitted_predict(
     model = Classifier(encoder=encoder, classes=classes)
 
     def step(variables: dict, signal: jax.Array) -> jax.Array:
-        windows = _windows(preprocess(signal, preprocessing, rate_hz=rate_hz), window_s, preprocessing.rate_hz)
+        windows = _windows(
+            preprocess(signal, preprocessing, rate_hz=rate_hz), window_s, preprocessing.rate_hz
+        )
         logits = model.apply(variables, windows.reshape(-1, *windows.shape[2:]), train=False)
         return jax.nn.sigmoid(logits).reshape(*windows.shape[:2], classes).mean(1)
 
@@ -113,8 +117,11 @@ def _jitted_predict(
 
 
 def _windows(signal: jax.Array, window_s: float | None, rate_hz: float) -> jax.Array:
-    """[batch, time, lead] -> [batch, window, window_s * rate_hz, lead], each half a window after the one before."""
+    """[batch, time, lead] -> [batch, window, window_s * rate_hz, lead], each half a window after the one before.
+
+    The last one ends with the recording, so that no sample is left out.
+    """
     time = signal.shape[1]
     length = time if window_s is None else min(round(window_s * rate_hz), time)
-    starts = range(0, time - length + 1, max(1, length // 2))
+    starts = [*range(0, time - length, max(1, length // 2)), time - length]
     return jnp.stack([signal[:, start : start + length] for start in starts], axis=1)

@@ -16,7 +16,7 @@ from ecgjax.augment import Augmentation
 from ecgjax.data.batches import labelled_batches
 from ecgjax.data.records import Records
 from ecgjax.pretrained import Encoder
-from ecgjax.signals import Preprocessing
+from ecgjax.signals import InputError, Preprocessing
 from ecgjax.train.loop import train
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.sharding import check_batch_size, data_mesh
@@ -39,7 +39,9 @@ class FineTuning:
     """Steps at the least, however few recordings are labelled."""
     dropout: float = 0.5
     """Of the standardised embedding."""
-    augmentation: Augmentation = Augmentation(lead_mask=0.0, gain=0.1, noise_mv=0.01, wander_mv=0.05, time_out=0.0)
+    augmentation: Augmentation = Augmentation(
+        lead_mask=0.0, gain=0.1, noise_mv=0.01, wander_mv=0.05, time_out=0.0
+    )
     """What is done to a training recording; probabilities are means over windows of the same length."""
     save_every: int = 0
     """Steps between checkpoints; 0: one at the end."""
@@ -65,14 +67,27 @@ class FineTuning:
           config: saved in the checkpoint, with the settings.
           title: for the screen.
         """
+        mesh = data_mesh()
+        check_batch_size(self.batch_size, mesh)
+        if len(indices) < mesh.size:
+            raise InputError(
+                f"{len(indices)} labelled recordings over {mesh.size} devices: use more labels or fewer devices"
+            )
+        # Few labelled recordings may not fill the batch; every device gets as many all the same.
+        batch_size = min(self.batch_size, len(indices) // mesh.size * mesh.size)
         num_steps = self.steps(len(indices))
-        batch_size, mesh = min(self.batch_size, len(indices)), data_mesh()
-        check_batch_size(batch_size, mesh)
         init_key, key = jax.random.split(jax.random.key(self.seed))
         objective = Classification(targets.shape[1], self.dropout, self.augmentation)
         rate = self.encoder_rate if encoder.restored else 1.0
         step_fn, tx = _step(
-            objective, self.optimizer, num_steps, rate, encoder.module, encoder.preprocessing, records.rate_hz, mesh
+            objective,
+            self.optimizer,
+            num_steps,
+            rate,
+            encoder.module,
+            encoder.preprocessing,
+            records.rate_hz,
+            mesh,
         )
         state, _ = train(
             step_fn,

@@ -29,7 +29,9 @@ def pretraining_batches(
       gets its own part of the global batch.
     """
     if not 0 < batch_size <= len(indices):
-        raise InputError(f"batch of {batch_size} from {len(indices)} recordings in {records.path}: give --batch-size 1 to {len(indices)}")
+        raise InputError(
+            f"batch of {batch_size} from {len(indices)} recordings in {records.path}: give --batch-size 1 to {len(indices)}"
+        )
     pairs = PatientPairs(indices, records.patients) if examples == "patient_pair" else None
     if pairs and pairs.patients < 2:
         raise InputError(f"{records.path}: one patient only; contrast needs the recordings of at least two")
@@ -62,7 +64,9 @@ def labelled_batches(
       Batches {"signal": int16 [batch, time, lead], "targets": float32 [batch, class]}.
     """
     if not 0 < batch_size <= len(indices):
-        raise InputError(f"batch of {batch_size} from {len(indices)} labelled recordings: give --batch-size 1 to {len(indices)}")
+        raise InputError(
+            f"batch of {batch_size} from {len(indices)} labelled recordings: give --batch-size 1 to {len(indices)}"
+        )
 
     def read(positions: np.ndarray) -> dict[str, np.ndarray]:
         return {"signal": records.read(indices[positions]), "targets": targets[positions]}

@@ -38,7 +38,11 @@ class Records:
         """
         self.path = _prepared_folder(Path(path))
         self.table, about = _table(self.path / "records.parquet")
-        self.name, self.rate_hz, self.samples = about["dataset"], float(about["rate_hz"]), int(about["samples"])
+        self.name, self.rate_hz, self.samples = (
+            about["dataset"],
+            float(about["rate_hz"]),
+            int(about["samples"]),
+        )
         self._shards = _shards(self.path)
         self._starts = np.cumsum([0] + [count for _, count in self._shards])
         if self._starts[-1] != len(self.table):
@@ -102,7 +106,11 @@ def _prepared_folder(path: Path) -> Path:
         raise InputError(f"{path}: no such folder; give the folder that ecgjax.launch.prepare printed")
     found = sorted(table.parent for table in path.rglob("records.parquet")) if path.is_dir() else []
     if len(found) != 1:
-        several = f"{len(found)} prepared data sets ({', '.join(map(str, found[:4]))})" if found else "no prepared data set"
+        several = (
+            f"{len(found)} prepared data sets ({', '.join(map(str, found[:4]))})"
+            if found
+            else "no prepared data set"
+        )
         raise InputError(f"{path}: {several}; give one that ecgjax.launch.prepare wrote")
     return found[0]
 
@@ -137,7 +145,11 @@ def _shards(folder: Path) -> list[tuple[Path, int]]:
     for file, count in shards:
         found = _open_shard(str(file)).num_records() if file.exists() else None
         if found != count:
-            problem = "is missing" if found is None else f"is damaged or cut short ({found} of {count} recordings readable)"
+            problem = (
+                "is missing"
+                if found is None
+                else f"is damaged or cut short ({found} of {count} recordings readable)"
+            )
             raise InputError(f"{file}: {problem}; prepare the data set again")
     return shards
 

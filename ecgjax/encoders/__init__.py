@@ -34,6 +34,8 @@ def build(name: str, saved: dict) -> nn.Module:
     if name not in ENCODERS:
         raise InputError(f"encoder {name!r} is unknown to this ecgjax; known: {', '.join(ENCODERS)}")
     if unknown := sorted(saved.keys() - settings(ENCODERS[name]).keys()):
-        raise InputError(f"encoder {name} has no setting {', '.join(unknown)} in this ecgjax; use the one that saved it")
+        raise InputError(
+            f"encoder {name} has no setting {', '.join(unknown)} in this ecgjax; use the one that saved it"
+        )
     fields = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
     return type(ENCODERS[name])(**fields)

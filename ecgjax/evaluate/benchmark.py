@@ -64,7 +64,9 @@ class Row:
     gain_high: float | None
 
 
-def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Sequence[Task], out: Path) -> list[Row]:
+def benchmark(
+    settings: Benchmark, encoder: Encoder, records: Records, tasks: Sequence[Task], out: Path
+) -> list[Row]:
     """Runs the comparison; writes benchmark.csv, per_seed.csv; trained runs are kept in `out` and not done twice.
 
     Args:
@@ -99,7 +101,10 @@ def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Se
 def markdown(rows: Sequence[Row]) -> str:
     """The result as a table: a line for each task and number of labels, a column for each way."""
     ways = list(dict.fromkeys(row.way for row in rows))
-    lines = ["| task | labels | " + " | ".join(ways) + " | frozen - random |", "| --- " * (len(ways) + 3) + "|"]
+    lines = [
+        "| task | labels | " + " | ".join(ways) + " | frozen - random |",
+        "| --- " * (len(ways) + 3) + "|",
+    ]
     for task, labels in dict.fromkeys((row.task, row.labels) for row in rows):
         found = {row.way: row for row in rows if (row.task, row.labels) == (task, labels)}
         cells = [f"{found[way].auroc:.3f}" if way in found else "" for way in ways]
@@ -151,7 +156,9 @@ def _scores(
             scores.setdefault(way, []).append(probe.scores(embedded.of(embeddings, test_indices)))
         for way in settings.trained if n in settings.train_at else ():
             start = embedded.encoder if way == "finetuned" else untrained_twin(embedded.encoder, seed=seed)
-            trained = _train(settings, start, embedded, task, indices, truth, seed, out / f"{way}-{task.name}-{n}-{seed}")
+            trained = _train(
+                settings, start, embedded, task, indices, truth, seed, out / f"{way}-{task.name}-{n}-{seed}"
+            )
             scores.setdefault(way, []).append(predict(trained, start, embedded.records, test_indices))
     return {way: np.stack(per_seed) for way, per_seed in scores.items()}
 
@@ -178,7 +185,11 @@ def _row(task: Task, n: int, way: str, bootstrap: Bootstrap) -> Row:
 
 
 def _line(row: Row) -> str:
-    gain = "" if row.gain is None else f"   {row.gain:+.3f} ({row.gain_low:+.3f} to {row.gain_high:+.3f}) over random"
+    gain = (
+        ""
+        if row.gain is None
+        else f"   {row.gain:+.3f} ({row.gain_low:+.3f} to {row.gain_high:+.3f}) over random"
+    )
     return f"{row.task:12}{row.labels:>7}  {row.way:10}{row.auroc:.3f} ({row.low:.3f}-{row.high:.3f}){gain}"
 
 
@@ -186,7 +197,14 @@ def _per_seed(task: Task, n: int, scores: dict[str, np.ndarray], truth: np.ndarr
     for way, stack in scores.items():
         for seed, one in enumerate(stack):
             for name, value in zip(task.classes, auroc(truth, one), strict=True):
-                yield {"task": task.name, "labels": n, "way": way, "seed": seed, "class": name, "auroc": value}
+                yield {
+                    "task": task.name,
+                    "labels": n,
+                    "way": way,
+                    "seed": seed,
+                    "class": name,
+                    "auroc": value,
+                }
 
 
 def _write_csv(path: Path, rows: list[dict]) -> None:

@@ -51,9 +51,13 @@ def first_look(checkpoint: Path, records: Records, workdir: Path) -> Comparison 
         _print_table(comparison)
     else:
         print("\nno condition has enough labelled recordings here for a table")
-    print(f"\nloss curve     {workdir / 'loss.png'}\npositive pair  {workdir / 'pair.png'}\nembeddings     {workdir / 'map.png'}")
+    print(
+        f"\nloss curve     {workdir / 'loss.png'}\npositive pair  {workdir / 'pair.png'}\nembeddings     {workdir / 'map.png'}"
+    )
     print(f"checkpoint     {checkpoint}")
-    print(f"next           python -m ecgjax.launch.benchmark --checkpoint {workdir} --data {records.path} --tasks af mi")
+    print(
+        f"next           python -m ecgjax.launch.benchmark --checkpoint {workdir} --data {records.path} --tasks af mi"
+    )
     return comparison
 
 
@@ -67,10 +71,13 @@ def compare(encoder: Encoder, records: Records, *, labelled: int = 200) -> Compa
     tasks = [task for name in TARGETS if _enough(task := TASKS[name], train_labels, labels)]
     if not tasks:
         return None
+    labelled = min(labelled, len(train))
     console.print(f"comparing with a random encoder on {', '.join(task.name for task in tasks)}")
     draws = {
         (task.name, seed): train[
-            draw_labelled(task.targets(train_labels)[0], records.patients[train], labelled, seed=seed, balanced=True)
+            draw_labelled(
+                task.targets(train_labels)[0], records.patients[train], labelled, seed=seed, balanced=True
+            )
         ]
         for task in tasks
         for seed in range(SEEDS)
@@ -119,7 +126,11 @@ def _plot_map(embeddings: np.ndarray, records: Records, indices: np.ndarray, pat
     for name in reversed(TARGETS):
         conditions[TASKS[name].targets(labels)[0][:, 0] == 1] = name
     plots.embedding_map(
-        points, list(conditions), path, title=f"embeddings, {records.name}", patients=records.patients[indices[shown]]
+        points,
+        list(conditions),
+        path,
+        title=f"embeddings, {records.name}",
+        patients=records.patients[indices[shown]],
     )
 
 
@@ -129,13 +140,26 @@ def _enough(task: Task, train_labels: list, labels: list) -> bool:
 
 
 def _print_table(comparison: Comparison) -> None:
-    print(f"\nAUROC of a linear probe on {comparison.labelled} labelled recordings; validation patients, mean of {SEEDS} draws")
+    print(
+        f"\nAUROC of a linear probe on {comparison.labelled} labelled recordings; validation patients, mean of {SEEDS} draws"
+    )
     print(f"{'':12}{'random':>8}{'pre-trained':>13}   gain (95 % interval)")
     auroc = comparison.auroc
-    columns = [auroc.per_class("random"), auroc.per_class("pretrained"), auroc.per_class("pretrained", minus="random")]
+    columns = [
+        auroc.per_class("random"),
+        auroc.per_class("pretrained"),
+        auroc.per_class("pretrained", minus="random"),
+    ]
     for name, random, pretrained, gain in zip(comparison.conditions, *columns, strict=True):
         print(_line(name, random, pretrained, gain))
-    print(_line("mean", auroc.macro("random"), auroc.macro("pretrained"), auroc.macro("pretrained", minus="random")))
+    print(
+        _line(
+            "mean",
+            auroc.macro("random"),
+            auroc.macro("pretrained"),
+            auroc.macro("pretrained", minus="random"),
+        )
+    )
 
 
 def _line(name: str, random: Interval, pretrained: Interval, gain: Interval) -> str:

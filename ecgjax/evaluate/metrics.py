@@ -22,7 +22,8 @@ def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     Raises:
       InputError: the shapes differ or a score is NaN.
     """
-    cases = _checked(targets, scores)
+    _check(targets, scores)
+    cases = np.equal(targets, 1)
     ranks = scipy.stats.rankdata(scores, axis=0)
     positive = cases.sum(axis=0)
     negative = len(cases) - positive
@@ -166,13 +167,12 @@ def _weighted_auroc(case: np.ndarray, scores: np.ndarray, weights: np.ndarray) -
 
 
 def _has_both(cases: np.ndarray) -> np.ndarray:
-    return cases.any(axis=0) & ~cases.all(axis=0)
+    return np.logical_and(cases.any(axis=0), ~cases.all(axis=0))
 
 
-def _checked(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def _check(targets: np.ndarray, scores: np.ndarray) -> None:
     if np.shape(targets) != np.shape(scores) or np.ndim(targets) != 2:
         shapes = f"targets {np.shape(targets)} and scores {np.shape(scores)}"
         raise InputError(f"{shapes}: give both as [recording, class]")
     if np.isnan(scores).any():
         raise InputError(f"scores: {np.isnan(scores).sum()} of {np.size(scores)} are NaN; give finite scores")
-    return np.asarray(np.equal(targets, 1))

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours (2008), told apart with any colour vision.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_GREY = "#BBBBBB"
+_GREY, _PAPER = "#BBBBBB", "#FFFAF8"
 
 # An ECG sheet is laid out in millimetres of paper; multiples of 5 put baselines on the thick lines.
 _MM_PER_INCH, _MM_PER_S, _MM_PER_MV, _DOTS_PER_MM = 25.4, 25.0, 10.0, 6
@@ -46,7 +46,7 @@ def ecg_sheet(signals: Sequence[np.ndarray], path: Path, *, rate_hz: float, titl
       titles: one a recording, of one or two lines: patient, date, age and sex, statements.
     """
     size = (_WIDTH / _MM_PER_INCH, len(signals) * _HEIGHT / _MM_PER_INCH)
-    figure = Figure(figsize=size, facecolor="#FFFAF8")
+    figure = Figure(figsize=size, facecolor=_PAPER)
     for i, (signal, title) in enumerate(zip(signals, titles, strict=True)):
         if np.ndim(signal) != 2 or np.shape(signal)[1] != len(LEADS):
             raise InputError(f"{title}: signal has shape {np.shape(signal)}; give [time, {len(LEADS)} leads]")
@@ -66,7 +66,7 @@ def _draw_paper(axes: Axes) -> None:
     for spacing, colour, width in ((1, "#F7D5CE", 0.4), (5, "#E9A79B", 0.7)):
         upright = [[(x, _BOTTOM), (x, top)] for x in np.arange(0, _WIDTH + 1, spacing)]
         level = [[(0, y), (_WIDTH, y)] for y in np.arange(_BOTTOM, top + 1, spacing)]
-        axes.add_collection(LineCollection(upright + level, colors=colour, linewidths=width))
+        axes.add_collection(LineCollection(upright + level, colors=colour, linewidths=width, zorder=1))
 
 
 def _draw_leads(axes: Axes, signal: np.ndarray, rate_hz: float) -> None:
@@ -85,7 +85,9 @@ def _draw_leads(axes: Axes, signal: np.ndarray, rate_hz: float) -> None:
             shown = slice(start, stop + 1)
             axes.plot(time_mm[shown], baseline + centred[shown], "k", linewidth=0.9, solid_joinstyle="round")
             left = _LEFT + start / rate_hz * _MM_PER_S
-            axes.text(left + 1, baseline + 11, name, fontsize=9, fontweight="bold")
+            # In another colour and below the trace: a tall beat hides neither its peak nor the name.
+            above = baseline + 11.5
+            axes.text(left + 1, above, name, fontsize=9, fontweight="bold", color="#1F4E9C", zorder=1.5)
             axes.plot([left, left], [baseline - 4, baseline + 4], "k", linewidth=0.5)
 
 

@@ -30,15 +30,24 @@ def start_encoder(checkpoint: Path | None, name: str | None, *, seed: int) -> tu
     encoder = load(checkpoint)
     found = encoder.config["encoder"]["name"]
     if name not in (None, found):
-        raise InputError(f"{checkpoint}: holds a {found}, not a {name}; leave --encoder out or give another checkpoint")
+        raise InputError(
+            f"{checkpoint}: holds a {found}, not a {name}; leave --encoder out or give another checkpoint"
+        )
     console.print(f"{checkpoint}: {found}, {encoder.restored} arrays restored")
     return encoder, found
 
 
 def adapt_and_report(
-    settings: Method, encoder: Encoder, name: str, *, data: Path, task: Task, labels: float | None, workdir: Path
+    settings: Method,
+    encoder: Encoder,
+    name: str,
+    *,
+    data: Path,
+    task: Task,
+    labels: float | None,
+    workdir: Path,
 ) -> dict:
-    """Trains on the split train, tests on validation and test, writes metrics.json and roc.png, prints a table.
+    """Trains on the split train, tests on validation and test, writes metrics.json and loss.png, prints a table.
 
     Args:
       settings: the way of using labels.
@@ -83,7 +92,9 @@ def adapt_and_report(
         }
     (workdir / "metrics.json").write_text(json.dumps(figures, indent=1))
     if lines := read_metrics(workdir):
-        plots.loss_curve([line["step"] for line in lines], [line["loss"] for line in lines], workdir / "loss.png")
+        plots.loss_curve(
+            [line["step"] for line in lines], [line["loss"] for line in lines], workdir / "loss.png"
+        )
     _print(figures, workdir)
     return figures
 
@@ -93,7 +104,9 @@ def _figure(interval) -> list[float]:
 
 
 def _print(figures: dict, workdir: Path) -> None:
-    print(f"\nAUROC, {figures['task']}, {figures['labelled']} labelled recordings (95 % interval over patients)")
+    print(
+        f"\nAUROC, {figures['task']}, {figures['labelled']} labelled recordings (95 % interval over patients)"
+    )
     print(f"{'':16}{'validation':>26}{'test':>26}")
     rows = {"macro": [figures[split]["macro_auroc"] for split in ("validation", "test")]}
     for name in figures["test"]["auroc"]:
@@ -101,5 +114,8 @@ def _print(figures: dict, workdir: Path) -> None:
     if len(rows) == 2:
         rows.pop("macro")
     for name, pair in rows.items():
-        print(f"{name:16}" + "".join(f"{value:>12.3f} ({low:.3f}-{high:.3f})"[:26].rjust(26) for value, low, high in pair))
+        print(
+            f"{name:16}"
+            + "".join(f"{value:>12.3f} ({low:.3f}-{high:.3f})"[:26].rjust(26) for value, low, high in pair)
+        )
     print(f"\nclassifier: {workdir / 'checkpoints'}\nfigures:    {workdir / 'metrics.json'}")

@@ -1,9 +1,18 @@
 """The commands: `python -m ecgjax.launch.X`. Each parses, says where it runs, and calls the library."""
 
+import contextlib
+import io
+import itertools
+import re
 import sys
 from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+import tyro
 
 from ecgjax.signals import InputError
+
+Arguments = TypeVar("Arguments")
 
 
 def run(main: Callable[[], None]) -> None:
@@ -19,6 +28,25 @@ def run(main: Callable[[], None]) -> None:
 def _said(line: str, *, status: int) -> int:
     print(line, file=sys.stderr)
     return status
+
+
+def parse(arguments: type[Arguments], **settings) -> Arguments:
+    """The command line as `arguments`, by `tyro.cli`; what is wrong with it becomes one line like any other input's."""
+    box = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(box):
+            return tyro.cli(arguments, prog=_command(), **settings)
+    except SystemExit as end:
+        if not end.code:  # --help
+            raise
+    rows = [row.strip(" │|") for row in re.sub(r"\x1b\[[0-9;]*m", "", box.getvalue()).splitlines()[1:-1]]
+    said = itertools.takewhile(lambda row: row.strip("─-"), rows)  # below the rule it is about --help
+    raise InputError(f"{' '.join(said)} (--help explains the options)")
+
+
+def _command() -> str:
+    module = sys.modules["__main__"].__spec__
+    return f"python -m {module.name}" if module else sys.argv[0]
 
 
 def chosen(option: str, names: Iterable[str], default: str) -> str:

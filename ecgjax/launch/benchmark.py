@@ -10,7 +10,7 @@ from ecgjax.data.records import Records
 from ecgjax.evaluate import plots
 from ecgjax.evaluate.benchmark import Benchmark, benchmark, markdown
 from ecgjax.evaluate.tasks import TASKS
-from ecgjax.launch import run, say_where
+from ecgjax.launch import parse, run, say_where
 from ecgjax.pretrained import load
 
 
@@ -24,7 +24,14 @@ class Arguments:
     """A prepared data set."""
     out: Path = Path("runs/benchmark")
     """benchmark.csv, per_seed.csv, benchmark.md and benchmark.png go here; trained runs too, so that they resume."""
-    tasks: tuple[Literal[tuple(TASKS)], ...] = ("superclass", "af", "flutter", "premature", "av_block_1", "mi")  # type: ignore[valid-type]
+    tasks: tuple[Literal[tuple(TASKS)], ...] = (
+        "superclass",
+        "af",
+        "flutter",
+        "premature",
+        "av_block_1",
+        "mi",
+    )  # type: ignore[valid-type]
     """What to predict."""
     settings: Annotated[Benchmark, tyro.conf.arg(name="")] = Benchmark()
     """What to compare."""
@@ -32,10 +39,12 @@ class Arguments:
 
 def main() -> None:
     """Entry point."""
-    arguments = tyro.cli(Arguments, description=Arguments.__doc__)
+    arguments = parse(Arguments)
     say_where()
     records, encoder = Records(arguments.data), load(arguments.checkpoint)
-    rows = benchmark(arguments.settings, encoder, records, [TASKS[name] for name in arguments.tasks], arguments.out)
+    rows = benchmark(
+        arguments.settings, encoder, records, [TASKS[name] for name in arguments.tasks], arguments.out
+    )
     table = markdown(rows)
     (arguments.out / "benchmark.md").write_text(table)
     plots.low_label_curves(rows, arguments.out / "benchmark.png")

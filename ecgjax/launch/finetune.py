@@ -10,7 +10,7 @@ from ecgjax.adapt import METHODS, Method
 from ecgjax.encoders import ENCODERS
 from ecgjax.evaluate.supervised import adapt_and_report, start_encoder
 from ecgjax.evaluate.tasks import TASKS
-from ecgjax.launch import chosen, run, say_where
+from ecgjax.launch import chosen, parse, run, say_where
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +38,10 @@ class Finetune:
 def main() -> None:
     """Entry point."""
     method = chosen("--method", METHODS, "finetune")
-    arguments = tyro.cli(Finetune, default=Finetune(data=tyro.MISSING, task=tyro.MISSING, method=method, settings=METHODS[method]()))
+    arguments = parse(
+        Finetune,
+        default=Finetune(data=tyro.MISSING, task=tyro.MISSING, method=method, settings=METHODS[method]()),
+    )
     say_where()
     encoder, name = start_encoder(arguments.checkpoint, arguments.encoder, seed=arguments.settings.seed)
     adapt_and_report(

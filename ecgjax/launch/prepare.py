@@ -7,9 +7,8 @@ import time
 from pathlib import Path
 
 import rich.progress
-import tyro
 
-from ecgjax.launch import run
+from ecgjax.launch import parse, run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +28,7 @@ class Prepare:
 
 
 def main() -> None:
-    args = tyro.cli(Prepare)
+    args = parse(Prepare)
     from tfds_builders import conversion, report  # not above: --help should not wait for TFDS
 
     columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())

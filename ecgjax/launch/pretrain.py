@@ -1,16 +1,17 @@
 """Pre-trains an encoder without labels: `python -m ecgjax.launch.pretrain`."""
 
 import dataclasses
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from ecgjax.encoders import ENCODERS
-from ecgjax.launch import chosen, run, say_where
-from ecgjax.objectives import OBJECTIVES, Objective
-from ecgjax.signals import Preprocessing
-from ecgjax.train.optimizer import Optimizer
+from ecgjax.launch import chosen, parse, run, say_where
+from ecgjax.objectives import OBJECTIVES
+from ecgjax.train.pretraining import Pretraining
+
+DEMO_STEPS = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,23 +26,9 @@ class Arguments:
     workdir: Path | None = None
     """Checkpoints, logs, plots. Default: runs/pretrain-DATA."""
     objective: Literal[tuple(OBJECTIVES)] = "patient_contrast"  # type: ignore[valid-type]
-    """The method."""
-    settings: Annotated[tyro.conf.AvoidSubcommands[Objective], tyro.conf.arg(name="")] = dataclasses.field(
-        default_factory=OBJECTIVES["patient_contrast"]
-    )
-    """The method's settings."""
-    encoder: Literal[tuple(ENCODERS)] = "compact_resnet"  # type: ignore[valid-type]
-    """The encoder's architecture."""
-    preprocessing: Preprocessing = Preprocessing()
-    """The encoder's input."""
-    optimizer: Optimizer = Optimizer()
-    """AdamW and its schedule."""
-    batch_size: int = 256
-    """Pairs (or recordings) a step, over all devices."""
-    num_steps: int | None = None
-    """Steps of the run. Default: 300 on the synthetic cohort, 2,500 on other data."""
-    seed: int = 0
-    """Initial weights, order of recordings, views."""
+    """The method; the options below that are its settings change with it."""
+    settings: Annotated[Pretraining, tyro.conf.arg(name="")] = Pretraining()
+    """The run."""
     save_every: int = 100
     """Steps between checkpoints."""
     log_every: int = 10
@@ -50,29 +37,25 @@ class Arguments:
 
 def main() -> None:
     """Entry point."""
-    name = chosen("--objective", OBJECTIVES, "patient_contrast")
-    arguments = tyro.cli(Arguments, default=Arguments(objective=name, settings=OBJECTIVES[name]()))
+    objective = chosen("--objective", OBJECTIVES, "patient_contrast")
+    settings = Pretraining(objective=OBJECTIVES[objective]())
+    if not any(word.startswith("--data") for word in sys.argv):
+        settings = dataclasses.replace(settings, num_steps=DEMO_STEPS)
+    arguments = parse(Arguments, default=Arguments(objective=objective, settings=settings))
     say_where()
-    # After the parser: --help and a mistyped option do not wait for them.
+    # After the parser: a mistyped option does not wait for them.
+    from ecgjax.data.records import Records
     from ecgjax.evaluate.first_look import first_look
-    from ecgjax.train.pretraining import Pretraining, Records, pretrain
+    from ecgjax.train.pretraining import pretrain
+    from ecgjax.train.runlog import console
     from tfds_builders.conversion import prepare
 
-    records = Records(arguments.data or prepare("synthetic/100hz", "runs/data", workers=2))
+    if not arguments.data:
+        console.print("simulating a cohort of 1,008 patients in runs/data (kept for the next time)")
+    records = Records(arguments.data or prepare("synthetic/100hz", "runs/data"))
     workdir = arguments.workdir or Path("runs") / f"pretrain-{records.name.split('/')[0]}"
-    settings = Pretraining(
-        objective=arguments.settings,
-        encoder=arguments.encoder,
-        preprocessing=arguments.preprocessing,
-        optimizer=arguments.optimizer,
-        batch_size=arguments.batch_size,
-        num_steps=arguments.num_steps or (2500 if arguments.data else 300),
-        seed=arguments.seed,
-    )
-    checkpoint = pretrain(
-        settings, records, workdir, save_every=arguments.save_every, log_every=arguments.log_every
-    )
-    first_look(checkpoint, records, workdir)
+    every = {"save_every": arguments.save_every, "log_every": arguments.log_every}
+    first_look(pretrain(arguments.settings, records, workdir, **every), records, workdir)
 
 
 if __name__ == "__main__":

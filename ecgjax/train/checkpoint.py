@@ -1,19 +1,19 @@
 """Checkpoints: an Orbax bundle of named parts, strictly loaded and checked against a manifest of content hashes.
 
-  encoder    {"params": ..., "batch_stats": ...}: all that fine-tuning, the benchmark and Colab load
-  train      step, projection head, optimizer state: what resuming needs besides
-  data       the position of the Grain iterator
-  config     JSON: encoder, preprocessing, and every setting of the run
-  manifest   JSON: SHA-256 of every array and of the two parts above. Orbax itself does not notice a flipped bit
+encoder    {"params": ..., "batch_stats": ...}: all that fine-tuning, the benchmark and Colab load
+train      step, projection head, optimizer state: what resuming needs besides
+data       the position of the Grain iterator
+config     JSON: encoder, preprocessing, and every setting of the run
+manifest   JSON: SHA-256 of every array and of the two parts above. Orbax itself does not notice a flipped bit
 """
 
 import hashlib
 import json
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import flax.linen as nn
-import grain
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,6 +22,9 @@ from orbax.checkpoint import v1 as ocp
 from ecgjax import encoders
 from ecgjax.signals import InputError, Preprocessing
 from ecgjax.train.state import TrainState
+
+if TYPE_CHECKING:
+    import grain
 
 FORMAT = 1
 
@@ -61,14 +64,14 @@ class Checkpoints:
         """The folder of the checkpoint after `step` steps."""
         return self._directory / str(step)
 
-    def save(self, state: TrainState, data: grain.DatasetIterator, config: dict) -> None:
+    def save(self, state: TrainState, data: "grain.DatasetIterator", config: dict) -> None:
         """Saves after `state.step` steps; replaces a damaged checkpoint of that step."""
         encoder, train = _parts(state)
         manifest = {**_hashes({"encoder": encoder, "train": train}), **_json_hashes(data, config)}
         parts = {"encoder": encoder, "train": train, "data": data, "config": config, "manifest": manifest}
         self._orbax.save_checkpointables(int(state.step), parts, force=True, overwrite=True)
 
-    def resume(self, state: TrainState, data: grain.DatasetIterator, config: dict) -> TrainState | None:
+    def resume(self, state: TrainState, data: "grain.DatasetIterator", config: dict) -> TrainState | None:
         """The newest undamaged state, with `data` moved to its place; None where nothing was saved yet.
 
         Args:
@@ -91,18 +94,17 @@ class Checkpoints:
                 warnings.warn(f"{damage}; trying the one before", stacklevel=2)
         raise InputError(f"{self._directory}: no undamaged checkpoint left; give another --workdir")
 
-    def _load(self, path: Path, state: TrainState, data: grain.DatasetIterator) -> TrainState:
+    def _load(self, path: Path, state: TrainState, data: "grain.DatasetIterator") -> TrainState:
         encoder, train = _parts(state)
         abstract = {"encoder": _abstract(encoder), "train": _abstract(train), "data": data}
         start = data.get_state()
         try:
-            loaded = ocp.load_checkpointables(path, abstract)
-            config, manifest = read_config(path), _read_json(path, "manifest")
+            loaded, json_parts = ocp.load_checkpointables(path, abstract), _read_json(path)
         except Exception as error:  # Orbax and its stores raise a dozen types for broken files
             data.set_state(start)
             raise CheckpointDamaged(f"{path}: cannot be read ({_first_line(error)})") from error
         arrays = {name: loaded[name] for name in ("encoder", "train")}
-        if {**_hashes(arrays), **_json_hashes(data, config)} != manifest:
+        if {**_hashes(arrays), **_json_hashes(data, json_parts["config"])} != json_parts["manifest"]:
             data.set_state(start)
             raise CheckpointDamaged(f"{path}: its content is not what was saved")
         return _joined(loaded["encoder"], loaded["train"])
@@ -123,12 +125,12 @@ def load_encoder(path: str | Path) -> tuple[nn.Module, dict, Preprocessing, dict
     abstract = abstract_encoder(encoder, preprocessing)
     try:
         variables = ocp.load(path, abstract, checkpointable_name="encoder")
-        manifest = _read_json(path, "manifest")
+        manifest = _read_json(path)["manifest"]
     except Exception as error:
         raise CheckpointDamaged(f"{path}: cannot be read as {config['encoder']['name']} ({_first_line(error)}); "
                                 f"give another checkpoint") from error  # fmt: skip
     saved = {name: digest for name, digest in manifest.items() if name.startswith("['encoder']")}
-    if _hashes({"encoder": variables}) != saved or manifest["config"] != _digest_json(config):
+    if _hashes({"encoder": variables}) != saved:
         raise CheckpointDamaged(f"{path}: its content is not what was saved; give another checkpoint")
     return encoder, jax.tree.map(np.asarray, variables), preprocessing, config
 
@@ -140,7 +142,9 @@ def find_checkpoint(path: str | Path) -> Path:
     for folder in folders:
         if (folder / "manifest").is_dir():
             return folder
-        steps = [step for step in folder.glob("[0-9]*") if step.name.isdigit() and (step / "manifest").is_dir()]
+        steps = [
+            step for step in folder.glob("[0-9]*") if step.name.isdigit() and (step / "manifest").is_dir()
+        ]
         if steps:
             return max(steps, key=lambda step: int(step.name))
     reason = "no ecgjax checkpoint in it" if path.exists() else "no such folder"
@@ -148,18 +152,21 @@ def find_checkpoint(path: str | Path) -> Path:
 
 
 def read_config(path: Path) -> dict:
-    """The config part of one checkpoint."""
+    """The config part of one checkpoint, as it was saved."""
     try:
-        config = _read_json(path, "config")
+        parts = _read_json(path)
+        config, intact = parts["config"], parts["manifest"]["config"] == _digest_json(parts["config"])
     except Exception as error:
         raise CheckpointDamaged(f"{path}: its config cannot be read ({_first_line(error)})") from error
+    if not intact:
+        raise CheckpointDamaged(f"{path}: its config is not what was saved")
     if config.get("format") != FORMAT:
         raise InputError(f"{path}: checkpoint format {config.get('format')}, this ecgjax reads {FORMAT}")
     return config
 
 
-def _read_json(path: Path, part: str) -> dict:
-    return ocp.load_checkpointables(path, {part: None})[part]
+def _read_json(path: Path) -> dict:
+    return ocp.load_checkpointables(path, {"config": None, "manifest": None})
 
 
 def describe(name: str, encoder: nn.Module, preprocessing: Preprocessing) -> dict:
@@ -182,9 +189,13 @@ def described_encoder(config: dict) -> tuple[nn.Module, Preprocessing]:
 def abstract_encoder(encoder: nn.Module, preprocessing: Preprocessing) -> dict:
     """Shapes and types of an encoder's variables, to be placed on this process's first device."""
     signal = jax.ShapeDtypeStruct((1, preprocessing.samples, len(preprocessing.leads)), jnp.float32)
-    variables = jax.eval_shape(lambda key, signal: encoder.init(key, signal, train=False), jax.random.key(0), signal)
+    variables = jax.eval_shape(
+        lambda key, signal: encoder.init(key, signal, train=False), jax.random.key(0), signal
+    )
     place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), dict(variables))
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), dict(variables)
+    )
 
 
 def _parts(state: TrainState) -> tuple[dict, dict]:
@@ -205,7 +216,9 @@ def _joined(encoder: dict, train: dict) -> TrainState:
 
 
 def _abstract(tree: dict) -> dict:
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree
+    )
 
 
 def _hashes(tree: dict) -> dict[str, str]:
@@ -213,7 +226,7 @@ def _hashes(tree: dict) -> dict[str, str]:
     return {jax.tree_util.keystr(path): _digest(np.asarray(leaf).tobytes()) for path, leaf in leaves}
 
 
-def _json_hashes(data: grain.DatasetIterator, config: dict) -> dict[str, str]:
+def _json_hashes(data: "grain.DatasetIterator", config: dict) -> dict[str, str]:
     return {"data": _digest_json(data.get_state()), "config": _digest_json(config)}
 
 
@@ -226,7 +239,11 @@ def _digest_json(value: dict) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}" if str(error) else type(error).__name__
+    return (
+        f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+        if str(error)
+        else type(error).__name__
+    )
 
 
 def _check_same_run(saved: dict, present: dict, path: Path) -> None:

@@ -3,21 +3,25 @@
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import grain
 import jax
 from jax.sharding import Mesh
 
+from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import Checkpoints
 from ecgjax.train.runlog import RunLog, console
 from ecgjax.train.sharding import place, replicated
 from ecgjax.train.state import TrainState
 
+if TYPE_CHECKING:
+    import grain
+
 
 def train(
     step_fn: Callable,
     state: TrainState,
-    batches: grain.IterDataset,
+    batches: "grain.IterDataset",
     *,
     num_steps: int,
     key: jax.Array,
@@ -45,7 +49,13 @@ def train(
 
     Returns:
       The trained state and the last checkpoint's folder.
+
+    Raises:
+      InputError: a number of steps below 1, a workdir that holds another run, or a loss that is not finite.
     """
+    if min(num_steps, save_every, log_every) < 1:
+        raise InputError(f"{num_steps} steps, a checkpoint every {save_every} and a log line every {log_every}: "
+                         f"give positive numbers")  # fmt: skip
     data, key = iter(batches), jax.device_put(key, replicated(mesh))
     with Checkpoints(workdir) as checkpoints:
         if resumed := checkpoints.resume(state, data, config):

@@ -4,9 +4,11 @@ import dataclasses
 import functools
 import json
 from pathlib import Path
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
+import tyro
 
 from ecgjax.data.batches import pretraining_batches
 from ecgjax.data.records import Records
@@ -25,23 +27,25 @@ from ecgjax.train.state import create_state, make_step
 class Pretraining:
     """Settings of a pre-training run."""
 
-    objective: Objective = PatientContrast()
+    objective: Annotated[tyro.conf.AvoidSubcommands[Objective], tyro.conf.arg(name="")] = PatientContrast()
     """The method, with its settings."""
-    encoder: str = "compact_resnet"
-    """A name in `ecgjax.encoders.ENCODERS`."""
+    encoder: Literal[tuple(ENCODERS)] = "compact_resnet"  # type: ignore[valid-type]
+    """The encoder's architecture."""
     preprocessing: Preprocessing = Preprocessing()
     """The encoder's input."""
     optimizer: Optimizer = Optimizer()
     """AdamW and its schedule."""
     batch_size: int = 256
     """Pairs (or recordings) a step, over all devices."""
-    num_steps: int = 2000
+    num_steps: int = 2200
     """Steps of the run; the learning rate's schedule ends with them."""
     seed: int = 0
     """Initial weights, order of recordings, views."""
 
 
-def pretrain(settings: Pretraining, records: Records, workdir: Path, *, save_every: int, log_every: int) -> Path:
+def pretrain(
+    settings: Pretraining, records: Records, workdir: Path, *, save_every: int, log_every: int
+) -> Path:
     """Pre-trains on the split train of `records`; goes on where an earlier run in `workdir` was stopped.
 
     Returns:

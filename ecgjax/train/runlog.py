@@ -54,7 +54,11 @@ class RunLog:
         if not math.isfinite(metrics["loss"]):
             raise InputError(f"step {step}: the loss is {metrics['loss']}; lower --optimizer.learning-rate, or look for "
                              f"absurd amplitudes in the data")  # fmt: skip
-        line = {"step": step, **{name: round(value, 6) for name, value in metrics.items()}, "ecg_per_s": round(speed, 1)}
+        line = {
+            "step": step,
+            **{name: round(value, 6) for name, value in metrics.items()},
+            "ecg_per_s": round(speed, 1),
+        }
         self._file.write(json.dumps(line) + "\n")
         for name, value in line.items():
             self._board.add_scalar(name, value, step)

@@ -1,9 +1,9 @@
 """One patient's heart: its atria, its ventricles, their recovery, and its ectopic beats.
 
 The normal beat was fitted by least squares to the median normal beat of 284 recordings of PTB-XL
-(doi:10.1038/s41597-020-0495-6), seen through the inverse of Dower's matrix, residual below 0.02 mV, and then
-enlarged, because a median over patients flattens: by 1.3 (P, T) and 1.25 (QRS), which gives PTB-XL's median
-amplitude in each lead.
+(doi:10.1038/s41597-020-0495-6), seen through the inverse of Dower's matrix, residual below 0.02 mV. A median
+over patients flattens, so it was then enlarged, by a quarter to a third, until the simulated leads had the
+median amplitudes of PTB-XL. The spreads between patients are set to PTB-XL's quantiles in the same way.
 """
 
 import dataclasses

@@ -31,7 +31,7 @@ def lead_noise(rng, time_s: np.ndarray, *, rate_hz: float, breath_hz: float, noi
       noisiness: factor of wander and muscle; 1 is a quiet room.
     """
     electrodes = noisiness * rng.lognormal(-0.2, 0.8) * _wander(rng, time_s, breath_hz)
-    electrodes += noisiness * rng.lognormal(-0.2, 0.5) * _muscle(rng, time_s, rate_hz)
+    electrodes += noisiness * rng.lognormal(-0.2, 0.75) * _muscle(rng, time_s, rate_hz)
     if rate_hz > 2 * MAINS_HZ:  # at 100 Hz the anti-aliasing filter has removed it
         electrodes += _mains(rng, time_s)
     if rng.random() < 0.12:
@@ -67,7 +67,7 @@ def _muscle(rng, time_s: np.ndarray, rate_hz: float) -> np.ndarray:
     """Muscle and amplifier noise from 15 Hz on, more of it at the limbs, sometimes a burst."""
 
     def density(hz):
-        return 1.6e-7 * np.minimum(hz / 15, 1) ** 2 / (1 + (hz / 80) ** 2)
+        return 8e-8 * np.minimum(hz / 15, 1) ** 2 / (1 + (hz / 80) ** 2)
 
     noise = _coloured(rng, samples=time_s.size, rate_hz=rate_hz, columns=9, density=density)
     noise = noise * rng.lognormal(0, 0.3, 9) * [*[1.5] * 3, *[0.6] * 6]

@@ -37,7 +37,7 @@ class Builder(conversion.RecordingsBuilder):
             name="500hz", rate_hz=500, samples=5000, description="The rate of hospital carts, with mains hum."
         ),
     ]
-    DEFAULT_CONFIG_NAME = "100hz"
+    DEFAULT_BUILDER_CONFIG_NAME = "100hz"
     patient_key = b"ecgjax/synthetic"
     recordings_per_shard = 512  # small shards, so that two cores share the work
 

@@ -1,0 +1,233 @@
+"""Checkpoints: a round trip bit for bit, no wrong restore from a damaged one, and strict about whose they are."""
+
+import itertools
+import json
+import shutil
+import warnings
+
+import jax
+import numpy as np
+import pytest
+from conftest import TINY
+
+from ecgjax.data.batches import pretraining_batches
+from ecgjax.encoders import ENCODERS
+from ecgjax.objectives.patient_contrast import PatientContrast
+from ecgjax.signals import InputError, Preprocessing
+from ecgjax.train.checkpoint import Checkpoints, describe, find_checkpoint, load_encoder
+from ecgjax.train.optimizer import Optimizer
+from ecgjax.train.pretraining import Pretraining, initial_variables
+from ecgjax.train.sharding import data_mesh
+from ecgjax.train.state import create_state
+
+CONFIG = {
+    **describe("compact_resnet", ENCODERS["compact_resnet"], Preprocessing()),
+    "pretraining": {"seed": 0, "optimizer": {"learning_rate": 0.001}},
+}
+PLACES = 16
+
+# Orbax abandons the other reads when one of them fails, and asyncio complains of each.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(scope="module")
+def fresh():
+    """A state at step 0, on eight devices."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ENCODERS, "compact_resnet", TINY)
+        settings = Pretraining(objective=PatientContrast(projection=(16, 8)))
+        variables = initial_variables(settings, jax.random.key(0))
+    return create_state(variables, Optimizer().build(100), data_mesh())
+
+
+@pytest.fixture(scope="module")
+def iterator(records):
+    """Makes fresh iterators, or ones that have given some batches."""
+    indices = records.split("validation")
+
+    def make(taken=0):
+        data = iter(pretraining_batches(records, indices, examples="patient_pair", batch_size=4, seed=0))
+        for _ in range(taken):
+            next(data)
+        return data
+
+    return make
+
+
+def _after(state, steps):
+    """A state such as training might give after some steps: every number another one."""
+    rng = np.random.default_rng(steps)
+
+    def moved(leaf):
+        noise = rng.normal(size=leaf.shape) if leaf.dtype.kind == "f" else steps
+        return jax.device_put((np.asarray(leaf) + noise).astype(leaf.dtype), leaf.sharding)
+
+    return jax.tree.map(moved, state)
+
+
+def _assert_same(found, expected):
+    assert jax.tree.structure(found) == jax.tree.structure(expected)
+    for (path, leaf), other in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True):
+        assert leaf.dtype == other.dtype and leaf.sharding == other.sharding, jax.tree_util.keystr(path)
+        np.testing.assert_array_equal(leaf, other, err_msg=jax.tree_util.keystr(path))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory, fresh, iterator):
+    """The folder of a run with checkpoints after 2 and 4 steps."""
+    workdir = tmp_path_factory.mktemp("saved")
+    with Checkpoints(workdir) as checkpoints:
+        for step in (1, 2, 4):
+            checkpoints.save(_after(fresh, step), iterator(step), CONFIG)
+    return workdir
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    return shutil.copytree(saved, tmp_path / "copy")
+
+
+def _resume(workdir, fresh, data, config=CONFIG):
+    with Checkpoints(workdir) as checkpoints:
+        return checkpoints.resume(fresh, data, config)
+
+
+def test_round_trip_is_bit_for_bit_with_the_iterators_place(saved, fresh, iterator):
+    data = iterator()
+    _assert_same(_resume(saved, fresh, data), _after(fresh, 4))
+    for batch, expected in itertools.islice(zip(data, iterator(4), strict=False), 3):
+        jax.tree.map(np.testing.assert_array_equal, batch, expected)
+
+
+def test_newest_two_are_kept_and_the_newest_is_found(saved):
+    assert sorted(path.name for path in (saved / "checkpoints").iterdir() if path.name.isdigit()) == [
+        "2",
+        "4",
+    ]
+    newest = saved / "checkpoints" / "4"
+    assert (
+        find_checkpoint(saved) == find_checkpoint(saved / "checkpoints") == find_checkpoint(newest) == newest
+    )
+
+
+def test_nothing_saved_is_nothing_to_resume(tmp_path, fresh, iterator):
+    assert _resume(tmp_path, fresh, iterator()) is None
+
+
+def test_one_device_reads_what_eight_saved(saved, fresh, iterator):
+    one = jax.device_put(fresh, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
+    found = _resume(saved, one, iterator())
+    assert all(leaf.sharding.device_set == {jax.devices()[0]} for leaf in jax.tree.leaves(found))
+    jax.tree.map(np.testing.assert_array_equal, found, _after(fresh, 4))
+
+
+def _places(checkpoint):
+    """Where to flip a bit: (file, byte, bit). Random ones in the large files, one in every other file."""
+    rng = np.random.default_rng()
+    files = sorted(file for file in checkpoint.rglob("*") if file.is_file() and file.stat().st_size)
+    large = [file for file in files if file.stat().st_size > 3000]
+    small = [file for file in files if file.stat().st_size <= 3000]
+    assert len(large) >= 2 and small
+    chosen = [*rng.choice(np.array(large, object), PLACES), *small]
+    return [(file, int(rng.integers(file.stat().st_size)), int(rng.integers(8))) for file in chosen]
+
+
+def test_one_flipped_bit_is_never_restored(copy, fresh, iterator):
+    """Either the checkpoint before, with a warning, or (where the bit means nothing) exactly what was saved."""
+    states, fallbacks = {step: _after(fresh, step) for step in (2, 4)}, 0
+    for file, byte, bit in _places(copy / "checkpoints" / "4"):
+        place = f"{file.relative_to(copy)} byte {byte} bit {bit}"
+        content = file.read_bytes()
+        file.write_bytes(content[:byte] + bytes([content[byte] ^ 1 << bit]) + content[byte + 1 :])
+        data = iterator()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            found = _resume(copy, fresh, data)
+        file.write_bytes(content)
+        step = int(found.step)
+        _assert_same(found, states[step])
+        assert data.get_state() == iterator(step).get_state(), place
+        messages = [str(warning.message) for warning in said]
+        named = [message for message in messages if "checkpoints/4: " in message and "trying" in message]
+        assert len(named) == (step == 2), (place, messages)
+        fallbacks += step == 2
+    assert fallbacks > PLACES / 4
+
+
+def test_only_damaged_checkpoints_are_an_error(copy, fresh, iterator):
+    for folder in (copy / "checkpoints").iterdir():
+        shutil.rmtree(folder / "encoder")
+    with pytest.warns(UserWarning, match="cannot be read"), pytest.raises(InputError) as error:
+        _resume(copy, fresh, iterator())
+    assert str(copy / "checkpoints") in str(error.value) and "no undamaged checkpoint" in str(error.value)
+
+
+def test_other_settings_are_refused_by_name(saved, fresh, iterator):
+    other = json.loads(json.dumps(CONFIG))
+    other["pretraining"]["optimizer"]["learning_rate"] = 0.1
+    with pytest.raises(InputError, match=r"pretraining.optimizer.learning_rate was 0.001, now 0.1") as error:
+        _resume(saved, fresh, iterator(), other)
+    assert str(saved) in str(error.value)
+
+
+def test_encoder_is_loaded_as_it_was_trained(workdir):
+    encoder, variables, preprocessing, config = load_encoder(workdir)
+    assert encoder.widths == (8, 8) and preprocessing == Preprocessing()
+    assert (
+        config["pretraining"]["num_steps"] == 4
+        and config["pretraining"]["objective"]["name"] == "PatientContrast"
+    )
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(variables))
+    earlier = load_encoder(workdir / "checkpoints" / "2")[1]
+    assert jax.tree.structure(earlier) == jax.tree.structure(variables)
+    assert not any(map(np.array_equal, *map(jax.tree.leaves, (earlier, variables))))
+
+
+def _save_as(workdir, fresh, iterator, config):
+    with Checkpoints(workdir) as checkpoints:
+        checkpoints.save(_after(fresh, 1), iterator(1), config)
+    return workdir
+
+
+@pytest.mark.parametrize(
+    ("described", "message"),
+    [
+        (
+            {"name": "pclr_resnet", "stem": 64, "widths": [128], "kernel": 16, "downsample": 4},
+            "cannot be read as pclr",
+        ),
+        ({"name": "compact_resnet", "widths": [8, 16], "kernel": 5}, "cannot be read as compact_resnet"),
+        ({"name": "compact_resnet", "widths": [8], "kernel": 5}, "cannot be read as compact_resnet"),
+        ({"name": "vit", "width": 8}, "encoder 'vit' is unknown"),
+    ],
+)
+def test_weights_of_another_architecture_are_refused(tmp_path, fresh, iterator, described, message):
+    workdir = _save_as(tmp_path, fresh, iterator, {**CONFIG, "encoder": described})
+    with pytest.raises(InputError, match=message) as error:
+        load_encoder(workdir)
+    assert "\n" not in str(error.value)
+
+
+def test_checkpoint_of_another_format_is_refused(tmp_path, fresh, iterator):
+    with pytest.raises(InputError, match="checkpoint format 99, this ecgjax reads 1"):
+        load_encoder(_save_as(tmp_path, fresh, iterator, {**CONFIG, "format": 99}))
+
+
+def test_edited_config_is_refused(workdir, tmp_path):
+    """Another rate or order of leads would silently change every embedding."""
+    copy = shutil.copytree(workdir, tmp_path / "copy")
+    file = next(
+        file for file in (copy / "checkpoints" / "4" / "config").rglob("*") if b"rate_hz" in file.read_bytes()
+    )
+    file.write_text(file.read_text().replace('"rate_hz": 100.0', '"rate_hz": 500.0'))
+    with pytest.raises(InputError, match="config is not what was saved"):
+        load_encoder(copy)
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"), [("", "no ecgjax checkpoint in it"), ("absent", "no such folder")]
+)
+def test_folder_without_a_checkpoint_is_refused(tmp_path, folder, message):
+    with pytest.raises(InputError, match=message) as error:
+        load_encoder(tmp_path / folder)
+    assert str(tmp_path / folder) in str(error.value)

@@ -1,0 +1,151 @@
+"""Ways of using labels: windows, a probe that becomes a head, and training that starts where it was told to."""
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import ecgjax
+from ecgjax.adapt import linear_probe
+from ecgjax.adapt.classifier import _windows, predict
+from ecgjax.adapt.finetune import FineTuning
+from ecgjax.adapt.linear_probe import LinearProbing
+from ecgjax.augment import Augmentation
+from ecgjax.pretrained import untrained_twin
+from ecgjax.signals import InputError
+from ecgjax.train.checkpoint import describe
+from ecgjax.train.optimizer import Optimizer
+
+
+@pytest.fixture(scope="module")
+def encoder(workdir):
+    return ecgjax.load(workdir)
+
+
+@pytest.fixture(scope="module")
+def labelled(records):
+    """Forty recordings and two classes: what patients have by the parity of their number, and at random."""
+    indices = records.split("train")[:40]
+    rng = np.random.default_rng(0)
+    targets = np.stack([records.patients[indices] % 2, rng.integers(2, size=40)], axis=1)
+    return indices, targets.astype(np.float32)
+
+
+def _config(encoder):
+    return {**describe("compact_resnet", encoder.module, encoder.preprocessing), "task": "parity"}
+
+
+@pytest.mark.parametrize(
+    ("window_s", "count"), [(2.5, 7), (3.0, 6), (7.3, 2), (None, 1), (10.0, 1), (20.0, 1)]
+)
+def test_windows_cover_the_recording(window_s, count):
+    position = np.arange(1000.0)[None, :, None] + np.zeros((2, 1, 12))
+    windows = np.asarray(_windows(position, window_s, 100))
+    length = min(round((window_s or 10) * 100), 1000)
+    assert windows.shape == (2, count, length, 12)
+    starts = windows[0, :, 0, 0]
+    np.testing.assert_array_equal(windows[1, :, :, 5], starts[:, None] + np.arange(length))
+    assert set(windows[0, ..., 0].ravel()) == set(range(1000))
+    assert (np.diff(starts) <= length // 2).all()
+
+
+@pytest.fixture(scope="module")
+def probed(encoder, records, labelled, tmp_path_factory):
+    indices, targets = labelled
+    workdir = tmp_path_factory.mktemp("probe")
+    adapted = LinearProbing().adapt(
+        encoder, records, indices, targets, workdir=workdir, config=_config(encoder), title="probe"
+    )
+    return adapted, workdir
+
+
+def test_probe_as_a_classifier_has_the_probes_scores(encoder, records, labelled, probed):
+    (indices, targets), (adapted, _) = labelled, probed
+    test = records.split("test")
+    probe = linear_probe.fit(encoder.embed(records, indices), targets, records.patients[indices], seed=0)
+    expected = 1 / (1 + np.exp(-probe.scores(encoder.embed(records, test))))
+    found = predict(adapted, encoder, records, test, batch_size=16)
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    assert np.ptp(found[:, 0]) > 0.01
+
+
+def test_probe_leaves_the_encoder_as_it_is(encoder, probed):
+    adapted, workdir = probed
+    for name, tree in adapted.variables.items():
+        jax.tree.map(np.testing.assert_array_equal, tree["encoder"], encoder.variables[name])
+    jax.tree.map(np.testing.assert_array_equal, ecgjax.load(workdir).variables, encoder.variables)
+
+
+def test_probe_refuses_the_workdir_of_another_run(encoder, records, labelled, probed):
+    (indices, targets), (_, workdir) = labelled, probed
+    with pytest.raises(InputError, match="task was parity, now other"):
+        LinearProbing().adapt(
+            encoder, records, indices, targets,
+            workdir=workdir, config={**_config(encoder), "task": "other"}, title="probe",
+        )  # fmt: skip
+
+
+SHORT = FineTuning(
+    epochs=0, min_steps=3, batch_size=16, dropout=0.0, augmentation=Augmentation(crop_s=1.0, lead_mask=0)
+)
+
+
+def _fine_tune(encoder, records, labelled, workdir, **changes):
+    indices, targets = labelled
+    settings = dataclasses.replace(SHORT, **changes)
+    return settings.adapt(
+        encoder, records, indices, targets, workdir=workdir, config=_config(encoder), title="parity"
+    )
+
+
+def test_fine_tuning_starts_from_the_given_weights(encoder, records, labelled, tmp_path):
+    """With a learning rate of 0 they are still there at the end; another start is another end."""
+    still = Optimizer(learning_rate=0.0)
+    for number, start in enumerate((encoder, untrained_twin(encoder))):
+        adapted = _fine_tune(start, records, labelled, tmp_path / str(number), optimizer=still)
+        jax.tree.map(
+            np.testing.assert_array_equal, adapted.variables["params"]["encoder"], start.variables["params"]
+        )
+
+
+def _moved(encoder, adapted) -> float:
+    before, after = encoder.variables["params"], adapted.variables["params"]["encoder"]
+    return max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), before, after)))
+
+
+def test_fine_tuning_trains_head_and_encoder_the_latter_slower_if_it_was_trained_before(
+    encoder, records, labelled, tmp_path
+):
+    fast = _fine_tune(encoder, records, labelled, tmp_path / "1", encoder_rate=1.0)
+    slow = _fine_tune(encoder, records, labelled, tmp_path / "2", encoder_rate=0.1)
+    untrained = dataclasses.replace(encoder, restored=0)
+    scratch = _fine_tune(untrained, records, labelled, tmp_path / "3", encoder_rate=0.1)
+    assert np.abs(slow.variables["params"]["head"]["kernel"]).max() > 1e-4
+    assert 0 < _moved(encoder, slow) < 0.2 * _moved(encoder, fast)
+    assert _moved(encoder, scratch) == _moved(encoder, fast)
+
+
+def test_probabilities_are_means_over_windows_and_do_not_depend_on_the_batch(
+    encoder, records, labelled, tmp_path
+):
+    adapted = _fine_tune(encoder, records, labelled, tmp_path)
+    test = records.split("test")
+    found = predict(adapted, encoder, records, test, batch_size=16)
+    assert found.shape == (len(test), 2) and (found > 0).all() and (found < 1).all()
+    alone = predict(adapted, encoder, records, test[-3:], batch_size=16)
+    np.testing.assert_allclose(alone, found[-3:], atol=1e-6)
+    ways = [dataclasses.replace(adapted, window_s=window_s) for window_s in (None, adapted.window_s)]
+    whole, windows = (predict(way, encoder, records, test, batch_size=16) for way in ways)
+    np.testing.assert_array_equal(windows, found)
+    assert not np.allclose(whole, windows, atol=1e-4)
+
+
+def test_fewer_labels_than_the_batch(encoder, records, labelled, tmp_path):
+    """Thirteen recordings on eight devices make batches of eight, four are too few."""
+    indices, targets = labelled
+    _fine_tune(encoder, records, (indices[:13], targets[:13]), tmp_path)
+    with pytest.raises(InputError, match="4 labelled recordings over 8 devices"):
+        _fine_tune(encoder, records, (indices[:4], targets[:4]), tmp_path / "few")
+    with pytest.raises(InputError, match="batch of 12 over 8 devices"):
+        _fine_tune(encoder, records, labelled, tmp_path / "odd", batch_size=12)

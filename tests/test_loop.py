@@ -1,0 +1,154 @@
+"""The loop: an interrupted run ends as an uninterrupted one, its log included; divergence stops it."""
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ecgjax.data.batches import pretraining_batches
+from ecgjax.objectives.patient_contrast import PatientContrast
+from ecgjax.signals import InputError
+from ecgjax.train.checkpoint import find_checkpoint, read_config
+from ecgjax.train.loop import train
+from ecgjax.train.optimizer import Optimizer
+from ecgjax.train.pretraining import Pretraining, pretrain
+from ecgjax.train.runlog import RunLog, read_metrics
+from ecgjax.train.sharding import data_mesh
+from ecgjax.train.state import TrainState
+
+
+def manifest(workdir) -> dict:
+    """SHA-256 of everything in the newest checkpoint."""
+    return json.loads(next((find_checkpoint(workdir) / "manifest").glob("*.json")).read_text())
+
+
+def _lines(workdir):
+    return [
+        {name: value for name, value in line.items() if name != "ecg_per_s"} for line in read_metrics(workdir)
+    ]
+
+
+def test_resumed_run_ends_bit_for_bit_like_the_uninterrupted_one(workdir, records, tmp_path, tiny_encoders):
+    copy = shutil.copytree(workdir, tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoints" / "4")
+    with (copy / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 5, "loss"')  # cut short by a kill
+    settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
+    assert pretrain(settings, records, copy, save_every=2, log_every=1) == copy / "checkpoints" / "4"
+    assert manifest(copy) == manifest(workdir)
+    assert _lines(copy) == _lines(workdir)
+    assert [line["step"] for line in _lines(workdir)] == [1, 2, 3, 4]
+
+
+def test_finished_run_is_left_as_it_is(workdir, records, tiny_encoders):
+    newest = find_checkpoint(workdir)
+    before = {path: path.stat().st_mtime_ns for path in newest.rglob("*")}
+    settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
+    assert pretrain(settings, records, workdir, save_every=2, log_every=1) == newest
+    assert {path: path.stat().st_mtime_ns for path in newest.rglob("*")} == before
+
+
+def test_other_settings_or_data_are_refused(workdir, records, tiny_encoders):
+    settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=24, num_steps=4, seed=1)
+    with pytest.raises(
+        InputError, match="pretraining.batch_size was 16, now 24; pretraining.seed was 0, now 1"
+    ):
+        pretrain(settings, records, workdir, save_every=2, log_every=1)
+
+
+def test_config_says_everything_about_the_run(workdir, records):
+    config = read_config(find_checkpoint(workdir))
+    assert config["data"] == records.name and config["encoder"]["widths"] == [8, 8]
+    assert config["preprocessing"]["leads"][0] == "I" and config["pretraining"]["optimizer"]["warmup"] == 0.05
+
+
+@pytest.fixture
+def run(records, tmp_path):
+    """The loop around a step that only counts, with the given losses."""
+
+    def start(losses, **settings):
+        def step_fn(state, batch, key):
+            return state.replace(step=state.step + 1), {"loss": jnp.asarray(losses[int(state.step)])}
+
+        state = TrainState(jnp.zeros((), jnp.int32), {"encoder": {"w": jnp.ones(3)}}, {}, ())
+        batches = pretraining_batches(
+            records, records.split("validation"), examples="single", batch_size=8, seed=0
+        )
+        settings = {"num_steps": len(losses), "save_every": 2, "log_every": 3, **settings}
+        return train(
+            step_fn, state, batches,
+            key=jax.random.key(0), mesh=data_mesh(), workdir=tmp_path, config={"format": 1}, title="test", **settings,
+        )  # fmt: skip
+
+    return start
+
+
+def test_log_and_checkpoints_come_when_asked_for(run, tmp_path):
+    state, path = run([3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.25])
+    assert int(state.step) == 7 and path == tmp_path / "checkpoints" / "7"
+    assert _lines(tmp_path) == [
+        {"step": s, "loss": v} for s, v in ((2, 2.5), (3, 2.0), (4, 1.5), (6, 0.5), (7, 0.25))
+    ]
+    assert any((tmp_path / "tensorboard").iterdir())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_divergence_stops_the_run_before_it_is_saved(run, tmp_path, bad):
+    with pytest.raises(InputError, match=f"step 3: the loss is {bad}; lower --optimizer.learning-rate"):
+        run([3.0, 2.0, bad, 1.0])
+    assert find_checkpoint(tmp_path).name == "2"
+
+
+@pytest.mark.parametrize("settings", [{"num_steps": 0}, {"save_every": 0}, {"log_every": -1}])
+def test_numbers_below_one_are_refused(run, settings):
+    with pytest.raises(InputError, match="give positive numbers"):
+        run([1.0], **settings)
+
+
+def test_log_of_a_resumed_run_drops_what_is_done_again(tmp_path):
+    for first_step, steps in ((0, (1, 2, 3)), (2, (3, 4))):
+        with RunLog(tmp_path, title="test", num_steps=4, first_step=first_step) as log:
+            for step in steps:
+                log.write(step, {"loss": jnp.asarray(step + first_step / 10)}, 8)
+    assert [(line["step"], line["loss"]) for line in read_metrics(tmp_path)] == [
+        (1, 1),
+        (2, 2),
+        (3, 3.2),
+        (4, 4.2),
+    ]
+    assert read_metrics(tmp_path / "absent") == []
+
+
+PARAMS = {"encoder": {"kernel": np.ones((2, 2), np.float32), "bias": np.ones(2, np.float32)}}
+PARAMS["head"] = PARAMS["encoder"]
+
+
+def test_learning_rate_rises_and_falls():
+    rate = Optimizer(learning_rate=0.1, warmup=0.1).learning_rate_at(100)
+    found = [float(rate(step)) for step in (0, 5, 10, 55, 100)]
+    np.testing.assert_allclose(found, [0, 0.05, 0.1, 0.05, 0], atol=1e-7)
+    constant = Optimizer(learning_rate=0.1, warmup=0.0, schedule="constant").learning_rate_at(100)
+    np.testing.assert_allclose([float(constant(step)) for step in (1, 50, 100)], 0.1)
+
+
+def test_kernels_alone_decay_and_the_encoder_is_slower():
+    tx = Optimizer(learning_rate=0.1, weight_decay=0.5, warmup=0.0, schedule="constant").build(
+        10, encoder_rate=0.1
+    )
+    zero, state = jax.tree.map(np.zeros_like, PARAMS), tx.init(PARAMS)
+    for _ in range(2):  # the first step is still the warm-up's
+        changes, state = tx.update(zero, state, PARAMS)
+    np.testing.assert_allclose(changes["head"]["kernel"], -0.05, rtol=1e-5)
+    np.testing.assert_allclose(changes["encoder"]["kernel"], -0.005, rtol=1e-5)
+    assert not np.any(changes["head"]["bias"]) and not np.any(changes["encoder"]["bias"])
+
+
+def test_large_gradients_are_scaled_down():
+    """Beside a huge one, another entry's share of the norm vanishes; Adam would otherwise not notice the scale."""
+    tx = Optimizer(clip_norm=1.0, warmup=0.0).build(10)
+    _, state = tx.update(jax.tree.map(lambda leaf: 1e6 * leaf, PARAMS), tx.init(PARAMS), PARAMS)
+    moments = [leaf for leaf in jax.tree.leaves(state) if getattr(leaf, "ndim", 0)]
+    assert 0 < max(np.abs(leaf).max() for leaf in moments) < 1
