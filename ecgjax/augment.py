@@ -32,10 +32,7 @@ class Augmentation:
     """Longest silenced span, as a share of the view (TimeOut of Mehari & Strodthoff 2022)."""
 
     def __post_init__(self):
-        if (
-            self.crop_s <= 0
-            or min(self.lead_mask, self.gain, self.noise_mv, self.wander_mv, self.time_out) < 0
-        ):
+        if self.crop_s <= 0 or min(self.lead_mask, self.gain, self.noise_mv, self.wander_mv, self.time_out) < 0:
             raise InputError(f"{self}: crop_s must be positive, and nothing negative")
 
     def view(self, signal: jax.Array, key: jax.Array, *, rate_hz: float) -> jax.Array:
@@ -43,11 +40,7 @@ class Augmentation:
         crop_key, gain_key, wander_key, noise_key, time_key, lead_key = jax.random.split(key, 6)
         view = crop(signal, crop_key, samples=min(round(self.crop_s * rate_hz), signal.shape[0]))
         view = scale(view, gain_key, spread=self.gain) if self.gain else view
-        view = (
-            baseline_wander(view, wander_key, rate_hz=rate_hz, most_mv=self.wander_mv)
-            if self.wander_mv
-            else view
-        )
+        view = baseline_wander(view, wander_key, rate_hz=rate_hz, most_mv=self.wander_mv) if self.wander_mv else view
         view = white_noise(view, noise_key, most_mv=self.noise_mv) if self.noise_mv else view
         view = time_out(view, time_key, longest=self.time_out) if self.time_out else view
         return lead_mask(view, lead_key, most=self.lead_mask) if self.lead_mask else view

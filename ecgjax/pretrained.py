@@ -88,9 +88,7 @@ class Encoder:
 @functools.lru_cache(maxsize=8)
 def _jitted_embed(module: nn.Module, preprocessing: Preprocessing, rate_hz: float):
     def embed(variables: dict, signal: jax.Array) -> jax.Array:
-        _, embedding = module.apply(
-            variables, preprocess(signal, preprocessing, rate_hz=rate_hz), train=False
-        )
+        _, embedding = module.apply(variables, preprocess(signal, preprocessing, rate_hz=rate_hz), train=False)
         return embedding.astype(jnp.float32)
 
     return jax.jit(embed)
@@ -134,7 +132,5 @@ def as_stored(signal: np.ndarray, units: str) -> np.ndarray:
     missing = ~np.isfinite(signal_uv)
     largest_uv = np.abs(np.where(missing, 0, signal_uv)).max(initial=0)
     if largest_uv > 32767 or 0 < largest_uv < 20:
-        raise InputError(
-            f"the largest amplitude is {largest_uv / 1e3:g} mV if these are {units}; check the units"
-        )
+        raise InputError(f"the largest amplitude is {largest_uv / 1e3:g} mV if these are {units}; check the units")
     return np.where(missing, MISSING, signal_uv).astype(np.int16)

@@ -36,9 +36,7 @@ def lead_indices(names: Sequence[str], where: str) -> list[int]:
     twice = sorted({name for name, low in zip(names, folded, strict=True) if folded.count(low) > 1})
     if absent or twice:
         problem = f"lacks lead {', '.join(absent)}" if absent else f"has lead {', '.join(twice)} twice"
-        raise InputError(
-            f"{where}: {problem} (found: {' '.join(names)}); give all twelve standard leads once"
-        )
+        raise InputError(f"{where}: {problem} (found: {' '.join(names)}); give all twelve standard leads once")
     return [folded.index(lead.casefold()) for lead in LEADS]
 
 

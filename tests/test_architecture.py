@@ -82,9 +82,7 @@ def test_one_room_knows_grain_and_one_file_orbax():
 
 
 def test_builders_know_the_stored_recording_and_no_jax_work():
-    of_ecgjax = {
-        name for path in BUILDERS.rglob("*.py") for name in _imports(path) if name.startswith("ecgjax")
-    }
+    of_ecgjax = {name for path in BUILDERS.rglob("*.py") for name in _imports(path) if name.startswith("ecgjax")}
     assert {name.rpartition(".")[0] for name in of_ecgjax} == {"ecgjax.signals"}
     assert not any(name.startswith(("jax", "flax", "grain", "orbax")) for name in of_ecgjax)
     assert not _importers("jax") & {_name(path) for path in BUILDERS.rglob("*.py")}

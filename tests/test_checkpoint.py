@@ -105,9 +105,7 @@ def test_newest_two_are_kept_and_the_newest_is_found(saved):
         "4",
     ]
     newest = saved / "checkpoints" / "4"
-    assert (
-        find_checkpoint(saved) == find_checkpoint(saved / "checkpoints") == find_checkpoint(newest) == newest
-    )
+    assert find_checkpoint(saved) == find_checkpoint(saved / "checkpoints") == find_checkpoint(newest) == newest
 
 
 def test_nothing_saved_is_nothing_to_resume(tmp_path, fresh, iterator):
@@ -173,10 +171,7 @@ def test_other_settings_are_refused_by_name(saved, fresh, iterator):
 def test_encoder_is_loaded_as_it_was_trained(workdir):
     encoder, variables, preprocessing, config = load_encoder(workdir)
     assert encoder.widths == (8, 8) and preprocessing == Preprocessing()
-    assert (
-        config["pretraining"]["num_steps"] == 4
-        and config["pretraining"]["objective"]["name"] == "PatientContrast"
-    )
+    assert config["pretraining"]["num_steps"] == 4 and config["pretraining"]["objective"]["name"] == "PatientContrast"
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(variables))
     earlier = load_encoder(workdir / "checkpoints" / "2")[1]
     assert jax.tree.structure(earlier) == jax.tree.structure(variables)
@@ -216,17 +211,13 @@ def test_checkpoint_of_another_format_is_refused(tmp_path, fresh, iterator):
 def test_edited_config_is_refused(workdir, tmp_path):
     """Another rate or order of leads would silently change every embedding."""
     copy = shutil.copytree(workdir, tmp_path / "copy")
-    file = next(
-        file for file in (copy / "checkpoints" / "4" / "config").rglob("*") if b"rate_hz" in file.read_bytes()
-    )
+    file = next(file for file in (copy / "checkpoints" / "4" / "config").rglob("*") if b"rate_hz" in file.read_bytes())
     file.write_text(file.read_text().replace('"rate_hz": 100.0', '"rate_hz": 500.0'))
     with pytest.raises(InputError, match="config is not what was saved"):
         load_encoder(copy)
 
 
-@pytest.mark.parametrize(
-    ("folder", "message"), [("", "no ecgjax checkpoint in it"), ("absent", "no such folder")]
-)
+@pytest.mark.parametrize(("folder", "message"), [("", "no ecgjax checkpoint in it"), ("absent", "no such folder")])
 def test_folder_without_a_checkpoint_is_refused(tmp_path, folder, message):
     with pytest.raises(InputError, match=message) as error:
         load_encoder(tmp_path / folder)

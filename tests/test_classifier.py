@@ -36,9 +36,7 @@ def _config(encoder):
     return {**describe("compact_resnet", encoder.module, encoder.preprocessing), "task": "parity"}
 
 
-@pytest.mark.parametrize(
-    ("window_s", "count"), [(2.5, 7), (3.0, 6), (7.3, 2), (None, 1), (10.0, 1), (20.0, 1)]
-)
+@pytest.mark.parametrize(("window_s", "count"), [(2.5, 7), (3.0, 6), (7.3, 2), (None, 1), (10.0, 1), (20.0, 1)])
 def test_windows_cover_the_recording(window_s, count):
     position = np.arange(1000.0)[None, :, None] + np.zeros((2, 1, 12))
     windows = np.asarray(_windows(position, window_s, 100))
@@ -94,9 +92,7 @@ SHORT = FineTuning(
 def _fine_tune(encoder, records, labelled, workdir, **changes):
     indices, targets = labelled
     settings = dataclasses.replace(SHORT, **changes)
-    return settings.adapt(
-        encoder, records, indices, targets, workdir=workdir, config=_config(encoder), title="parity"
-    )
+    return settings.adapt(encoder, records, indices, targets, workdir=workdir, config=_config(encoder), title="parity")
 
 
 def test_fine_tuning_starts_from_the_given_weights(encoder, records, labelled, tmp_path):
@@ -104,9 +100,7 @@ def test_fine_tuning_starts_from_the_given_weights(encoder, records, labelled, t
     still = Optimizer(learning_rate=0.0)
     for number, start in enumerate((encoder, untrained_twin(encoder))):
         adapted = _fine_tune(start, records, labelled, tmp_path / str(number), optimizer=still)
-        jax.tree.map(
-            np.testing.assert_array_equal, adapted.variables["params"]["encoder"], start.variables["params"]
-        )
+        jax.tree.map(np.testing.assert_array_equal, adapted.variables["params"]["encoder"], start.variables["params"])
 
 
 def _moved(encoder, adapted) -> float:
@@ -126,9 +120,7 @@ def test_fine_tuning_trains_head_and_encoder_the_latter_slower_if_it_was_trained
     assert _moved(encoder, scratch) == _moved(encoder, fast)
 
 
-def test_probabilities_are_means_over_windows_and_do_not_depend_on_the_batch(
-    encoder, records, labelled, tmp_path
-):
+def test_probabilities_are_means_over_windows_and_do_not_depend_on_the_batch(encoder, records, labelled, tmp_path):
     adapted = _fine_tune(encoder, records, labelled, tmp_path)
     test = records.split("test")
     found = predict(adapted, encoder, records, test, batch_size=16)

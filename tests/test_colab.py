@@ -5,7 +5,6 @@ from pathlib import Path
 import nbclient
 import nbformat
 
-
 NOTEBOOK = Path(__file__).parent.parent / "examples" / "colab.ipynb"
 
 

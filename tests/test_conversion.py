@@ -167,9 +167,7 @@ def test_arguments_that_cannot_be_honoured(tmp_path, arguments, message):
 
 def test_flags():
     time = np.arange(1000)
-    signal = np.stack([(300 * np.sin(time / (5 + lead))).round() for lead in range(12)], axis=1).astype(
-        np.int16
-    )
+    signal = np.stack([(300 * np.sin(time / (5 + lead))).round() for lead in range(12)], axis=1).astype(np.int16)
     assert quality.flags(signal, 100) == []
     signal[3, 0] = MISSING
     signal[:, 6] = 7

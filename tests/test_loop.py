@@ -26,9 +26,7 @@ def manifest(workdir) -> dict:
 
 
 def _lines(workdir):
-    return [
-        {name: value for name, value in line.items() if name != "ecg_per_s"} for line in read_metrics(workdir)
-    ]
+    return [{name: value for name, value in line.items() if name != "ecg_per_s"} for line in read_metrics(workdir)]
 
 
 def test_resumed_run_ends_bit_for_bit_like_the_uninterrupted_one(workdir, records, tmp_path, tiny_encoders):
@@ -53,9 +51,7 @@ def test_finished_run_is_left_as_it_is(workdir, records, tiny_encoders):
 
 def test_other_settings_or_data_are_refused(workdir, records, tiny_encoders):
     settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=24, num_steps=4, seed=1)
-    with pytest.raises(
-        InputError, match="pretraining.batch_size was 16, now 24; pretraining.seed was 0, now 1"
-    ):
+    with pytest.raises(InputError, match="pretraining.batch_size was 16, now 24; pretraining.seed was 0, now 1"):
         pretrain(settings, records, workdir, save_every=2, log_every=1)
 
 
@@ -74,9 +70,7 @@ def run(records, tmp_path):
             return state.replace(step=state.step + 1), {"loss": jnp.asarray(losses[int(state.step)])}
 
         state = TrainState(jnp.zeros((), jnp.int32), {"encoder": {"w": jnp.ones(3)}}, {}, ())
-        batches = pretraining_batches(
-            records, records.split("validation"), examples="single", batch_size=8, seed=0
-        )
+        batches = pretraining_batches(records, records.split("validation"), examples="single", batch_size=8, seed=0)
         settings = {"num_steps": len(losses), "save_every": 2, "log_every": 3, **settings}
         return train(
             step_fn, state, batches,
@@ -89,9 +83,7 @@ def run(records, tmp_path):
 def test_log_and_checkpoints_come_when_asked_for(run, tmp_path):
     state, path = run([3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.25])
     assert int(state.step) == 7 and path == tmp_path / "checkpoints" / "7"
-    assert _lines(tmp_path) == [
-        {"step": s, "loss": v} for s, v in ((2, 2.5), (3, 2.0), (4, 1.5), (6, 0.5), (7, 0.25))
-    ]
+    assert _lines(tmp_path) == [{"step": s, "loss": v} for s, v in ((2, 2.5), (3, 2.0), (4, 1.5), (6, 0.5), (7, 0.25))]
     assert any((tmp_path / "tensorboard").iterdir())
 
 
@@ -135,9 +127,7 @@ def test_learning_rate_rises_and_falls():
 
 
 def test_kernels_alone_decay_and_the_encoder_is_slower():
-    tx = Optimizer(learning_rate=0.1, weight_decay=0.5, warmup=0.0, schedule="constant").build(
-        10, encoder_rate=0.1
-    )
+    tx = Optimizer(learning_rate=0.1, weight_decay=0.5, warmup=0.0, schedule="constant").build(10, encoder_rate=0.1)
     zero, state = jax.tree.map(np.zeros_like, PARAMS), tx.init(PARAMS)
     for _ in range(2):  # the first step is still the warm-up's
         changes, state = tx.update(zero, state, PARAMS)

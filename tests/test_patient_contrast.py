@@ -63,9 +63,7 @@ def test_equals_optax_where_no_patient_repeats():
 
 def test_a_patient_is_not_repelled_from_herself():
     """Three pairs of one patient: nothing is left to repel, so there is nothing to learn."""
-    loss = jax.value_and_grad(
-        lambda projections: nt_xent(projections, np.array([5, 5, 5]), temperature=0.5)[0]
-    )
+    loss = jax.value_and_grad(lambda projections: nt_xent(projections, np.array([5, 5, 5]), temperature=0.5)[0])
     value, gradient = jax.jit(loss)(PROJECTIONS[:6])
     assert value == 0 and (gradient == 0).all()
 

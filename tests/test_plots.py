@@ -117,9 +117,7 @@ def test_embedding_map_shows_rare_conditions_on_top(tmp_path):
     conditions = ["other"] * 90 + ["MI"] * 8 + ["AFLT"] * 2
     plots.embedding_map(points, conditions[::-1], tmp_path / "map.png")
     image = (matplotlib.image.imread(tmp_path / "map.png")[..., :3] * 255).round().astype(int)
-    colours = [
-        tuple(int(code[k : k + 2], 16) for k in (1, 3, 5)) for code in (plots._GREY, *plots._COLOURS[:2])
-    ]
+    colours = [tuple(int(code[k : k + 2], 16) for k in (1, 3, 5)) for code in (plots._GREY, *plots._COLOURS[:2])]
     there = image[100:-100, 100 : round(0.7 * image.shape[1])]  # within the frame
     seen = [int((there == colour).all(axis=-1).sum()) for colour in colours]
     assert seen[0] == seen[1] == 0 < seen[2]
@@ -150,6 +148,4 @@ def test_low_label_curves_show_every_way_and_grow_with_tasks(tmp_path):
     for way in ("frozen", "random", "scratch"):
         colour = [int(plots._WAYS[way][1][k : k + 2], 16) / 255 for k in (1, 3, 5)]
         assert (np.abs(one[..., :3] - colour).max(axis=-1) < 0.01).sum() > 50, way
-    assert not (
-        np.abs(one[..., :3] - np.array([0xD5, 0x5E, 0]) / 255).max(axis=-1) < 0.01
-    ).any()  # fine-tuned
+    assert not (np.abs(one[..., :3] - np.array([0xD5, 0x5E, 0]) / 255).max(axis=-1) < 0.01).any()  # fine-tuned

@@ -116,9 +116,7 @@ def test_stored_form():
 
 def test_untrained_twin_differs_in_its_weights_alone(encoder, tiny_encoders):
     twin = untrained_twin(encoder, seed=3)
-    assert (
-        twin.module == encoder.module and twin.preprocessing == encoder.preprocessing and twin.restored == 0
-    )
+    assert twin.module == encoder.module and twin.preprocessing == encoder.preprocessing and twin.restored == 0
     assert jax.tree.structure(twin.variables) == jax.tree.structure(encoder.variables)
     same = untrained("compact_resnet", Preprocessing(), seed=3)
     jax.tree.map(np.testing.assert_array_equal, same.variables, twin.variables)

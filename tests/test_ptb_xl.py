@@ -56,9 +56,7 @@ def test_signals_pass_bit_for_bit(tmp_path):
     builder: Any = tfds.builder_from_directory(prepared)
     for example in builder.as_data_source("train"):
         record = source / f"records100/00000/{example['record_id'].decode()}_lr"
-        np.testing.assert_array_equal(
-            example["signal"], tiny_ptb_xl.read_by_wfdb(record, physical=False).d_signal
-        )
+        np.testing.assert_array_equal(example["signal"], tiny_ptb_xl.read_by_wfdb(record, physical=False).d_signal)
 
 
 def test_limit_gives_another_folder_and_a_second_call_the_same(tmp_path):
@@ -241,8 +239,5 @@ def test_real_records_of_other_publishers():
     for header in headers:
         signal, rate_hz = wfdb.read_record(header.with_suffix(""))
         stored = np.fromfile(header.with_suffix(".mat"), "<i2", offset=24).reshape(-1, 12)
-        gain = [
-            float(line.split()[2].split("/")[0].split("(")[0])
-            for line in header.read_text().splitlines()[1:13]
-        ]
+        gain = [float(line.split()[2].split("/")[0].split("(")[0]) for line in header.read_text().splitlines()[1:13]]
         np.testing.assert_allclose(signal, stored / np.array(gain) * 1000, atol=0.5)

@@ -31,9 +31,7 @@ def test_read_keeps_the_order_asked_for(records):
 def test_patients_are_numbers_for_patient_ids(records):
     ids = np.array(records.table["patient_id"].to_pylist())
     assert len(set(ids)) == 36
-    np.testing.assert_array_equal(
-        records.patients[:, None] == records.patients[None, :], ids[:, None] == ids[None, :]
-    )
+    np.testing.assert_array_equal(records.patients[:, None] == records.patients[None, :], ids[:, None] == ids[None, :])
 
 
 def test_labels_follow_their_indices(records):

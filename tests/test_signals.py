@@ -54,9 +54,7 @@ def test_impossible_rate_is_refused(rate_hz):
 
 def test_leads_are_found_by_name():
     names = ["v6", "AVR", "avl", "aVF", " I ", "iii", "II", "V5", "V4", "V3", "V2", "V1", "VX"]
-    assert [names[i].strip().casefold() for i in lead_indices(names, "file")] == [
-        lead.casefold() for lead in LEADS
-    ]
+    assert [names[i].strip().casefold() for i in lead_indices(names, "file")] == [lead.casefold() for lead in LEADS]
 
 
 @pytest.mark.parametrize(
@@ -92,9 +90,7 @@ def test_stored_becomes_clipped_millivolts_and_missing_the_isoelectric_line():
 def test_leads_are_chosen_in_the_order_asked_for():
     stored = _stored()
     found = preprocess(stored, Preprocessing(leads=("V6", "II")), rate_hz=100)
-    np.testing.assert_array_equal(
-        found, preprocess(stored, Preprocessing(), rate_hz=100)[..., np.array([11, 1])]
-    )
+    np.testing.assert_array_equal(found, preprocess(stored, Preprocessing(), rate_hz=100)[..., np.array([11, 1])])
 
 
 @pytest.mark.parametrize(("normalisation", "axes"), [("zscore_lead", (1,)), ("zscore_recording", (1, 2))])

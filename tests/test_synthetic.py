@@ -95,9 +95,7 @@ def test_rr_is_irregular_and_p_absent_in_fibrillation(cohort):
         return rr.std() / rr.mean()
 
     fibrillating = [example for example in with_label(cohort, "AFIB") if "PVC" not in example.labels]
-    regular = [
-        example for example in cohort if "SR" in example.labels and not example.labels & {"PAC", "PVC"}
-    ]
+    regular = [example for example in cohort if "SR" in example.labels and not example.labels & {"PAC", "PVC"}]
     assert np.median([variation(example) for example in fibrillating]) > 0.15
     assert np.quantile([variation(example) for example in regular], 0.95) < 0.08
     assert not any(P_WAVE in example.waves for example in with_label(cohort, "AFIB"))
@@ -283,9 +281,7 @@ def test_labels_are_consistent(cohort):
 
 def test_recordings_depend_on_seed_and_patient_only():
     again = [simulate(plan, rate_hz=RATE_HZ) for plan in plan_patient(7, 3)]
-    for first, second in zip(
-        again, [simulate(plan, rate_hz=RATE_HZ) for plan in plan_patient(7, 3)], strict=True
-    ):
+    for first, second in zip(again, [simulate(plan, rate_hz=RATE_HZ) for plan in plan_patient(7, 3)], strict=True):
         np.testing.assert_array_equal(first["signal"], second["signal"])
         np.testing.assert_array_equal(first["waves"], second["waves"])
     signals = [made["signal"].tobytes() for made in again]
@@ -349,8 +345,5 @@ def test_impossible_cohorts_are_refused(tmp_path, option, value):
 def test_other_cohorts_go_to_other_folders(tmp_path, prepared):
     other = prepare("synthetic/100hz", tmp_path, patients=18, seed=7)
     assert other.parent.name == "100hz-patients18-seed7"
-    ids = [
-        set(pyarrow.parquet.read_table(d / "records.parquet")["patient_id"].to_pylist())
-        for d in (other, prepared)
-    ]
+    ids = [set(pyarrow.parquet.read_table(d / "records.parquet")["patient_id"].to_pylist()) for d in (other, prepared)]
     assert len(ids[0]) == 18 and not ids[0] & ids[1]

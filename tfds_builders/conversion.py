@@ -280,9 +280,7 @@ def _find_config(dataset: str, options: dict[str, Any]) -> tuple[type[Recordings
         choice = ", ".join(sorted(known))
         raise InputError(f"data set {name} has no option {unknown[0]!r}; choose from {choice}")
     changed = {key: value for key, value in options.items() if value != getattr(config, key)}
-    suffix = "".join(
-        f"-{key}{re.sub('[^A-Za-z0-9.]', '_', str(value))}" for key, value in sorted(changed.items())
-    )
+    suffix = "".join(f"-{key}{re.sub('[^A-Za-z0-9.]', '_', str(value))}" for key, value in sorted(changed.items()))
     return builder_class, dataclasses.replace(config, name=config_name + suffix, **changed)
 
 

@@ -75,11 +75,7 @@ def to_html(summary: dict[str, Any]) -> str:
     written, rejected = summary["written"], summary["rejected"]
     seconds = summary["samples"] / summary["rate_hz"]
     verdict = f"{summary['found']:,} recordings found = {written:,} written + {rejected:,} rejected"
-    part = (
-        f"<p class=bad>Only the first {summary['limit']} recordings of each split.</p>"
-        if summary["limit"]
-        else ""
-    )
+    part = f"<p class=bad>Only the first {summary['limit']} recordings of each split.</p>" if summary["limit"] else ""
     splits = [(split, *counts.values()) for split, counts in summary["splits"].items()]
     shown = [tuple(rejection.values()) for rejection in summary["rejections"][:SHOWN]]
     return f"""<!doctype html>

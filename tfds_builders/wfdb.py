@@ -200,8 +200,6 @@ def _to_uv(header: Path, leads: list[Signal], stored: np.ndarray) -> np.ndarray:
     beyond = (np.abs(value_uv) > np.iinfo(np.int16).max) & ~missing
     if beyond.any():
         lead = int(np.flatnonzero(beyond.any(axis=0))[0])
-        problem = (
-            f"{header}: lead {LEADS[lead]} reaches {np.abs(value_uv[:, lead]).max():.0f} uV, over 32767 uV"
-        )
+        problem = f"{header}: lead {LEADS[lead]} reaches {np.abs(value_uv[:, lead]).max():.0f} uV, over 32767 uV"
         raise RecordingError("range", f"{problem}; check its gain and units")
     return np.where(missing, MISSING, value_uv).astype(np.int16)

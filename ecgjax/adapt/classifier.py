@@ -27,9 +27,7 @@ class Classifier(nn.Module):
         """float32 [batch, time, lead] -> logits float32 [batch, class]."""
         _, embedding = self.encoder(signal, train=train)
         # Without scale and bias, so that a linear probe's mean and deviation fit in as they are.
-        norm = nn.BatchNorm(
-            use_running_average=not train, use_scale=False, use_bias=False, epsilon=1e-8, name="norm"
-        )
+        norm = nn.BatchNorm(use_running_average=not train, use_scale=False, use_bias=False, epsilon=1e-8, name="norm")
         hidden = nn.Dropout(self.dropout, deterministic=not train)(norm(embedding.astype(jnp.float32)))
         return nn.Dense(self.classes, kernel_init=nn.initializers.zeros, name="head")(hidden)
 
@@ -107,9 +105,7 @@ def _jitted_predict(
     model = Classifier(encoder=encoder, classes=classes)
 
     def step(variables: dict, signal: jax.Array) -> jax.Array:
-        windows = _windows(
-            preprocess(signal, preprocessing, rate_hz=rate_hz), window_s, preprocessing.rate_hz
-        )
+        windows = _windows(preprocess(signal, preprocessing, rate_hz=rate_hz), window_s, preprocessing.rate_hz)
         logits = model.apply(variables, windows.reshape(-1, *windows.shape[2:]), train=False)
         return jax.nn.sigmoid(logits).reshape(*windows.shape[:2], classes).mean(1)
 

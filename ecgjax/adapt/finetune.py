@@ -39,9 +39,7 @@ class FineTuning:
     """Steps at the least, however few recordings are labelled."""
     dropout: float = 0.5
     """Of the standardised embedding."""
-    augmentation: Augmentation = Augmentation(
-        lead_mask=0.0, gain=0.1, noise_mv=0.01, wander_mv=0.05, time_out=0.0
-    )
+    augmentation: Augmentation = Augmentation(lead_mask=0.0, gain=0.1, noise_mv=0.01, wander_mv=0.05, time_out=0.0)
     """What is done to a training recording; probabilities are means over windows of the same length."""
     save_every: int = 0
     """Steps between checkpoints; 0: one at the end."""

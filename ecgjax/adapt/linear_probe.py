@@ -90,9 +90,7 @@ def fit(embeddings: np.ndarray, targets: np.ndarray, patients: np.ndarray, *, se
 
 def _choose_strength(features: np.ndarray, cases: np.ndarray, patients: np.ndarray, *, seed: int) -> float:
     found = [
-        _held_out_auroc(features, case, held_out)
-        for case in cases.T
-        for held_out in _folds(case, patients, seed=seed)
+        _held_out_auroc(features, case, held_out) for case in cases.T for held_out in _folds(case, patients, seed=seed)
     ]
     return STRENGTHS[int(np.mean(found, axis=0).argmax())] if found else FALLBACK_STRENGTH
 

@@ -107,9 +107,7 @@ def _prepared_folder(path: Path) -> Path:
     found = sorted(table.parent for table in path.rglob("records.parquet")) if path.is_dir() else []
     if len(found) != 1:
         several = (
-            f"{len(found)} prepared data sets ({', '.join(map(str, found[:4]))})"
-            if found
-            else "no prepared data set"
+            f"{len(found)} prepared data sets ({', '.join(map(str, found[:4]))})" if found else "no prepared data set"
         )
         raise InputError(f"{path}: {several}; give one that ecgjax.launch.prepare wrote")
     return found[0]
@@ -146,15 +144,13 @@ def _shards(folder: Path) -> list[tuple[Path, int]]:
         found = _open_shard(str(file)).num_records() if file.exists() else None
         if found != count:
             problem = (
-                "is missing"
-                if found is None
-                else f"is damaged or cut short ({found} of {count} recordings readable)"
+                "is missing" if found is None else f"is damaged or cut short ({found} of {count} recordings readable)"
             )
             raise InputError(f"{file}: {problem}; prepare the data set again")
     return shards
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _open_shard(file: str) -> ArrayRecordReader:
     # No read-ahead: recordings are asked for in random order, each in one read of its own.
     return ArrayRecordReader(file, "readahead_buffer_size:0")

@@ -37,9 +37,7 @@ class BasicBlock(nn.Module):
     def __call__(self, hidden: jax.Array, *, train: bool) -> jax.Array:
         """[batch, time, channel] -> [batch, ceil(time / 2), width]."""
         shortcut = nn.avg_pool(hidden, (2,), strides=(2,), padding="SAME", count_include_pad=False)
-        shortcut = _norm(train, "shortcut_norm")(
-            nn.Conv(self.width, (1,), use_bias=False, name="shortcut")(shortcut)
-        )
+        shortcut = _norm(train, "shortcut_norm")(nn.Conv(self.width, (1,), use_bias=False, name="shortcut")(shortcut))
         hidden = nn.Conv(self.width, (self.kernel,), strides=2, use_bias=False, name="conv1")(hidden)
         hidden = nn.relu(_norm(train, "norm1")(hidden))
         hidden = nn.Conv(self.width, (self.kernel,), use_bias=False, name="conv2")(hidden)

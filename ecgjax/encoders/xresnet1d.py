@@ -85,7 +85,5 @@ class ConvNorm(nn.Module):
             kernel_init=nn.initializers.he_normal(),
             name="conv",
         )
-        norm = nn.BatchNorm(
-            use_running_average=not train, momentum=0.9, scale_init=self.scale_init, name="norm"
-        )
+        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=self.scale_init, name="norm")
         return norm(conv(hidden))

@@ -64,9 +64,7 @@ class Row:
     gain_high: float | None
 
 
-def benchmark(
-    settings: Benchmark, encoder: Encoder, records: Records, tasks: Sequence[Task], out: Path
-) -> list[Row]:
+def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Sequence[Task], out: Path) -> list[Row]:
     """Runs the comparison; writes benchmark.csv, per_seed.csv; trained runs are kept in `out` and not done twice.
 
     Args:
@@ -185,11 +183,7 @@ def _row(task: Task, n: int, way: str, bootstrap: Bootstrap) -> Row:
 
 
 def _line(row: Row) -> str:
-    gain = (
-        ""
-        if row.gain is None
-        else f"   {row.gain:+.3f} ({row.gain_low:+.3f} to {row.gain_high:+.3f}) over random"
-    )
+    gain = "" if row.gain is None else f"   {row.gain:+.3f} ({row.gain_low:+.3f} to {row.gain_high:+.3f}) over random"
     return f"{row.task:12}{row.labels:>7}  {row.way:10}{row.auroc:.3f} ({row.low:.3f}-{row.high:.3f}){gain}"
 
 

@@ -75,9 +75,7 @@ def compare(encoder: Encoder, records: Records, *, labelled: int = 200) -> Compa
     console.print(f"comparing with a random encoder on {', '.join(task.name for task in tasks)}")
     draws = {
         (task.name, seed): train[
-            draw_labelled(
-                task.targets(train_labels)[0], records.patients[train], labelled, seed=seed, balanced=True
-            )
+            draw_labelled(task.targets(train_labels)[0], records.patients[train], labelled, seed=seed, balanced=True)
         ]
         for task in tasks
         for seed in range(SEEDS)

@@ -115,9 +115,7 @@ def _running_mean(values: np.ndarray) -> np.ndarray:
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
-def reduce_to_2d(
-    embeddings: np.ndarray, *, limit: int = 1500, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
+def reduce_to_2d(embeddings: np.ndarray, *, limit: int = 1500, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Points that lie together where embeddings are alike: principal components, then t-SNE.
 
     Args:
@@ -207,9 +205,7 @@ def low_label_curves(rows: Sequence[Row], path: Path) -> None:
     for axes in figure.axes:
         legend |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     columns = min(4, 2 * columns)
-    figure.legend(
-        list(legend.values()), list(legend), loc="outside lower center", ncols=columns, frameon=False
-    )
+    figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=columns, frameon=False)
     figure.savefig(path, dpi=130)
 
 

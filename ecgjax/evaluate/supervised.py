@@ -3,8 +3,6 @@
 import json
 from pathlib import Path
 
-import numpy as np
-
 from ecgjax.adapt import Method
 from ecgjax.adapt.classifier import predict
 from ecgjax.data.records import Records
@@ -30,9 +28,7 @@ def start_encoder(checkpoint: Path | None, name: str | None, *, seed: int) -> tu
     encoder = load(checkpoint)
     found = encoder.config["encoder"]["name"]
     if name not in (None, found):
-        raise InputError(
-            f"{checkpoint}: holds a {found}, not a {name}; leave --encoder out or give another checkpoint"
-        )
+        raise InputError(f"{checkpoint}: holds a {found}, not a {name}; leave --encoder out or give another checkpoint")
     console.print(f"{checkpoint}: {found}, {encoder.restored} arrays restored")
     return encoder, found
 
@@ -65,9 +61,7 @@ def adapt_and_report(
     indices, targets = labelled(records, task, "train")
     if labels is not None:
         count = round(labels * len(indices)) if labels < 1 else int(labels)
-        drawn = draw_labelled(
-            targets, records.patients[indices], count, seed=settings.seed, balanced=task.is_single
-        )
+        drawn = draw_labelled(targets, records.patients[indices], count, seed=settings.seed, balanced=task.is_single)
         indices, targets = indices[drawn], targets[drawn]
     start = encoder.config.get("pretraining", "random weights") if encoder.restored else "random weights"
     config = {
@@ -92,9 +86,7 @@ def adapt_and_report(
         }
     (workdir / "metrics.json").write_text(json.dumps(figures, indent=1))
     if lines := read_metrics(workdir):
-        plots.loss_curve(
-            [line["step"] for line in lines], [line["loss"] for line in lines], workdir / "loss.png"
-        )
+        plots.loss_curve([line["step"] for line in lines], [line["loss"] for line in lines], workdir / "loss.png")
     _print(figures, workdir)
     return figures
 
@@ -104,9 +96,7 @@ def _figure(interval) -> list[float]:
 
 
 def _print(figures: dict, workdir: Path) -> None:
-    print(
-        f"\nAUROC, {figures['task']}, {figures['labelled']} labelled recordings (95 % interval over patients)"
-    )
+    print(f"\nAUROC, {figures['task']}, {figures['labelled']} labelled recordings (95 % interval over patients)")
     print(f"{'':16}{'validation':>26}{'test':>26}")
     rows = {"macro": [figures[split]["macro_auroc"] for split in ("validation", "test")]}
     for name in figures["test"]["auroc"]:
@@ -115,7 +105,6 @@ def _print(figures: dict, workdir: Path) -> None:
         rows.pop("macro")
     for name, pair in rows.items():
         print(
-            f"{name:16}"
-            + "".join(f"{value:>12.3f} ({low:.3f}-{high:.3f})"[:26].rjust(26) for value, low, high in pair)
+            f"{name:16}" + "".join(f"{value:>12.3f} ({low:.3f}-{high:.3f})"[:26].rjust(26) for value, low, high in pair)
         )
     print(f"\nclassifier: {workdir / 'checkpoints'}\nfigures:    {workdir / 'metrics.json'}")

@@ -42,9 +42,7 @@ def main() -> None:
     arguments = parse(Arguments)
     say_where()
     records, encoder = Records(arguments.data), load(arguments.checkpoint)
-    rows = benchmark(
-        arguments.settings, encoder, records, [TASKS[name] for name in arguments.tasks], arguments.out
-    )
+    rows = benchmark(arguments.settings, encoder, records, [TASKS[name] for name in arguments.tasks], arguments.out)
     table = markdown(rows)
     (arguments.out / "benchmark.md").write_text(table)
     plots.low_label_curves(rows, arguments.out / "benchmark.png")

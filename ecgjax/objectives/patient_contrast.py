@@ -55,9 +55,7 @@ class PatientContrast:
         recordings = jnp.concatenate([batch["signal"][:, 0], batch["signal"][:, 1]])
         signals = preprocess(recordings, preprocessing, rate_hz=rate_hz)
         views = self.augmentation.views(signals, key, rate_hz=preprocessing.rate_hz)
-        projections, updates = self._network(encoder).apply(
-            variables, views, train=True, mutable=["batch_stats"]
-        )
+        projections, updates = self._network(encoder).apply(variables, views, train=True, mutable=["batch_stats"])
         loss, hit_rate = nt_xent(projections, batch["patient"], temperature=self.temperature)
         unit = unit_length(projections)
         positive_cosine = (unit[:pairs] * unit[pairs:]).sum(-1).mean()
@@ -85,9 +83,7 @@ class _Projected(nn.Module):
         return hidden.astype(jnp.float32)
 
 
-def nt_xent(
-    projections: jax.Array, patients: jax.Array, *, temperature: float
-) -> tuple[jax.Array, jax.Array]:
+def nt_xent(projections: jax.Array, patients: jax.Array, *, temperature: float) -> tuple[jax.Array, jax.Array]:
     """Normalised temperature-scaled cross entropy (arXiv:2002.05709, equation 1) that never repels a patient from herself.
 
     Args:

@@ -50,9 +50,7 @@ class Checkpoints:
         self._directory = (workdir / "checkpoints").absolute()
         self._directory.mkdir(parents=True, exist_ok=True)
         policy = ocp.training.preservation_policies.LatestN(keep)
-        self._orbax = ocp.training.Checkpointer(
-            self._directory, preservation_policy=policy, context=_orbax_context()
-        )
+        self._orbax = ocp.training.Checkpointer(self._directory, preservation_policy=policy, context=_orbax_context())
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -142,9 +140,7 @@ def find_checkpoint(path: str | Path) -> Path:
     for folder in folders:
         if (folder / "manifest").is_dir():
             return folder
-        steps = [
-            step for step in folder.glob("[0-9]*") if step.name.isdigit() and (step / "manifest").is_dir()
-        ]
+        steps = [step for step in folder.glob("[0-9]*") if step.name.isdigit() and (step / "manifest").is_dir()]
         if steps:
             return max(steps, key=lambda step: int(step.name))
     reason = "no ecgjax checkpoint in it" if path.exists() else "no such folder"
@@ -189,13 +185,9 @@ def described_encoder(config: dict) -> tuple[nn.Module, Preprocessing]:
 def abstract_encoder(encoder: nn.Module, preprocessing: Preprocessing) -> dict:
     """Shapes and types of an encoder's variables, to be placed on this process's first device."""
     signal = jax.ShapeDtypeStruct((1, preprocessing.samples, len(preprocessing.leads)), jnp.float32)
-    variables = jax.eval_shape(
-        lambda key, signal: encoder.init(key, signal, train=False), jax.random.key(0), signal
-    )
+    variables = jax.eval_shape(lambda key, signal: encoder.init(key, signal, train=False), jax.random.key(0), signal)
     place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), dict(variables)
-    )
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), dict(variables))
 
 
 def _parts(state: TrainState) -> tuple[dict, dict]:
@@ -216,9 +208,7 @@ def _joined(encoder: dict, train: dict) -> TrainState:
 
 
 def _abstract(tree: dict) -> dict:
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree
-    )
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree)
 
 
 def _hashes(tree: dict) -> dict[str, str]:
@@ -239,11 +229,7 @@ def _digest_json(value: dict) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return (
-        f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
-        if str(error)
-        else type(error).__name__
-    )
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}" if str(error) else type(error).__name__
 
 
 def _check_same_run(saved: dict, present: dict, path: Path) -> None:

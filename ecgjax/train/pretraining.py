@@ -43,9 +43,7 @@ class Pretraining:
     """Initial weights, order of recordings, views."""
 
 
-def pretrain(
-    settings: Pretraining, records: Records, workdir: Path, *, save_every: int, log_every: int
-) -> Path:
+def pretrain(settings: Pretraining, records: Records, workdir: Path, *, save_every: int, log_every: int) -> Path:
     """Pre-trains on the split train of `records`; goes on where an earlier run in `workdir` was stopped.
 
     Returns:

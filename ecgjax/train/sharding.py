@@ -31,9 +31,7 @@ def split(mesh: Mesh) -> NamedSharding:
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     """Raises InputError unless every device gets the same number of examples."""
     if batch_size < 1 or batch_size % mesh.size:
-        raise InputError(
-            f"batch of {batch_size} over {mesh.size} devices: give --batch-size a multiple of {mesh.size}"
-        )
+        raise InputError(f"batch of {batch_size} over {mesh.size} devices: give --batch-size a multiple of {mesh.size}")
 
 
 def place(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:

@@ -62,6 +62,4 @@ def make_step(loss: Callable, tx: optax.GradientTransformation, mesh: Mesh) -> C
         return new, metrics
 
     shared = replicated(mesh)
-    return jax.jit(
-        step, in_shardings=(shared, split(mesh), shared), out_shardings=(shared, shared), donate_argnums=0
-    )
+    return jax.jit(step, in_shardings=(shared, split(mesh), shared), out_shardings=(shared, shared), donate_argnums=0)

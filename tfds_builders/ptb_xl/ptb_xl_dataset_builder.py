@@ -29,9 +29,7 @@ class Builder(conversion.RecordingsBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "PTB-XL 1.0.3, all 21,799 recordings."}
     BUILDER_CONFIGS = [
-        conversion.RecordingsConfig(
-            name="100hz", rate_hz=100, samples=1000, description="Downsampled by the authors."
-        ),
+        conversion.RecordingsConfig(name="100hz", rate_hz=100, samples=1000, description="Downsampled by the authors."),
         conversion.RecordingsConfig(name="500hz", rate_hz=500, samples=5000, description="As published."),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"

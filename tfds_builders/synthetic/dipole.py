@@ -52,17 +52,14 @@ class Waves(NamedTuple):
         size = np.sqrt((self.dipole_mv**2).sum(1, keepdims=True))
         strength = np.exp(share * rng.standard_normal(size.shape))
         return self._replace(
-            dipole_mv=self.dipole_mv * strength
-            + 0.5 * share * size * rng.standard_normal(self.dipole_mv.shape)
+            dipole_mv=self.dipole_mv * strength + 0.5 * share * size * rng.standard_normal(self.dipole_mv.shape)
         )
 
     def repeated(self, at_s: np.ndarray, stretch: np.ndarray | float = 1.0) -> "Waves":
         """The pieces once for each of the times `at_s` [beat], each time stretched by its own factor."""
         stretch = np.broadcast_to(stretch, at_s.shape)[:, None]
         centre_s = at_s[:, None] + stretch * self.centre_s
-        return Waves(
-            centre_s.ravel(), (stretch * self.sigma_s).ravel(), np.tile(self.dipole_mv, (at_s.size, 1))
-        )
+        return Waves(centre_s.ravel(), (stretch * self.sigma_s).ravel(), np.tile(self.dipole_mv, (at_s.size, 1)))
 
 
 def pieces(*rows: tuple[float, float, np.ndarray | tuple[float, float, float]]) -> Waves:

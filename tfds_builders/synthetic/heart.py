@@ -113,9 +113,7 @@ def _draw_ectopic(rng, size: float) -> tuple[Waves, Waves, float]:
     peak_mv = rng.uniform(0.8, 1.5) * size
     qrs = pieces((38, 15, 0.45 * peak_mv * begin), (72, 19, peak_mv * main), (108, 17, 0.5 * peak_mv * end))
     t_mv = rng.uniform(0.3, 0.45) * peak_mv
-    recovery = pieces(
-        (150, 45, -0.35 * t_mv * main), (235, 48, -0.8 * t_mv * main), (290, 36, -0.55 * t_mv * main)
-    )
+    recovery = pieces((150, 45, -0.35 * t_mv * main), (235, 48, -0.8 * t_mv * main), (290, 36, -0.55 * t_mv * main))
     return qrs.scaled(time=duration_s / 0.150), recovery, duration_s
 
 

@@ -95,9 +95,7 @@ def draw_patient(rng) -> Patient:
         heart=normal if variant is None else VARIANTS[variant](normal, rng.uniform(0.3, 1)),
         leads=_draw_leads(rng, female=female),
         # PR 120 to 200 ms, a little longer with age; from 215 ms on with first-degree block.
-        pr_s=0.212 + rng.gamma(2.0, 0.026)
-        if "1AVB" in diseases
-        else rng.normal(0.158 + 0.003 * ageing, 0.018),
+        pr_s=0.212 + rng.gamma(2.0, 0.026) if "1AVB" in diseases else rng.normal(0.158 + 0.003 * ageing, 0.018),
         sinus_bpm=rng.normal(70, 10),
         arrhythmia_bpm=float(np.clip(rng.normal(92, 20), 55, 140)),
         # 5 % in the young, 1 % in the old: Task Force 1996 (doi:10.1161/01.CIR.93.5.1043).
@@ -131,11 +129,8 @@ def draw_visit(rng, patient: Patient, visit: int) -> Visit:
         premature=_draw_premature(rng, patient, rhythm),
         infarct=infarct,
         heart=today if infarct is None else infarcted(today, infarct),
-        leads=_moved(patient.leads, 0.15 * rng.standard_normal(6))
-        @ dipole.rotation(rng.normal(0, np.deg2rad(4), 3)),
-        pr_s=_pr_s(
-            patient.pr_s + rng.normal(0, 0.006), "1AVB" in patient.diseases and visit >= patient.onset_visit
-        ),
+        leads=_moved(patient.leads, 0.15 * rng.standard_normal(6)) @ dipole.rotation(rng.normal(0, np.deg2rad(4), 3)),
+        pr_s=_pr_s(patient.pr_s + rng.normal(0, 0.006), "1AVB" in patient.diseases and visit >= patient.onset_visit),
         # 50 to 100 a minute: no sinus bradycardia or tachycardia, which would need statements of their own.
         rate_bpm=float(np.clip(patient.sinus_bpm + drift, 51, 99))
         if rhythm == "sinus"

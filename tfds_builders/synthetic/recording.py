@@ -23,9 +23,7 @@ class Plan:
     def labels(self) -> tuple[str, ...]:
         """SCP-ECG statements, as PTB-XL writes them, of what can be read in this recording."""
         visible = self.beats.kind[self.beats.readable]
-        found = [
-            code for kind, code in ((rhythm.ATRIAL, "PAC"), (rhythm.VENTRICULAR, "PVC")) if kind in visible
-        ]
+        found = [code for kind, code in ((rhythm.ATRIAL, "PAC"), (rhythm.VENTRICULAR, "PVC")) if kind in visible]
         if self.visit.infarct is not None:
             found.append(self.visit.infarct.statement)
         if self.patient.variant is not None:

@@ -56,9 +56,7 @@ def sinus(rng, *, rate_bpm: float, breathing: float, breath_hz: float, pr_s: flo
     cycle_s = mean_s * np.arange(int((SECONDS + LEAD_IN_S + LEAD_OUT_S) / mean_s) + 2)
     breath, pressure = rng.uniform(0, 2 * np.pi, 2)
     relative = breathing * np.sin(2 * np.pi * breath_hz * cycle_s + breath)
-    relative += 0.01 * np.sin(2 * np.pi * 0.1 * cycle_s + pressure) + 0.006 * rng.standard_normal(
-        cycle_s.size
-    )
+    relative += 0.01 * np.sin(2 * np.pi * 0.1 * cycle_s + pressure) + 0.006 * rng.standard_normal(cycle_s.size)
     onset_s = rng.uniform(0, mean_s) - LEAD_IN_S + np.cumsum(mean_s * (1 + relative))
     return _conducted(onset_s, pr_s=pr_s + 0.002 * rng.standard_normal(onset_s.size))
 

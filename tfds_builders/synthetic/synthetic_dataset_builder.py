@@ -46,9 +46,7 @@ class Builder(conversion.RecordingsBuilder):
         for option, least in (("patients", len(SPLIT_OF_REMAINDER)), ("seed", 0)):
             if getattr(config, option) < least:
                 raise InputError(f"{option} {getattr(config, option)}: give a number of at least {least}")
-        return [
-            _recording(plan) for index in range(config.patients) for plan in plan_patient(config.seed, index)
-        ]
+        return [_recording(plan) for index in range(config.patients) for plan in plan_patient(config.seed, index)]
 
     def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
         return simulate(recording.location, rate_hz=int(self.builder_config.rate_hz))

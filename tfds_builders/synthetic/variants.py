@@ -23,9 +23,7 @@ def hypertrophic(heart: Heart, degree: float) -> Heart:
     strain = pieces((180, 55, -0.10 * degree * towards), (300, 42, -0.35 * degree * towards))
     return dataclasses.replace(
         heart,
-        ventricles=heart.ventricles._replace(
-            dipole_mv=heart.ventricles.dipole_mv + np.outer(growth, towards)
-        ),
+        ventricles=heart.ventricles._replace(dipole_mv=heart.ventricles.dipole_mv + np.outer(growth, towards)),
         recovery=joined(heart.recovery, strain),
     )
 
