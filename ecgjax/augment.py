@@ -19,7 +19,7 @@ class Augmentation:
     """How two views of a recording are made to differ. A value of 0 switches an augmentation off."""
 
     crop_s: float = 2.5
-    """Length of a view in seconds, a random piece of the recording (Mehari & Strodthoff 2022, arXiv:2103.12676: 2.5)."""
+    """Length of a view in seconds, a random piece of it (Mehari & Strodthoff 2022, arXiv:2103.12676: 2.5)."""
     lead_mask: float = 0.5
     """A view's share of silenced leads is drawn uniformly from 0 to this."""
     gain: float = 0.2

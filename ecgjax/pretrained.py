@@ -56,13 +56,16 @@ class Encoder:
         """
         signal = np.asarray(signal)
         if signal.ndim not in (2, 3) or signal.shape[-1] != len(leads):
-            raise InputError(f"signal of shape {signal.shape} with {len(leads)} leads: give [time, lead] or "
-                             f"[recording, time, lead]")  # fmt: skip
+            raise InputError(
+                f"signal of shape {signal.shape} with {len(leads)} leads: give [time, lead] or [recording, time, lead]"
+            )
         rate_ratio(rate_hz, self.preprocessing.rate_hz)  # refuses an impossible rate
         seconds = signal.shape[-2] / rate_hz
         if abs(seconds - self.preprocessing.seconds) > 0.5 / rate_hz:
-            raise InputError(f"{signal.shape[-2]} samples at {rate_hz:g} Hz are {seconds:g} s; this encoder takes "
-                             f"{self.preprocessing.seconds:g} s: cut or check rate_hz")  # fmt: skip
+            raise InputError(
+                f"{signal.shape[-2]} samples at {rate_hz:g} Hz are {seconds:g} s; this encoder takes "
+                f"{self.preprocessing.seconds:g} s: cut or check rate_hz"
+            )
         ordered = signal[..., lead_indices(leads, "signal")]
         stored = as_stored(ordered.reshape(-1, *ordered.shape[-2:]), units)
         starts = range(0, len(stored), batch_size)

@@ -45,9 +45,15 @@ class Classification:
         return dict(self._network(encoder).init(key, signal, train=False))
 
     def loss(
-        self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *,
-        preprocessing: Preprocessing, rate_hz: float,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocessing: Preprocessing,
+        rate_hz: float,
+    ):
         """Loss of {"signal": int16 [batch, time, lead], "targets": float32 [batch, class]}, as an objective's."""
         view_key, dropout_key = jax.random.split(key)
         signals = preprocess(batch["signal"], preprocessing, rate_hz=rate_hz)

@@ -51,9 +51,16 @@ class FineTuning:
         return max(self.min_steps, math.ceil(self.epochs * recordings / min(self.batch_size, recordings)))
 
     def adapt(
-        self, encoder: Encoder, records: Records, indices: np.ndarray, targets: np.ndarray, *,
-        workdir: Path, config: dict, title: str,
-    ) -> Adapted:  # fmt: skip
+        self,
+        encoder: Encoder,
+        records: Records,
+        indices: np.ndarray,
+        targets: np.ndarray,
+        *,
+        workdir: Path,
+        config: dict,
+        title: str,
+    ) -> Adapted:
         """Trains a classifier; goes on where an earlier run in `workdir` was stopped.
 
         Args:

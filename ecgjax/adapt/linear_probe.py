@@ -132,9 +132,16 @@ class LinearProbing:
     """Of the cross-validation's folds."""
 
     def adapt(
-        self, encoder: Encoder, records: Records, indices: np.ndarray, targets: np.ndarray, *,
-        workdir: Path, config: dict, title: str,
-    ) -> Adapted:  # fmt: skip
+        self,
+        encoder: Encoder,
+        records: Records,
+        indices: np.ndarray,
+        targets: np.ndarray,
+        *,
+        workdir: Path,
+        config: dict,
+        title: str,
+    ) -> Adapted:
         """Fits a probe on embeddings of whole recordings and saves encoder and probe; see `FineTuning.adapt`."""
         embeddings = encoder.embed(records, indices)
         probe = fit(embeddings, targets, records.patients[indices], seed=self.seed)

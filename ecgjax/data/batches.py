@@ -30,7 +30,8 @@ def pretraining_batches(
     """
     if not 0 < batch_size <= len(indices):
         raise InputError(
-            f"batch of {batch_size} from {len(indices)} recordings in {records.path}: give --batch-size 1 to {len(indices)}"
+            f"batch of {batch_size} from {len(indices)} recordings in {records.path}: "
+            f"give --batch-size 1 to {len(indices)}"
         )
     pairs = PatientPairs(indices, records.patients) if examples == "patient_pair" else None
     if pairs and pairs.patients < 2:

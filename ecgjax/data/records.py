@@ -46,8 +46,10 @@ class Records:
         self._shards = _shards(self.path)
         self._starts = np.cumsum([0] + [count for _, count in self._shards])
         if self._starts[-1] != len(self.table):
-            raise InputError(f"{self.path}: the shards hold {self._starts[-1]} recordings, records.parquet "
-                             f"{len(self.table)}; prepare the data set again")  # fmt: skip
+            raise InputError(
+                f"{self.path}: the shards hold {self._starts[-1]} recordings, records.parquet "
+                f"{len(self.table)}; prepare the data set again"
+            )
 
     def __len__(self) -> int:
         return len(self.table)
@@ -119,8 +121,10 @@ def _table(file: Path) -> tuple[pyarrow.Table, dict]:
         table = pyarrow.parquet.read_table(file)
         return table, json.loads((table.schema.metadata or {})[b"ecgjax"])
     except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{file}: damaged, or not written by ecgjax.launch.prepare ({_first_line(error)}); "
-                         f"prepare the data set again") from error  # fmt: skip
+        raise InputError(
+            f"{file}: damaged, or not written by ecgjax.launch.prepare ({_first_line(error)}); "
+            f"prepare the data set again"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -138,8 +142,10 @@ def _shards(folder: Path) -> list[tuple[Path, int]]:
             for file, count in zip(splits[split].filepaths, splits[split].shard_lengths, strict=True)
         ]
     except (OSError, ValueError, KeyError, ParseError) as error:
-        raise InputError(f"{folder}: dataset_info.json or features.json cannot be read ({_first_line(error)}); "
-                         f"prepare the data set again") from error  # fmt: skip
+        raise InputError(
+            f"{folder}: dataset_info.json or features.json cannot be read ({_first_line(error)}); "
+            f"prepare the data set again"
+        ) from error
     for file, count in shards:
         found = _open_shard(str(file)).num_records() if file.exists() else None
         if found != count:

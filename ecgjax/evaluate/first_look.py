@@ -51,9 +51,9 @@ def first_look(checkpoint: Path, records: Records, workdir: Path) -> Comparison 
         _print_table(comparison)
     else:
         print("\nno condition has enough labelled recordings here for a table")
-    print(
-        f"\nloss curve     {workdir / 'loss.png'}\npositive pair  {workdir / 'pair.png'}\nembeddings     {workdir / 'map.png'}"
-    )
+    print()
+    for what, picture in (("loss curve", "loss.png"), ("positive pair", "pair.png"), ("embeddings", "map.png")):
+        print(f"{what:15}{workdir / picture}")
     print(f"checkpoint     {checkpoint}")
     print(
         f"next           python -m ecgjax.launch.benchmark --checkpoint {workdir} --data {records.path} --tasks af mi"
@@ -138,9 +138,8 @@ def _enough(task: Task, train_labels: list, labels: list) -> bool:
 
 
 def _print_table(comparison: Comparison) -> None:
-    print(
-        f"\nAUROC of a linear probe on {comparison.labelled} labelled recordings; validation patients, mean of {SEEDS} draws"
-    )
+    print(f"\nAUROC of a linear probe on {comparison.labelled} labelled recordings")
+    print(f"validation patients, mean of {SEEDS} draws; random is the same encoder, untrained\n")
     print(f"{'':12}{'random':>8}{'pre-trained':>13}   gain (95 % interval)")
     auroc = comparison.auroc
     columns = [

@@ -18,8 +18,10 @@ def labelled(records: Records, task: Task, split: str) -> tuple[np.ndarray, np.n
     indices, targets = indices[keep], targets[keep]
     positives = targets.sum(0)
     if missing := [name for name, n in zip(task.classes, positives, strict=True) if n in (0, len(targets))]:
-        raise InputError(f"{records.path}: split {split} has no recording with (or none without) {', '.join(missing)}; "
-                         f"choose another task than {task.name}")  # fmt: skip
+        raise InputError(
+            f"{records.path}: split {split} has no recording with (or none without) {', '.join(missing)}; "
+            f"choose another task than {task.name}"
+        )
     return indices, targets
 
 

@@ -35,9 +35,15 @@ class PatientContrast:
         return dict(self._network(encoder).init(key, signal, train=False))
 
     def loss(
-        self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *,
-        preprocessing: Preprocessing, rate_hz: float,
-    ):  # fmt: skip
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocessing: Preprocessing,
+        rate_hz: float,
+    ):
         """NT-Xent of a batch of pairs.
 
         Args:
@@ -84,7 +90,7 @@ class _Projected(nn.Module):
 
 
 def nt_xent(projections: jax.Array, patients: jax.Array, *, temperature: float) -> tuple[jax.Array, jax.Array]:
-    """Normalised temperature-scaled cross entropy (arXiv:2002.05709, equation 1) that never repels a patient from herself.
+    """Normalised temperature-scaled cross entropy (arXiv:2002.05709, eq. 1) that never repels a patient from herself.
 
     Args:
       projections: [2 * pair, dimension]; rows i and i + pair are the two views of pair i. Scaled to unit length here.

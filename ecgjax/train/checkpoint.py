@@ -125,8 +125,9 @@ def load_encoder(path: str | Path) -> tuple[nn.Module, dict, Preprocessing, dict
         variables = ocp.load(path, abstract, checkpointable_name="encoder")
         manifest = _read_json(path)["manifest"]
     except Exception as error:
-        raise CheckpointDamaged(f"{path}: cannot be read as {config['encoder']['name']} ({_first_line(error)}); "
-                                f"give another checkpoint") from error  # fmt: skip
+        raise CheckpointDamaged(
+            f"{path}: cannot be read as {config['encoder']['name']} ({_first_line(error)}); give another checkpoint"
+        ) from error
     saved = {name: digest for name, digest in manifest.items() if name.startswith("['encoder']")}
     if _hashes({"encoder": variables}) != saved:
         raise CheckpointDamaged(f"{path}: its content is not what was saved; give another checkpoint")

@@ -54,8 +54,10 @@ def train(
       InputError: a number of steps below 1, a workdir that holds another run, or a loss that is not finite.
     """
     if min(num_steps, save_every, log_every) < 1:
-        raise InputError(f"{num_steps} steps, a checkpoint every {save_every} and a log line every {log_every}: "
-                         f"give positive numbers")  # fmt: skip
+        raise InputError(
+            f"{num_steps} steps, a checkpoint every {save_every} and a log line every {log_every}: "
+            f"give positive numbers"
+        )
     data, key = iter(batches), jax.device_put(key, replicated(mesh))
     with Checkpoints(workdir) as checkpoints:
         if resumed := checkpoints.resume(state, data, config):

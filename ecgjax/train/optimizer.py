@@ -44,4 +44,4 @@ def _kernels(params: dict) -> dict:
 
 
 def _encoder(params: dict) -> dict:
-    return {part: jax.tree.map(lambda _: part == "encoder", tree) for part, tree in params.items()}
+    return jax.tree_util.tree_map_with_path(lambda path, _: path[0].key == "encoder", params)

@@ -52,8 +52,10 @@ class RunLog:
         speed = recordings * (step - self._since_step) / (now - self._since)
         self._since, self._since_step = now, step
         if not math.isfinite(metrics["loss"]):
-            raise InputError(f"step {step}: the loss is {metrics['loss']}; lower --optimizer.learning-rate, or look for "
-                             f"absurd amplitudes in the data")  # fmt: skip
+            raise InputError(
+                f"step {step}: the loss is {metrics['loss']}; lower --optimizer.learning-rate, or look "
+                f"for absurd amplitudes in the data"
+            )
         line = {
             "step": step,
             **{name: round(value, 6) for name, value in metrics.items()},
