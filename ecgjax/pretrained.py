@@ -4,6 +4,7 @@ import dataclasses
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -91,8 +92,8 @@ class Encoder:
 @functools.lru_cache(maxsize=8)
 def _jitted_embed(module: nn.Module, preprocessing: Preprocessing, rate_hz: float):
     def embed(variables: dict, signal: jax.Array) -> jax.Array:
-        _, embedding = module.apply(variables, preprocess(signal, preprocessing, rate_hz=rate_hz), train=False)
-        return embedding.astype(jnp.float32)
+        outputs: Any = module.apply(variables, preprocess(signal, preprocessing, rate_hz=rate_hz), train=False)
+        return outputs[1].astype(jnp.float32)
 
     return jax.jit(embed)
 
@@ -119,8 +120,13 @@ def untrained_twin(encoder: Encoder, *, seed: int = 0) -> Encoder:
     """The same architecture and preprocessing with initial weights."""
     preprocessing = encoder.preprocessing
     signal = jnp.zeros((1, preprocessing.samples, len(preprocessing.leads)))
-    init = jax.jit(functools.partial(encoder.module.init, train=False))
-    return Encoder(encoder.module, dict(init(jax.random.key(seed), signal)), preprocessing)
+    variables = _jitted_init(encoder.module)(jax.random.key(seed), signal)
+    return Encoder(encoder.module, dict(variables), preprocessing)
+
+
+@functools.lru_cache(maxsize=8)
+def _jitted_init(module: nn.Module):
+    return jax.jit(functools.partial(module.init, train=False))
 
 
 def as_stored(signal: np.ndarray, units: str) -> np.ndarray:

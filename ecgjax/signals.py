@@ -7,7 +7,7 @@ sample is missing. Everything here works on that form, whatever the source was.
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -115,7 +115,8 @@ def resample(signal: jax.Array, *, from_hz: float, to_hz: float) -> jax.Array:
 
     half = 10 * max(up, down)
     # resample_poly's default: a Kaiser window (beta 5) of ten periods of the slower rate on each side.
-    taps = up * scipy.signal.firwin(2 * half + 1, 1 / max(up, down), window=("kaiser", 5.0))
+    window: Any = ("kaiser", 5.0)
+    taps = up * scipy.signal.firwin(2 * half + 1, 1 / max(up, down), window=window)
     time, leads = signal.shape[-2:]
     lead_major = jnp.moveaxis(signal, -1, -2).reshape(-1, time, 1)
     samples = -(-time * up // down)

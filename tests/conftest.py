@@ -19,7 +19,7 @@ from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.train.pretraining import Pretraining, pretrain
 from tfds_builders.conversion import prepare
 
-TINY = CompactResnet(widths=(8, 8))
+TINY = CompactResnet(widths=(8,))
 """An encoder that compiles in a second or two. `tiny_encoders` puts it in the place of compact_resnet."""
 
 

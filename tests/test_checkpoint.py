@@ -170,7 +170,7 @@ def test_other_settings_are_refused_by_name(saved, fresh, iterator):
 
 def test_encoder_is_loaded_as_it_was_trained(workdir):
     encoder, variables, preprocessing, config = load_encoder(workdir)
-    assert encoder.widths == (8, 8) and preprocessing == Preprocessing()
+    assert encoder.widths == (8,) and preprocessing == Preprocessing()
     assert config["pretraining"]["num_steps"] == 4 and config["pretraining"]["objective"]["name"] == "PatientContrast"
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(variables))
     earlier = load_encoder(workdir / "checkpoints" / "2")[1]
@@ -192,7 +192,7 @@ def _save_as(workdir, fresh, iterator, config):
             "cannot be read as pclr",
         ),
         ({"name": "compact_resnet", "widths": [8, 16], "kernel": 5}, "cannot be read as compact_resnet"),
-        ({"name": "compact_resnet", "widths": [8], "kernel": 5}, "cannot be read as compact_resnet"),
+        ({"name": "compact_resnet", "widths": [8, 8], "kernel": 5}, "cannot be read as compact_resnet"),
         ({"name": "vit", "width": 8}, "encoder 'vit' is unknown"),
     ],
 )

@@ -57,7 +57,7 @@ def test_other_settings_or_data_are_refused(workdir, records, tiny_encoders):
 
 def test_config_says_everything_about_the_run(workdir, records):
     config = read_config(find_checkpoint(workdir))
-    assert config["data"] == records.name and config["encoder"]["widths"] == [8, 8]
+    assert config["data"] == records.name and config["encoder"]["widths"] == [8]
     assert config["preprocessing"]["leads"][0] == "I" and config["pretraining"]["optimizer"]["warmup"] == 0.05
 
 

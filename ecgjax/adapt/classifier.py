@@ -85,8 +85,14 @@ def classifier_variables(objective: Classification, encoder: Encoder, key: jax.A
     """A classifier with the weights of `encoder` and a new head."""
     preprocessing = encoder.preprocessing
     signal = jnp.zeros((2, preprocessing.samples, len(preprocessing.leads)))
-    variables = jax.jit(functools.partial(objective.init, encoder.module))(key, signal)
-    return {name: {**tree, "encoder": encoder.variables[name]} for name, tree in variables.items()}
+
+    @jax.jit
+    def init(key: jax.Array, signal: jax.Array) -> dict:
+        variables = objective.init(encoder.module, key, signal)
+        # Without the encoder, whose initial weights nobody wants: they took seconds to compile.
+        return {name: {**tree, "encoder": {}} for name, tree in variables.items()}
+
+    return {name: {**tree, "encoder": encoder.variables[name]} for name, tree in init(key, signal).items()}
 
 
 def predict(

@@ -67,7 +67,7 @@ class Records:
         codes = self.table["patient_id"].combine_chunks().dictionary_encode().indices
         return codes.to_numpy(zero_copy_only=False).astype(np.int32)
 
-    def labels(self, indices: Sequence[int]) -> list[list[str]]:
+    def labels(self, indices: np.ndarray | Sequence[int]) -> list[list[str]]:
         """SCP-ECG statements of each recording."""
         return self.table["labels"].take(np.asarray(indices)).to_pylist()
 
@@ -75,18 +75,18 @@ class Records:
         """One row of the table."""
         return self.table.slice(int(index), 1).to_pylist()[0]
 
-    def read(self, indices: Sequence[int]) -> np.ndarray:
+    def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """int16 [len(indices), time, lead], 1 uV per LSB, in the order asked for.
 
         Raises:
           InputError: a recording is not what was written; ArrayRecord keeps a hash of each.
         """
-        indices = np.asarray(indices)
-        out = np.empty((len(indices), self.samples, 12), np.int16)
-        shard_of = np.searchsorted(self._starts, indices, side="right") - 1
+        rows = np.asarray(indices)
+        out = np.empty((len(rows), self.samples, 12), np.int16)
+        shard_of = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(shard_of):
             wanted = np.flatnonzero(shard_of == shard)
-            positions = (indices[wanted] - self._starts[shard]).tolist()
+            positions = (rows[wanted] - self._starts[shard]).tolist()
             for place, example in zip(wanted, self._examples(int(shard), positions), strict=True):
                 out[place] = _signal(example, self.samples)
         return out
@@ -164,5 +164,5 @@ def _open_shard(file: str) -> ArrayRecordReader:
 
 def _signal(example: bytes, samples: int) -> np.ndarray:
     # TFDS's own parser is slower by an order of magnitude; the stored form is plain little-endian int16.
-    features = tf_example_pb2.Example.FromString(example).features.feature
+    features = tf_example_pb2.Example.FromString(example).features.feature  # pyright: ignore[reportAttributeAccessIssue]
     return np.frombuffer(features["signal"].bytes_list.value[0], "<i2").reshape(samples, 12)

@@ -30,7 +30,7 @@ class XResnet1d(nn.Module):
         for number, channels in enumerate(self.stem):
             layer = ConvNorm(channels, self.kernel, stride=1 if number else 2, name=f"stem{number + 1}")
             hidden = nn.relu(layer(hidden, train=train))
-        hidden = nn.max_pool(hidden, (3,), strides=(2,), padding=((1, 1),))
+        hidden = nn.max_pool(hidden, (3,), strides=(2,), padding=((1, 1),))  # pyright: ignore[reportArgumentType]
         for stage, depth in enumerate(self.depths):
             for block in range(depth):
                 stride = 2 if stage and block == 0 else 1

@@ -14,6 +14,9 @@ from ecgjax.launch import parse, run, say_where
 from ecgjax.pretrained import load
 
 
+TaskName = Literal[tuple(TASKS)]  # type: ignore[valid-type]
+
+
 @dataclasses.dataclass(frozen=True)
 class Arguments:
     """Compares a pre-trained encoder with a random one and with training from scratch, from few labels to all."""
@@ -24,14 +27,14 @@ class Arguments:
     """A prepared data set."""
     out: Path = Path("runs/benchmark")
     """benchmark.csv, per_seed.csv, benchmark.md and benchmark.png go here; trained runs too, so that they resume."""
-    tasks: tuple[Literal[tuple(TASKS)], ...] = (
+    tasks: tuple[TaskName, ...] = (
         "superclass",
         "af",
         "flutter",
         "premature",
         "av_block_1",
         "mi",
-    )  # type: ignore[valid-type]
+    )  # type: ignore
     """What to predict."""
     settings: Annotated[Benchmark, tyro.conf.arg(name="")] = Benchmark()
     """What to compare."""

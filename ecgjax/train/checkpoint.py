@@ -11,7 +11,7 @@ import hashlib
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import flax.linen as nn
 import jax
@@ -49,8 +49,10 @@ class Checkpoints:
     def __init__(self, workdir: Path, *, keep: int = 2):
         self._directory = (workdir / "checkpoints").absolute()
         self._directory.mkdir(parents=True, exist_ok=True)
-        policy = ocp.training.preservation_policies.LatestN(keep)
-        self._orbax = ocp.training.Checkpointer(self._directory, preservation_policy=policy, context=_orbax_context())
+        policy: Any = ocp.training.preservation_policies.LatestN(keep)
+        self._orbax = ocp.training.Checkpointer(
+            str(self._directory), preservation_policy=policy, context=_orbax_context()
+        )
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -97,7 +99,7 @@ class Checkpoints:
         abstract = {"encoder": _abstract(encoder), "train": _abstract(train), "data": data}
         start = data.get_state()
         try:
-            loaded, json_parts = ocp.load_checkpointables(path, abstract), _read_json(path)
+            loaded, json_parts = ocp.load_checkpointables(str(path), abstract), _read_json(path)
         except Exception as error:  # Orbax and its stores raise a dozen types for broken files
             data.set_state(start)
             raise CheckpointDamaged(f"{path}: cannot be read ({_first_line(error)})") from error
@@ -122,7 +124,7 @@ def load_encoder(path: str | Path) -> tuple[nn.Module, dict, Preprocessing, dict
     encoder, preprocessing = described_encoder(config)
     abstract = abstract_encoder(encoder, preprocessing)
     try:
-        variables = ocp.load(path, abstract, checkpointable_name="encoder")
+        variables = ocp.load(str(path), abstract, checkpointable_name="encoder")
         manifest = _read_json(path)["manifest"]
     except Exception as error:
         raise CheckpointDamaged(
@@ -163,7 +165,7 @@ def read_config(path: Path) -> dict:
 
 
 def _read_json(path: Path) -> dict:
-    return ocp.load_checkpointables(path, {"config": None, "manifest": None})
+    return ocp.load_checkpointables(str(path), {"config": None, "manifest": None})
 
 
 def describe(name: str, encoder: nn.Module, preprocessing: Preprocessing) -> dict:

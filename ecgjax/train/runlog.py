@@ -47,24 +47,24 @@ class RunLog:
         Raises:
           InputError: the loss is not finite; training has diverged.
         """
-        metrics = {name: float(value) for name, value in jax.device_get(metrics).items()}
+        values = {name: float(value) for name, value in jax.device_get(metrics).items()}
         now = time.perf_counter()
         speed = recordings * (step - self._since_step) / (now - self._since)
         self._since, self._since_step = now, step
-        if not math.isfinite(metrics["loss"]):
+        if not math.isfinite(values["loss"]):
             raise InputError(
-                f"step {step}: the loss is {metrics['loss']}; lower --optimizer.learning-rate, or look "
+                f"step {step}: the loss is {values['loss']}; lower --optimizer.learning-rate, or look "
                 f"for absurd amplitudes in the data"
             )
         line = {
             "step": step,
-            **{name: round(value, 6) for name, value in metrics.items()},
+            **{name: round(value, 6) for name, value in values.items()},
             "ecg_per_s": round(speed, 1),
         }
         self._file.write(json.dumps(line) + "\n")
         for name, value in line.items():
             self._board.add_scalar(name, value, step)
-        note = f"loss {metrics['loss']:.3f}  {speed:.0f} ECG/s"
+        note = f"loss {values['loss']:.3f}  {speed:.0f} ECG/s"
         if self._bar:
             self._bar.update(self._task, completed=step, note=note)
         else:

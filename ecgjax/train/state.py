@@ -1,6 +1,7 @@
 """What training changes, and the one step that changes it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import flax.struct
 import jax
@@ -56,7 +57,7 @@ def make_step(loss: Callable, tx: optax.GradientTransformation, mesh: Mesh) -> C
 
         (value, (metrics, updates)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         changes, opt_state = tx.update(gradients, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, changes)
+        params: Any = optax.apply_updates(state.params, changes)
         metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradients)}
         new = TrainState(state.step + 1, params, {**state.collections, **updates}, opt_state)
         return new, metrics

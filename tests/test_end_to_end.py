@@ -1,0 +1,230 @@
+"""The commands as people type them: killed and started again, from a checkpoint to figures, and with wrong input.
+
+ECGJAX_KILLS is the number of times that a run is killed (2 where it is not set).
+"""
+
+import csv
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import ecgjax
+from ecgjax.evaluate.tasks import TASKS
+from ecgjax.launch import benchmark, finetune, pretrain, run
+from ecgjax.train.checkpoint import find_checkpoint
+from ecgjax.train.runlog import read_metrics
+
+KILLS = int(os.environ.get("ECGJAX_KILLS", "2"))
+STEPS = 30
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Starts `python -m ecgjax.launch.COMMAND`; the processes share what they have compiled."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(ecgjax.__file__).parents[1]),
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    output = tmp_path_factory.mktemp("output")
+
+    def start(command, *arguments):
+        log = (output / f"{time.monotonic_ns()}").open("w+")
+        words = [sys.executable, "-m", f"ecgjax.launch.{command}", *map(str, arguments)]
+        process = subprocess.Popen(words, env=environment, cwd=output, stdout=log, stderr=log)
+        return process, log
+
+    return start
+
+
+def _finish(process, log) -> str:
+    process.wait(timeout=300)
+    log.seek(0)
+    said = log.read()
+    assert process.returncode == 0, said
+    return said
+
+
+def _manifest(workdir) -> dict:
+    """SHA-256 of every array in the newest checkpoint, of the iterator's place and of the config."""
+    return json.loads(next((find_checkpoint(workdir) / "manifest").glob("*.json")).read_text())
+
+
+def _kill_after(process, workdir, step, delay_s) -> None:
+    """Waits until `step` is logged and a little more, then kills; returns as well if the run is over by then."""
+    while process.poll() is None:
+        logged = read_metrics(workdir)
+        if logged and logged[-1]["step"] >= step:
+            time.sleep(delay_s)
+            process.send_signal(signal.SIGKILL)
+            break
+        time.sleep(0.01)
+    process.wait()
+
+
+def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(start, prepared, tmp_path):
+    options = ["--data", prepared, "--batch-size", 8, "--num-steps", STEPS, "--save-every", 2, "--log-every", 1]
+    options += ["--augmentation.crop-s", 0.64, "--projection", 16, 8]
+    whole, stitched = tmp_path / "whole", tmp_path / "stitched"
+    said = _finish(*start("pretrain", *options, "--workdir", whole))
+    for name in ("loss.png", "pair.png", "map.png"):
+        assert (whole / name).stat().st_size > 5000
+        assert str(whole / name) in said
+    seed = random.randrange(2**32)
+    draw, killed_at = random.Random(seed), []
+    for number in range(KILLS):
+        process, log = start("pretrain", *options, "--workdir", stitched)
+        # A step of this run's own share of the whole, at any moment within it: often while a checkpoint is written.
+        wanted = draw.randrange(number * STEPS // KILLS, (number + 1) * STEPS // KILLS - 2) + 1
+        _kill_after(process, stitched, wanted, draw.uniform(0, 0.4))
+        log.seek(0)
+        assert process.returncode == -signal.SIGKILL, (seed, log.read())
+        killed_at.append(read_metrics(stitched)[-1]["step"])
+    said = _finish(*start("pretrain", *options, "--workdir", stitched))
+    assert "resumes at step" in said, (seed, killed_at, said)
+    assert _manifest(stitched) == _manifest(whole), (seed, killed_at)
+    steps = [line["step"] for line in read_metrics(stitched)]
+    assert steps == list(range(1, STEPS + 1)), (seed, killed_at)
+    losses = [[line["loss"] for line in read_metrics(workdir)] for workdir in (whole, stitched)]
+    assert losses[0] == losses[1], (seed, killed_at)
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capfd, tiny_encoders):
+    """Runs a command in this process, in an empty folder: (exit status, standard output, standard error)."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(module, *arguments):
+        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+        status = 0
+        try:
+            run(module.main)
+        except SystemExit as end:
+            status = end.code
+        return status, *capfd.readouterr()
+
+    return command
+
+
+QUICK = ["--batch-size", 16, "--epochs", 0, "--min-steps", 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "start"),
+    [
+        (QUICK, "random weights"),
+        ([*QUICK, "--checkpoint", "RUN", "--labels", 0.5], "PatientContrast"),
+        (["--method", "linear_probe", "--checkpoint", "RUN"], "PatientContrast"),
+        (["--method", "linear_probe", "--labels", 20], "random weights"),
+    ],
+    ids=["scratch", "checkpoint", "probe", "random probe"],
+)
+def test_finetune_leaves_a_classifier_figures_and_plots(command, prepared, records, workdir, tmp_path, options, start):
+    options = [workdir if option == "RUN" else option for option in options]
+    status, out, err = command(finetune, "--data", prepared, "--task", "af", "--workdir", tmp_path / "ft", *options)
+    assert status == 0, err
+    figures = json.loads((tmp_path / "ft" / "metrics.json").read_text())
+    everything = len(records.split("train"))
+    assert figures["labelled"] == {0.5: round(everything / 2), 20: 20}.get(options[-1], everything)
+    for split in ("validation", "test"):
+        value, low, high = figures[split]["auroc"]["af"]
+        assert 0 <= low <= value <= high <= 1 and f"{value:.3f} ({low:.3f}-{high:.3f})" in out
+        assert figures[split]["recordings"] == len(records.split(split))
+    classifier = ecgjax.load(tmp_path / "ft")
+    assert classifier.config["task"] == "af" and start in str(classifier.config["start"])
+    assert (tmp_path / "ft" / "loss.png").exists() == ("linear_probe" not in options)
+
+
+def test_benchmark_compares_all_ways_and_does_no_training_twice(command, prepared, workdir, tmp_path):
+    options = ["--checkpoint", workdir, "--data", prepared, "--out", tmp_path / "out", "--tasks", "af"]
+    options += ["--labels", 16, 0, "--seeds", 2, "--train-at", 16, "--trained", "scratch", "finetuned"]
+    options += ["--finetuning.batch-size", 16, "--finetuning.epochs", 0, "--finetuning.min-steps", 2]
+    status, out, err = command(benchmark, *options)
+    assert status == 0, err
+    rows = list(csv.DictReader((tmp_path / "out" / "benchmark.csv").open()))
+    everything = str(max(int(row["labels"]) for row in rows))
+    found = {(row["labels"], row["way"]) for row in rows}
+    assert found == {
+        ("16", "frozen"),
+        ("16", "random"),
+        ("16", "scratch"),
+        ("16", "finetuned"),
+        (everything, "frozen"),
+        (everything, "random"),
+    }
+    assert all(0 <= float(row["low"]) <= float(row["auroc"]) <= float(row["high"]) <= 1 for row in rows)
+    assert all((row["gain"] == "") == (row["way"] == "random") for row in rows)
+    for name in ("per_seed.csv", "benchmark.md", "benchmark.png", "settings.json"):
+        assert (tmp_path / "out" / name).stat().st_size > 100
+    assert (tmp_path / "out" / "benchmark.md").read_text() in out
+    trained = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/checkpoints/*/manifest")}
+    assert len(trained) == 4
+    status, _, err = command(benchmark, *options)
+    assert status == 0, err
+    assert list(csv.DictReader((tmp_path / "out" / "benchmark.csv").open())) == rows
+    assert {path: path.stat().st_mtime_ns for path in trained} == trained
+
+
+PRETRAIN = [pretrain, "--data", "DATA", "--workdir", "NEW"]
+FINETUNE = [finetune, "--data", "DATA", "--task", "af", "--workdir", "NEW"]
+BENCHMARK = [benchmark, "--checkpoint", "RUN", "--data", "DATA", "--out", "NEW"]
+CLASSES = ", ".join(TASKS["superclass"].classes[3:4])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([*PRETRAIN, "--data", "absent"], "absent: no such folder"),
+        ([*PRETRAIN, "--data", "EMPTY"], "EMPTY: no prepared data set"),
+        ([*PRETRAIN, "--batch-size", 4096], "batch of 4096 from "),
+        ([*PRETRAIN, "--batch-size", 0], "batch of 0 over 8 devices"),
+        ([*PRETRAIN, "--batch-size", 12], "batch of 12 over 8 devices: give --batch-size a multiple of 8"),
+        ([*PRETRAIN, "--batch-size", "many"], "Error parsing --batch-size"),
+        ([*PRETRAIN, "--batch-size", 16, "--save-every", 0], "give positive numbers"),
+        ([*PRETRAIN, "--workdir", "RUN", "--batch-size", 16, "--seed", 7], "pretraining.seed was 0, now 7"),
+        ([*PRETRAIN, "--encoder", "vit"], "invalid choice 'vit'"),
+        ([*PRETRAIN, "--preprocessing.rate-hz", -100], "must be positive"),
+        ([*PRETRAIN, "--augmentation.crop-s", 0], "crop_s must be positive"),
+        ([*PRETRAIN, "--nonsense"], "--nonsense"),
+        ([*FINETUNE, "--data", "EMPTY"], "EMPTY: no prepared data set"),
+        ([*FINETUNE, "--checkpoint", "EMPTY"], "EMPTY: no ecgjax checkpoint in it"),
+        ([*FINETUNE, "--checkpoint", "RUN", "--encoder", "pclr_resnet"], "RUN: holds a compact_resnet, not a pclr_res"),
+        ([*FINETUNE, "--task", "superclass"], "split train has no recording with"),
+        ([*FINETUNE, "--task", "heartburn"], "invalid choice 'heartburn'"),
+        ([*FINETUNE, "--labels", 100000], "100000 labelled recordings wanted of"),
+        ([*FINETUNE, "--labels", -0.5], "labelled recordings wanted of"),
+        ([*FINETUNE, "--method", "linear_probe", "--batch-size", 16], "--batch-size"),
+        ([finetune, "--task", "af"], "--data"),
+        ([*BENCHMARK, "--checkpoint", "absent"], "absent: no such folder"),
+        ([*BENCHMARK, "--tasks", "af", "--trained", "magic", "--labels", 16], "magic"),
+        ([*BENCHMARK, "--tasks", "af", "--seeds", 0], "seeds"),
+        ([*BENCHMARK, "--tasks", "af", "--labels", 99999], "labels"),
+    ],
+    ids=lambda value: "_".join(str(word) for word in value[-2:]) if isinstance(value, list) else "",
+)
+def test_wrong_input_ends_with_one_line(command, prepared, workdir, tmp_path, arguments, message):
+    (tmp_path / "EMPTY").mkdir()
+    places = {"DATA": prepared, "RUN": workdir, "NEW": tmp_path / "NEW", "EMPTY": tmp_path / "EMPTY"}
+    status, out, err = command(*(places.get(word, word) for word in arguments))
+    errors = [line for line in err.splitlines() if line.startswith("error: ")]
+    assert status == 2 and len(errors) == 1 and "Traceback" not in out + err, (status, err)
+    assert message in errors[0].replace(str(workdir), "RUN")
+    assert err.splitlines()[-1] == errors[0]
+
+
+@pytest.mark.parametrize("name", ["prepare", "pretrain", "finetune", "benchmark"])
+def test_installed_commands_explain_themselves_and_refuse(start, name):
+    assert "--workdir" in (said := _finish(*start(name, "--help"))) or "--out" in said
+    process, log = start(name, "--nonsense", 1)
+    assert process.wait(timeout=120) == 2
+    log.seek(0)
+    lines = log.read().splitlines()
+    assert len(lines) == 1 and lines[0].startswith("error: ") and "--nonsense" in lines[0]
