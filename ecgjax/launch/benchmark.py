@@ -15,6 +15,7 @@ from ecgjax.pretrained import load
 
 
 TaskName = Literal[tuple(TASKS)]  # type: ignore[valid-type]
+MAIN_TASKS = ("superclass", "af", "flutter", "premature", "av_block_1", "mi")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,14 +28,7 @@ class Arguments:
     """A prepared data set."""
     out: Path = Path("runs/benchmark")
     """benchmark.csv, per_seed.csv, benchmark.md and benchmark.png go here; trained runs too, so that they resume."""
-    tasks: tuple[TaskName, ...] = (
-        "superclass",
-        "af",
-        "flutter",
-        "premature",
-        "av_block_1",
-        "mi",
-    )  # type: ignore
+    tasks: tuple[TaskName, ...] = MAIN_TASKS  # pyright: ignore[reportInvalidTypeForm]
     """What to predict."""
     settings: Annotated[Benchmark, tyro.conf.arg(name="")] = Benchmark()
     """What to compare."""
