@@ -13,7 +13,6 @@ from ecgjax.evaluate.tasks import TASKS
 from ecgjax.launch import parse, run, say_where
 from ecgjax.pretrained import load
 
-
 TaskName = Literal[tuple(TASKS)]  # type: ignore[valid-type]
 MAIN_TASKS = ("superclass", "af", "flutter", "premature", "av_block_1", "mi")
 
