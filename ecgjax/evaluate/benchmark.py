@@ -90,8 +90,9 @@ def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Se
                 rows.append(_row(task, count, way, bootstrap))
                 console.print(_line(rows[-1]))
             per_seed += _per_seed(task, count, scores, test[1])
-    _write_csv(out / "benchmark.csv", [dataclasses.asdict(row) for row in rows])
-    _write_csv(out / "per_seed.csv", per_seed)
+            # As it goes: hours of work are not lost with the last minute's.
+            _write_csv(out / "benchmark.csv", [dataclasses.asdict(row) for row in rows])
+            _write_csv(out / "per_seed.csv", per_seed)
     (out / "settings.json").write_text(json.dumps(dataclasses.asdict(settings), indent=1))
     return rows
 
