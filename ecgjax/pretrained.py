@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,12 @@ class Encoder:
     preprocessing: Preprocessing
     config: dict = dataclasses.field(default_factory=dict)
     restored: int = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Tells trained weights apart: 16 hex digits of their SHA-256; "random weights" of an untrained encoder."""
+        weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self.variables))
+        return hashlib.sha256(weights).hexdigest()[:16] if self.restored else "random weights"
 
     def __call__(
         self, signal: np.ndarray, *, rate_hz: float, leads: Sequence[str], units: str, batch_size: int = 64

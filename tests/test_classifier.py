@@ -128,6 +128,12 @@ def test_probabilities_are_means_over_windows_and_do_not_depend_on_the_batch(enc
     assert not np.allclose(whole, windows, atol=1e-4)
 
 
+def test_finished_run_is_not_taken_for_one_from_other_weights(encoder, records, labelled, tmp_path):
+    _fine_tune(encoder, records, labelled, tmp_path)
+    with pytest.raises(InputError, match=f"start_weights was {encoder.fingerprint}, now random weights"):
+        _fine_tune(untrained_twin(encoder), records, labelled, tmp_path)
+
+
 def test_batches_that_do_not_fit_the_devices_are_refused(encoder, records, labelled, tmp_path):
     few = tuple(part[:4] for part in labelled)
     with pytest.raises(InputError, match="4 labelled recordings over 8 devices"):

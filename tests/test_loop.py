@@ -49,12 +49,6 @@ def test_finished_run_is_left_as_it_is(workdir, records, tiny_encoders):
     assert {path: path.stat().st_mtime_ns for path in newest.rglob("*")} == before
 
 
-def test_other_settings_or_data_are_refused(workdir, records, tiny_encoders):
-    settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=24, num_steps=4, seed=1)
-    with pytest.raises(InputError, match="pretraining.batch_size was 16, now 24; pretraining.seed was 0, now 1"):
-        pretrain(settings, records, workdir, save_every=2, log_every=1)
-
-
 def test_config_says_everything_about_the_run(workdir, records):
     config = read_config(find_checkpoint(workdir))
     assert config["data"] == records.name and config["encoder"]["widths"] == [8]

@@ -114,6 +114,12 @@ def test_stored_form():
         as_stored(np.array([[-32.768]]), "mV")
 
 
+def test_fingerprint_is_the_weights(encoder, workdir):
+    assert encoder.fingerprint == ecgjax.load(workdir).fingerprint
+    assert encoder.fingerprint != ecgjax.load(workdir / "checkpoints" / "2").fingerprint
+    assert untrained_twin(encoder).fingerprint == "random weights"
+
+
 def test_untrained_twin_differs_in_its_weights_alone(encoder, tiny_encoders):
     twin = untrained_twin(encoder, seed=3)
     assert twin.module == encoder.module and twin.preprocessing == encoder.preprocessing and twin.restored == 0

@@ -102,7 +102,11 @@ class FineTuning:
             key=key,
             mesh=mesh,
             workdir=workdir,
-            config={**config, "finetuning": json.loads(json.dumps(dataclasses.asdict(self)))},
+            config={
+                **config,
+                "start_weights": encoder.fingerprint,
+                "finetuning": json.loads(json.dumps(dataclasses.asdict(self))),
+            },
             title=title,
             save_every=self.save_every or num_steps,
             log_every=50,

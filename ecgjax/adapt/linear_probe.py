@@ -149,7 +149,8 @@ class LinearProbing:
         variables = _with_probe(classifier_variables(objective, encoder, jax.random.key(self.seed)), probe)
         state = create_state(variables, Optimizer().build(1), data_mesh())
         unread = iter(labelled_batches(records, indices, targets, batch_size=1, seed=self.seed))
-        config = {**config, "linear_probing": json.loads(json.dumps(dataclasses.asdict(self)))}
+        settings = json.loads(json.dumps(dataclasses.asdict(self)))
+        config = {**config, "start_weights": encoder.fingerprint, "linear_probing": settings}
         with Checkpoints(workdir) as checkpoints:
             checkpoints.resume(state, unread, config)  # refuses the workdir of another run
             checkpoints.save(state, unread, config)

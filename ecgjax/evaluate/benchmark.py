@@ -16,6 +16,7 @@ import functools
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -27,6 +28,7 @@ from ecgjax.evaluate.low_label import draw_labelled, labelled
 from ecgjax.evaluate.metrics import Bootstrap, auroc, patient_bootstrap
 from ecgjax.evaluate.tasks import Task
 from ecgjax.pretrained import Encoder, untrained_twin
+from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import describe
 from ecgjax.train.runlog import console
 
@@ -41,12 +43,17 @@ class Benchmark:
     """Draws of labelled recordings (with all labels: of initial weights)."""
     train_at: tuple[int, ...] = (100, 1000)
     """Numbers of labels at which encoders are also trained, which takes minutes instead of seconds."""
-    trained: tuple[str, ...] = ("scratch",)
+    trained: tuple[Literal["scratch", "finetuned"], ...] = ("scratch",)
     """Which of "scratch" and "finetuned" to train there."""
     split: str = "test"
     """Tested on this split."""
     finetuning: FineTuning = FineTuning()
     """Settings of both trained ways."""
+
+    def __post_init__(self):
+        if self.seeds < 1 or min(self.labels, default=-1) < 0:
+            raise InputError(f"benchmark of {self.seeds} seeds and labels {self.labels}: give one seed or more, and "
+                             f"numbers of labels (0 means all)")  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,11 +81,11 @@ def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Se
       tasks: what to predict.
       out: the results' folder.
     """
+    splits = [(labelled(records, task, "train"), labelled(records, task, settings.split)) for task in tasks]
     out.mkdir(parents=True, exist_ok=True)
     embedded = _Embedded(encoder, records, settings)
     rows, per_seed = [], []
-    for task in tasks:
-        train, test = labelled(records, task, "train"), labelled(records, task, settings.split)
+    for task, (train, test) in zip(tasks, splits, strict=True):
         for n in settings.labels:
             count = n or len(train[0])
             if count > len(train[0]):
@@ -93,6 +100,8 @@ def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Se
             # As it goes: hours of work are not lost with the last minute's.
             _write_csv(out / "benchmark.csv", [dataclasses.asdict(row) for row in rows])
             _write_csv(out / "per_seed.csv", per_seed)
+    if not rows:
+        raise InputError(f"{records.path}: no task has as many labelled recordings as wanted; lower --labels")
     (out / "settings.json").write_text(json.dumps(dataclasses.asdict(settings), indent=1))
     return rows
 

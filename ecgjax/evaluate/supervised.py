@@ -59,6 +59,7 @@ def adapt_and_report(
     """
     records = Records(data)
     indices, targets = labelled(records, task, "train")
+    tested = {split: labelled(records, task, split) for split in ("validation", "test")}  # refused now, not at the end
     if labels is not None:
         count = round(labels * len(indices)) if labels < 1 else int(labels)
         drawn = draw_labelled(targets, records.patients[indices], count, seed=settings.seed, balanced=task.is_single)
@@ -75,8 +76,7 @@ def adapt_and_report(
     title = f"{task.name}, {len(indices)} labelled"
     adapted = settings.adapt(encoder, records, indices, targets, workdir=workdir, config=config, title=title)
     figures: dict = {"task": task.name, "data": records.name, "labelled": len(indices)}
-    for split in ("validation", "test"):
-        chosen, truth = labelled(records, task, split)
+    for split, (chosen, truth) in tested.items():
         scores = predict(adapted, encoder, records, chosen)
         bootstrap = patient_bootstrap(truth, {"model": scores}, records.patients[chosen])
         figures[split] = {
