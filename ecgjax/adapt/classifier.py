@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -118,7 +119,7 @@ def _jitted_predict(
 
     def step(variables: dict, signal: jax.Array) -> jax.Array:
         windows = _windows(preprocess(signal, preprocessing, rate_hz=rate_hz), window_s, preprocessing.rate_hz)
-        logits = model.apply(variables, windows.reshape(-1, *windows.shape[2:]), train=False)
+        logits: Any = model.apply(variables, windows.reshape(-1, *windows.shape[2:]), train=False)
         return jax.nn.sigmoid(logits).reshape(*windows.shape[:2], classes).mean(1)
 
     return jax.jit(step)
