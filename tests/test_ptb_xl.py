@@ -143,7 +143,7 @@ def test_folders_that_are_not_ptb_xl(tmp_path):
     table.write_bytes(b"\xff\xfe" + text.encode())
     fails(source, "ptbxl_database.csv: .*replace the file")
     table.write_text(text[: len(text) - 60])  # cut in the middle of the last row
-    fails(source, "ecg_id 3: .* is not what PTB-XL has there")
+    fails(source, "ecg_id 3: .* is not what belongs there")
 
 
 def test_without_a_source_the_zip_is_fetched(tmp_path, monkeypatch):

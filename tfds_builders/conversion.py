@@ -69,6 +69,14 @@ class RecordingsConfig(tfds.core.BuilderConfig):
     """Keep only the first so many recordings of each split."""
 
 
+def rates(*rates_hz: int) -> list[RecordingsConfig]:
+    """A config for each rate, of recordings of 10 s."""
+    return [
+        RecordingsConfig(name=f"{rate}hz", rate_hz=rate, samples=10 * rate, description=f"10 s at {rate} Hz.")
+        for rate in rates_hz
+    ]
+
+
 class RecordingsBuilder(dataset_builder.FileReaderBuilder):
     """What a data set's builder derives from; its BUILDER_CONFIGS are `RecordingsConfig`s."""
 
@@ -104,6 +112,18 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         Raises:
           InputError: the recording is rejected; a `quality.RecordingError` says by which reason to count it.
         """
+
+    def source_folder(self, url: str) -> Path:
+        """The folder of the raw files, for a data set that is not downloaded.
+
+        Raises:
+          InputError: it was not given, or is none.
+        """
+        if self.source is None:
+            raise InputError(f"{self.name}: give the folder of its files as --source; they are at {url}")
+        if not self.source.is_dir():
+            raise InputError(f"{self.source}: no such folder; give the one that holds {self.name} as --source")
+        return self.source
 
     def extra_features(self) -> dict[str, tfds.features.FeatureConnector]:
         """Features of an example beside record_id and signal."""
