@@ -80,8 +80,13 @@ def quantise(value_uv: np.ndarray, where: str) -> np.ndarray:
     Raises:
       RecordingError: a value is infinite or exceeds what 16 bits hold.
     """
-    missing = np.isnan(value_uv)
-    rounded = np.rint(np.where(missing, 0, value_uv))
-    if (most := np.abs(rounded).max(initial=0)) > np.iinfo(np.int16).max:
+    rounded = np.rint(value_uv)
+    missing = np.isnan(rounded)
+    if gaps := missing.any():
+        rounded[missing] = 0
+    if (most := max(rounded.max(initial=0), -rounded.min(initial=0))) > np.iinfo(np.int16).max:
         raise RecordingError("range", f"{where} reaches {most:.0f} uV, over 32767 uV; check its gain and units")
-    return np.where(missing, MISSING, rounded).astype(np.int16)
+    stored = rounded.astype(np.int16)
+    if gaps:
+        stored[missing] = MISSING
+    return stored

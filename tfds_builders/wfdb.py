@@ -146,6 +146,8 @@ def _is_stored_form(wanted: list[Signal]) -> bool:
 
 def _to_uv(header: Path, signal: Signal, stored: np.ndarray) -> np.ndarray:
     """int16 [time] at 1 uV per LSB."""
-    value_uv = (stored.astype(np.float64) - signal.baseline) * signal.uv_per_lsb
+    value_uv = stored.astype(np.float64)
+    value_uv -= signal.baseline
+    value_uv *= signal.uv_per_lsb
     value_uv[stored == wfdb_formats.FORMATS[signal.format].missing] = np.nan
     return leads.quantise(value_uv, f"{header}: lead {signal.name}")
