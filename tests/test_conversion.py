@@ -107,9 +107,17 @@ def test_rejected_recordings_are_counted_with_their_reason(tmp_path):
     assert not list(prepared.glob("*.part"))
 
 
-def test_a_split_of_which_all_is_rejected_is_an_error_and_leaves_nothing(tmp_path):
-    with pytest.raises(InputError, match="all recordings of split test were rejected.* recording 8: bad"):
-        _convert(tmp_path, reject="8 9 10 11")
+def test_a_split_of_which_all_is_rejected_is_told_in_the_report(tmp_path):
+    prepared = _convert(tmp_path, reject="8 9 10 11")
+    summary = json.loads((prepared / report.JSON).read_text())
+    assert summary["splits"]["test"] == {"written": 0, "rejected": 4, "patients": 0}
+    builder: Any = tfds.builder_from_directory(prepared)
+    assert list(builder.info.splits) == ["train"] and len(builder.as_data_source("train")) == 8
+
+
+def test_a_data_set_of_which_all_is_rejected_is_an_error_and_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match="all 12 recordings were rejected, the first because recording 0: bad"):
+        _convert(tmp_path, reject=" ".join(map(str, range(12))))
     assert not list((tmp_path / "out").rglob("*array_record*"))
 
 

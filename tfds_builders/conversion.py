@@ -194,7 +194,7 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
     def _name_shards(self, written: Sequence[shards.Shard]) -> None:
         """Gives the shards their final names, and TFDS their lengths. A shard without recordings goes."""
         infos = []
-        for split in dict.fromkeys(shard.split for shard in written):
+        for split in dict.fromkeys(shard.split for shard in written if shard.kept):
             mine = [shard for shard in written if shard.split == split and shard.kept]
             template = self._get_filename_template(split)
             names = [template.sharded_filepath(shard_index=i, num_shards=len(mine)) for i in range(len(mine))]
@@ -256,7 +256,7 @@ def prepare(
       options: fields of the data set's config to change; they too give a folder of its own.
 
     Raises:
-      InputError: the data set, an option or the source cannot be honoured, or all of a split was rejected.
+      InputError: the data set, an option or the source cannot be honoured, or all was rejected.
     """
     for name, value in (("workers", workers), ("limit", limit)):
         if value is not None and value < 1:

@@ -46,8 +46,8 @@ def summarise(about: dict[str, Any], records: pa.Table, rejections: Sequence[Rej
         "rejected": len(rejections),
         "patients": len(owners),
         "splits": {
-            split: {"written": count, "rejected": rejected[split], "patients": patients[split]}
-            for split, count in splits.items()
+            split: {"written": splits[split], "rejected": rejected[split], "patients": patients[split]}
+            for split in dict.fromkeys([*splits, *rejected])
         },
         "labels": _counts(label for row in records["labels"].to_pylist() for label in row),
         "quality": _counts(flag for row in records["quality"].to_pylist() for flag in row),
