@@ -25,7 +25,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder, splits
 
 from ecgjax.signals import LEADS, InputError
-from tfds_builders import report, shards, table
+from tfds_builders import privacy, report, shards, table
 
 SPLITS = ("train", "validation", "test")
 
@@ -80,9 +80,9 @@ def rates(*rates_hz: int) -> list[RecordingsConfig]:
 class RecordingsBuilder(dataset_builder.FileReaderBuilder):
     """What a data set's builder derives from; its BUILDER_CONFIGS are `RecordingsConfig`s."""
 
-    patient_key: bytes
+    patient_key: bytes | None
     """Key of the patient hash. A constant for public data sets, whose patient ids are pseudonyms already, so
-    that the tables of two people can be compared."""
+    that the tables of two people can be compared; None for a user's own files, whose key is a secret file."""
     recordings_per_shard = 1024
     """Fixed, so that the shards do not depend on the number of workers."""
 
@@ -92,11 +92,13 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         source: Path | None = None,
         workers: int = 1,
         progress: Progress | None = None,
+        key_file: Path | None = None,
         **tfds_arguments,
     ):
         self.source = source
         self.workers = workers
         self.progress = progress or (lambda done, total: None)
+        self.key_file = key_file
         super().__init__(file_format="array_record", **tfds_arguments)
 
     @abc.abstractmethod
@@ -124,6 +126,19 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         if not self.source.is_dir():
             raise InputError(f"{self.source}: no such folder; give the one that holds {self.name} as --source")
         return self.source
+
+    def secret(self) -> bytes:
+        """The key of the patient hash, from the user's file where it is not public.
+
+        Raises:
+          InputError: no file was given, or it will not do.
+        """
+        if self.patient_key is not None:
+            return self.patient_key
+        if self.key_file is None:
+            problem = f"{self.name}: patients of one's own files are named by a hash under a secret"
+            raise InputError(f"{problem}; add --patient-key FILE, a file outside the data, made if there is none")
+        return privacy.read_key(self.key_file, apart_from=(self.source, Path(self.data_dir_root)))
 
     def extra_features(self) -> dict[str, tfds.features.FeatureConnector]:
         """Features of an example beside record_id and signal."""
@@ -161,18 +176,21 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         config = self.builder_config
         recordings = _select(self.find_recordings(dl_manager), config.limit)
         self._check_space(len(recordings))
-        done, written = 0, []
+        done, written, rejections = 0, [], []
         for shard in shards.write_all(self, self._plan(recordings), self.workers):
-            written.append(shard)
+            rejections += shard.rejections
+            written.append(privacy.veil(shard) if self.patient_key is None else shard)
             done += len(shard.kept) + len(shard.rejections)
             self.progress(done, len(recordings))
+        if self.patient_key is None:
+            privacy.tell_keeper(cast(Path, self.key_file), self.name, recordings, rejections)
         shards.verify(written, found=len(recordings))
         self._name_shards(written)
 
         about = {"dataset": f"{self.name}/{config.name}:{self.version}", "rate_hz": config.rate_hz}
         about |= {"samples": config.samples, "leads": LEADS, "limit": config.limit}
         kept = [recording for shard in written for recording in shard.kept]
-        records = table.make(kept, patient_key=self.patient_key, about=about)
+        records = table.make(kept, patient_key=self.secret(), about=about)
         pyarrow.parquet.write_table(records, Path(self.data_dir) / table.FILE)
         report.write(Path(self.data_dir), about, records, [r for shard in written for r in shard.rejections])
 
@@ -242,6 +260,7 @@ def prepare(
     workers: int = 1,
     limit: int | None = None,
     progress: Progress | None = None,
+    patient_key: Path | str | None = None,
     **options: Any,
 ) -> Path:
     """Converts a data set, unless that has been done, and returns the folder of the prepared one.
@@ -253,6 +272,7 @@ def prepare(
       workers: processes that write shards; the bytes written do not depend on it.
       limit: keep the first so many recordings of each split. Such a part has a folder of its own.
       progress: called with the recordings done and the recordings in all.
+      patient_key: file with the secret under which patients of one's own files are hashed; made if there is none.
       options: fields of the data set's config to change; they too give a folder of its own.
 
     Raises:
@@ -269,6 +289,7 @@ def prepare(
         source=None if source is None else Path(source).expanduser().resolve(),
         workers=workers,
         progress=progress,
+        key_file=None if patient_key is None else Path(patient_key).expanduser().resolve(),
     )
     prepared = Path(builder.data_dir)
     if not prepared.exists():

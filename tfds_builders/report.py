@@ -56,6 +56,17 @@ def summarise(about: dict[str, Any], records: pa.Table, rejections: Sequence[Rej
     }
 
 
+def headline(summary: dict[str, Any]) -> list[str]:
+    """Lines for a terminal: the sum, and what a person should look at."""
+    lines = [f"{summary['found']:,} found = {summary['written']:,} written + {summary['rejected']:,} rejected"]
+    lines += [
+        f"  WARNING: {count:,} rejected because of {reason}; {HTML} says which"
+        for reason, count in summary["reasons"].items()
+    ]
+    empty = [split for split, counts in summary["splits"].items() if not counts["written"]]
+    return lines + [f"  WARNING: nothing is left of split {split}" for split in empty]
+
+
 def _counts(words: Iterable[str]) -> dict[str, int]:
     return dict(Counter(words).most_common())
 

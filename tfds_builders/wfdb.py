@@ -115,8 +115,7 @@ def _within(header: Path, file: str) -> Path:
     path = header.parent / file
     if "\0" in file or "/" in file or "\\" in file or file in (".", ".."):
         raise RecordingError("file_name", f"{header}: signal file {file!r} is no plain file name; rename it")
-    if path.is_symlink() and path.resolve().parent != header.parent.resolve():
-        raise RecordingError("file_name", f"{path}: a link that leaves its folder; put the file there")
+    wfdb_header.refuse_link(path)
     return path
 
 

@@ -85,7 +85,18 @@ def fields(comments: list[str]) -> dict[str, str]:
     return {name.strip().casefold(): value.strip() for name, colon, value in pairs if colon}
 
 
+def refuse_link(path: Path) -> None:
+    """Refuses a file that is a link to one in another folder.
+
+    Raises:
+      RecordingError: it is.
+    """
+    if path.is_symlink() and path.resolve().parent != path.parent.resolve():
+        raise RecordingError("file_name", f"{path}: a link that leaves its folder; put the file there")
+
+
 def _text(path: Path) -> str:
+    refuse_link(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -25,6 +25,8 @@ class Prepare:
     """Processes. The bytes written are the same for any number."""
     limit: int | None = None
     """Convert only the first so many recordings of each split, into a folder of their own."""
+    patient_key: Path | None = None
+    """File outside the data with the secret that hides patients of your own files (*_folder, arrays); made if absent."""
 
 
 def main() -> None:
@@ -45,10 +47,7 @@ def main() -> None:
         prepared = conversion.prepare(**vars(args), progress=show)
     if bar.tasks[task].total is None:
         print(f"{args.dataset} had been prepared before; delete {prepared} to do it again")
-    summary = json.loads((prepared / report.JSON).read_text())
-    print(f"{summary['found']:,} found = {summary['written']:,} written + {summary['rejected']:,} rejected")
-    for reason, count in summary["reasons"].items():
-        print(f"  WARNING: {count:,} rejected because of {reason}; {report.HTML} says which")
+    print("\n".join(report.headline(json.loads((prepared / report.JSON).read_text()))))
     print(f"data set  {prepared}\nreport    {prepared / report.HTML}")
     print(f"next      python -m ecgjax.launch.pretrain --data {prepared}")
 
