@@ -20,7 +20,9 @@ from tfds_builders.cinc2021 import snomed
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
 
 
-def _write(record: Path, *, samples: int = 2500, rate_hz: int = 250, age="60", sex="Male", dx="164889003") -> np.ndarray:
+def _write(
+    record: Path, *, samples: int = 2500, rate_hz: int = 250, age="60", sex="Male", dx="164889003"
+) -> np.ndarray:
     comments = [f"Age: {age}", f"Sex: {sex}", f"Dx: {dx}", "Rx: Unknown", "Hx: Mr Doe, born 1950"]
     return tiny_ptb_xl.write_record(record, samples=samples, fs=rate_hz, comments=comments)
 
@@ -115,7 +117,9 @@ def test_real_records_equal_wfdbs(tmp_path):
     compared = 0
     for header in source.glob("[!S]*.hea"):
         expected = _oracle_uv(header, tmp_path)
-        windows = [written[name] for name in (header.stem, *(f"{header.stem}-w{i}" for i in range(1, 99))) if name in written]
+        windows = [
+            written[name] for name in (header.stem, *(f"{header.stem}-w{i}" for i in range(1, 99))) if name in written
+        ]
         assert len(windows) == len(expected) // 5000
         for index, window in enumerate(windows):
             np.testing.assert_allclose(window, expected[5000 * index : 5000 * (index + 1)], atol=0.51)

@@ -120,7 +120,12 @@ def test_limb_leads_follow_from_one_and_two(tmp_path):
     tiny_ptb_xl.write_record(tmp_path / "a", d_signal=stored, sig_name=EIGHT, **settings)
     signal, _ = wfdb.read_record(tmp_path / "a")
     one, two = stored[:, 0], stored[:, 1]
-    for lead, expected in {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}.items():
+    for lead, expected in {
+        "III": two - one,
+        "aVR": -(one + two) / 2,
+        "aVL": one - two / 2,
+        "aVF": two - one / 2,
+    }.items():
         found = signal[:, LEADS.index(lead)].astype(float)
         assert (found[[3, 4]] == MISSING).all() and found[5] != MISSING
         np.testing.assert_allclose(np.delete(found, [3, 4]), np.delete(expected, [3, 4]), atol=0.5)

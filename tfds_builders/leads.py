@@ -19,7 +19,7 @@ OTHER_NAMES = {
     "III": ("diii", "d3", "mliii"),
     **{f"V{number}": (f"c{number}",) for number in range(1, 7)},
 }
-"""D1, DI: in Romance languages. MLI: limb electrodes moved to the torso (Mason-Likar). C1: the electrode in IEC 60601."""
+"""D1, DI: in Romance languages. MLI: limb electrodes on the torso (Mason-Likar). C1: the electrode in IEC 60601."""
 ALIASES = {prefix + lead.casefold(): lead for lead in LEADS for prefix in PREFIXES} | {
     other: lead for lead, others in OTHER_NAMES.items() for other in others
 }
@@ -41,7 +41,6 @@ def find(names: Sequence[str], where: str) -> dict[str, int]:
     Raises:
       RecordingError: another lead is absent, or two signals mean the same.
     """
-    # get: MIMIC-IV and others have names such as "II" a hundred thousand times, and spaces at their ends never.
     found: dict[str, int] = {}
     for index, name in enumerate(names):
         lead = ALIASES.get(" ".join(name.casefold().split()))
@@ -54,6 +53,21 @@ def find(names: Sequence[str], where: str) -> dict[str, int]:
         problem = f"{where}: lacks lead {', '.join(absent)} (found: {' '.join(names)[:200]})"
         raise RecordingError("leads", f"{problem}; give I, II and V1 to V6 at least")
     return {lead: found[lead] for lead in LEADS if lead in found}
+
+
+def to_stored(value_uv: np.ndarray, names: Sequence[str], where: str) -> np.ndarray:
+    """Stored samples [time, 12] of signals in microvolts.
+
+    Args:
+      value_uv: float [time, signal], NaN where a sample is missing.
+      names: name of each signal.
+      where: the file they come from, for the error message.
+
+    Raises:
+      RecordingError: a lead is absent or not clear, or a value exceeds what 16 bits hold.
+    """
+    columns = find(names, where)
+    return complete({lead: quantise(value_uv[:, i], f"{where}: lead {lead}") for lead, i in columns.items()}, where)
 
 
 def complete(leads: dict[str, np.ndarray], where: str) -> np.ndarray:
@@ -70,7 +84,9 @@ def complete(leads: dict[str, np.ndarray], where: str) -> np.ndarray:
         one, two = leads["I"].astype(np.float64), leads["II"].astype(np.float64)
         missing = (leads["I"] == MISSING) | (leads["II"] == MISSING)
         derived = {lead: np.where(missing, np.nan, a * one + b * two) for lead, (a, b) in DERIVED.items()}
-        leads = {lead: quantise(derived[lead], f"{where}: lead {lead}") for lead in DERIVED if lead not in leads} | leads
+        leads = {
+            lead: quantise(derived[lead], f"{where}: lead {lead}") for lead in DERIVED if lead not in leads
+        } | leads
     return np.stack([leads[lead] for lead in LEADS], axis=1)
 
 

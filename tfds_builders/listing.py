@@ -1,4 +1,6 @@
-"""recordings.csv: what the owner of a folder of recordings says of them. A row a file; all columns but `file` may be absent.
+"""recordings.csv: what the owner of a folder of recordings says of them.
+
+A row a file; all columns but `file` may be absent.
 
 | column | what |
 | --- | --- |
@@ -34,7 +36,9 @@ def read(folder: Path) -> dict[str, dict[str, Any]] | None:
     if not path.exists():
         return None
     found: dict[str, dict[str, Any]] = {}
-    for number, row in enumerate(source_table.read(path, ["file"], "see tfds_builders/listing.py for its form"), start=2):
+    for number, row in enumerate(
+        source_table.read(path, ["file"], "see tfds_builders/listing.py for its form"), start=2
+    ):
         entry = {column: _cell(row, column, f"{path}: row {number}") for column in COLUMNS if column in row}
         file = entry.pop("file")
         if not (folder / file).parent.resolve().is_relative_to(folder.resolve()):

@@ -43,7 +43,9 @@ def read_key(path: Path, apart_from: Iterable[Path | None]) -> bytes:
     path = path.expanduser().resolve()
     for folder in apart_from:
         if folder and path.is_relative_to(folder.resolve()):
-            raise InputError(f"{path}: in {folder}, with the data; keep the key elsewhere, as only one of them may get out")
+            raise InputError(
+                f"{path}: in {folder}, with the data; keep the key elsewhere, as only one of them may get out"
+            )
     try:
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +55,9 @@ def read_key(path: Path, apart_from: Iterable[Path | None]) -> bytes:
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}; give a file that can be read or made as --patient-key") from error
     if len(key) < LEAST_KEY_BYTES:
-        raise InputError(f"{path}: {len(key)} bytes are no secret; give {LEAST_KEY_BYTES} random bytes or more, or a new name")
+        raise InputError(
+            f"{path}: {len(key)} bytes are no secret; give {LEAST_KEY_BYTES} random bytes or more, or a new name"
+        )
     return key
 
 

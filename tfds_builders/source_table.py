@@ -1,4 +1,4 @@
-"""A publisher's table of recordings, a CSV file, read strictly: a cell that is not what it should be stops everything."""
+"""A publisher's table of recordings, a CSV file: a cell that is not what it should be stops the conversion."""
 
 import csv
 import math

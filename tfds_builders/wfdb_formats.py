@@ -4,7 +4,7 @@ import io
 import struct
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -126,7 +126,7 @@ def _read_flac(path: Path, bits: int, offset: int, samples: int, signals: int) -
                 problem = f"{path}: holds {file.frames} samples of {file.channels} signals as {file.format}"
                 expected = f"{samples} samples of {signals} signals with {bits} bits"
                 raise RecordingError("length", f"{problem} {file.subtype}, not {expected}; fetch the file again")
-            values = file.read(dtype="int32", always_2d=True)
+            values: Any = file.read(dtype="int32", always_2d=True)
     except soundfile.LibsndfileError as error:
         problem = " ".join(str(error).split())
         raise RecordingError("format", f"{path}: not a whole FLAC file ({problem}); fetch the file again") from error

@@ -75,8 +75,8 @@ def resample(signal: np.ndarray, *, from_hz: float, to_hz: float, where: str) ->
       where: the file it comes from, for the error message.
 
     Returns:
-      int16 [ceil(time * to_hz / from_hz), lead]. A sample is MISSING if one is within a sampling interval (of the slower
-      rate) of it in `signal`; the gap itself is bridged by a line, so that it does not ring in what surrounds it.
+      int16 [ceil(time * to_hz / from_hz), lead]. A sample is MISSING if one is less than an interval of the slower
+      rate away from it in `signal`; a gap is bridged by a line, so that it does not ring in what surrounds it.
 
     Raises:
       RecordingError: `from_hz` is no rate of an ECG, or the result exceeds what 16 bits hold.
@@ -114,7 +114,8 @@ def _taps(up: int, down: int) -> np.ndarray:
 
     slower = max(up, down)
     window: Any = ("kaiser", 5.0)
-    return scipy.signal.firwin(2 * 10 * slower + 1, 1 / slower, window=window).astype(np.float32)
+    taps: Any = scipy.signal.firwin(2 * 10 * slower + 1, 1 / slower, window=window)
+    return taps.astype(np.float32)
 
 
 def _bridge(signal: np.ndarray, missing: np.ndarray) -> np.ndarray:

@@ -26,7 +26,7 @@ class Prepare:
     limit: int | None = None
     """Convert only the first so many recordings of each split, into a folder of their own."""
     patient_key: Path | None = None
-    """File outside the data with the secret that hides patients of your own files (*_folder, arrays); made if absent."""
+    """File outside the data with the secret that hides patients of your own files; made if there is none."""
 
 
 def main() -> None:

@@ -70,7 +70,7 @@ class Builder(conversion.RecordingsBuilder):
     def _recording(self, record: Path, header: wfdb_header.Header | None) -> conversion.Recording:
         letters, number = NAMES.fullmatch(record.name).groups()  # pyright: ignore[reportOptionalMemberAccess]
         chapman = "chapman_shaoxing" if int(number) <= LAST_OF_CHAPMAN else "ningbo"
-        split = splits.of_patient(record.name, self.patient_key)
+        split = splits.of_patient(record.name, self.secret())
         return conversion.Recording(
             record_id=record.name,
             source_patient_id=record.name,

@@ -35,7 +35,7 @@ class Builder(conversion.RecordingsBuilder):
         return conversion.Recording(
             record_id=cells["study_id"],
             source_patient_id=cells["subject_id"],
-            split=splits.of_patient(cells["subject_id"], self.patient_key),
+            split=splits.of_patient(cells["subject_id"], self.secret()),
             location=(cells["path"], 0),  # all are of 10 s, so that no header need be read here
             recorded_at=cells["ecg_time"],
         )

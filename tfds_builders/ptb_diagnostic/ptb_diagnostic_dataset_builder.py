@@ -52,7 +52,7 @@ class Builder(conversion.RecordingsBuilder):
         return conversion.Recording(
             record_id=f"{patient}-{record.name}",
             source_patient_id=patient,
-            split=splits.of_patient(patient, self.patient_key),
+            split=splits.of_patient(patient, self.secret()),
             location=None,
             **(_about(wfdb_header.fields(header.comments)) if header else {}),
         )

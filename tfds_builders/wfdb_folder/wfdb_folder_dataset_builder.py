@@ -1,4 +1,4 @@
-"""Anybody's WFDB records: all of a folder and the folders in it, with a table that says whose they are if there is one."""
+"""Anybody's WFDB records: all of a folder and the folders in it, with a table that says whose they are, if any."""
 
 import functools
 from pathlib import Path
