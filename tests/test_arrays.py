@@ -92,7 +92,7 @@ def test_other_axes_units_and_marks(tmp_path):
     found, _ = _prepare(tmp_path, axes=["lead", "time"], leads=names, units="V", scale=4.88e-6, missing=9999)
     (signal,) = found.values()
     np.testing.assert_allclose(signal[:, 0], stored[0] * 4.88, atol=0.51)
-    np.testing.assert_allclose(signal[:, 2], (stored[1] - stored[0]) * 4.88, atol=1.01)
+    np.testing.assert_allclose(signal[:, 2], (stored[1] - stored[0]) * 4.88, atol=0.51)
     assert signal[5, 6] == MISSING and (signal == MISSING).sum() == 1
 
 

@@ -50,8 +50,8 @@ def test_names_that_are_not_clear(names, message):
 
 
 def test_calculated_leads_that_do_not_fit():
-    present = {lead: np.zeros(5, np.int16) for lead in LEADS if lead not in leads.DERIVED}
-    present |= {"I": np.full(5, -30_000, np.int16), "II": np.full(5, 30_000, np.int16)}
+    present = {lead: np.zeros(5) for lead in LEADS if lead not in leads.DERIVED}
+    present |= {"I": np.full(5, -30_000.0), "II": np.full(5, 30_000.0)}
     with pytest.raises(RecordingError, match="lead III reaches 60000 uV") as caught:
         leads.complete(present, "a.hea")
     assert caught.value.reason == "range"

@@ -14,7 +14,7 @@ from tfds_builders.quality import RecordingError
 PREFIXES = ("", "lead ", "lead_", "lead-", "ecg ", "ecg_", "ecg lead ", "ecg_lead_", "mdc_ecg_lead_")
 """Before a lead's own name, in lower case. mdc_ecg_lead_: IEEE 11073-10102, in HL7 aECG and DICOM."""
 OTHER_NAMES = {
-    "I": ("di", "d1", "mli"),
+    "I": ("di", "d1", "mli", "lead i (einthoven)"),  # the last in DICOM
     "II": ("dii", "d2", "mlii"),
     "III": ("diii", "d3", "mliii"),
     **{f"V{number}": (f"c{number}",) for number in range(1, 7)},
@@ -66,28 +66,22 @@ def to_stored(value_uv: np.ndarray, names: Sequence[str], where: str) -> np.ndar
     Raises:
       RecordingError: a lead is absent or not clear, or a value exceeds what 16 bits hold.
     """
-    columns = find(names, where)
-    return complete({lead: quantise(value_uv[:, i], f"{where}: lead {lead}") for lead, i in columns.items()}, where)
+    return complete({lead: value_uv[:, index] for lead, index in find(names, where).items()}, where)
 
 
 def complete(leads: dict[str, np.ndarray], where: str) -> np.ndarray:
     """Stored samples [time, 12] in the order of LEADS, absent limb leads calculated from I and II.
 
     Args:
-      leads: for each lead present, int16 [time] at 1 uV per LSB, MISSING where a sample is missing.
+      leads: for each lead present, float [time] in microvolts, NaN where a sample is missing.
       where: the file they come from, for the error message.
 
     Raises:
-      RecordingError: a calculated lead exceeds what 16 bits hold.
+      RecordingError: a value, or a calculated one, exceeds what 16 bits hold.
     """
     if len(leads) < len(LEADS):
-        one, two = leads["I"].astype(np.float64), leads["II"].astype(np.float64)
-        missing = (leads["I"] == MISSING) | (leads["II"] == MISSING)
-        derived = {lead: np.where(missing, np.nan, a * one + b * two) for lead, (a, b) in DERIVED.items()}
-        leads = {
-            lead: quantise(derived[lead], f"{where}: lead {lead}") for lead in DERIVED if lead not in leads
-        } | leads
-    return np.stack([leads[lead] for lead in LEADS], axis=1)
+        leads = {lead: a * leads["I"] + b * leads["II"] for lead, (a, b) in DERIVED.items()} | leads
+    return np.stack([quantise(leads[lead], f"{where}: lead {lead}") for lead in LEADS], axis=1)
 
 
 def quantise(value_uv: np.ndarray, where: str) -> np.ndarray:

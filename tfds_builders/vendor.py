@@ -1,4 +1,4 @@
-"""Files of vendors, read in a sandbox: a process of their own, started when the first is read and again when one kills it."""
+"""Files of vendors, read in a sandbox: a process of its own, started with the first and again when one kills it."""
 
 import contextlib
 import dataclasses

@@ -27,7 +27,17 @@ XML |= {"AnnotatedECG": "hl7_aecg.HL7aECGParser"}
 """Reader by the name of an XML file's root."""
 UV_PER_UNIT = {"V": 1e6, "mV": 1e3, "uV": 1.0, "nV": 1e-3}
 FORBIDDEN = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.remove", "os.rename")
-FORBIDDEN += ("os.mkdir", "os.rmdir", "os.link", "os.symlink", "os.truncate", "os.chmod", "os.chown", "shutil.", "ctypes.")
+FORBIDDEN += (
+    "os.mkdir",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.truncate",
+    "os.chmod",
+    "os.chown",
+    "shutil.",
+    "ctypes.",
+)
 
 
 class Refused(Exception):

@@ -48,7 +48,7 @@ def read_record(record: Path) -> tuple[np.ndarray, float]:
         if inside == list(columns.values()) and _is_stored_form(wanted):
             return values, header.rate_hz
         stored |= zip(inside, values.T, strict=True)
-    in_uv = {lead: _to_uv(path, header.signals[column], stored[column]) for lead, column in columns.items()}
+    in_uv = {lead: _to_uv(header.signals[column], stored[column]) for lead, column in columns.items()}
     return leads.complete(in_uv, str(path)), header.rate_hz
 
 
@@ -143,10 +143,10 @@ def _is_stored_form(wanted: list[Signal]) -> bool:
     return exact and len(wanted) == 12
 
 
-def _to_uv(header: Path, signal: Signal, stored: np.ndarray) -> np.ndarray:
-    """int16 [time] at 1 uV per LSB."""
+def _to_uv(signal: Signal, stored: np.ndarray) -> np.ndarray:
+    """float64 [time], NaN where a sample is missing."""
     value_uv = stored.astype(np.float64)
     value_uv -= signal.baseline
     value_uv *= signal.uv_per_lsb
     value_uv[stored == wfdb_formats.FORMATS[signal.format].missing] = np.nan
-    return leads.quantise(value_uv, f"{header}: lead {signal.name}")
+    return value_uv
