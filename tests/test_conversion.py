@@ -4,6 +4,7 @@ import json
 import os
 import re
 import types
+import xml.etree.ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from ecgjax.signals import LEADS, MISSING, InputError
-from tfds_builders import conversion, quality, report
+from tfds_builders import conversion, quality, report, thumbnails
 
 
 class Toy(conversion.RecordingsBuilder):
@@ -26,6 +27,8 @@ class Toy(conversion.RecordingsBuilder):
     patient_key = b"toy"
     recordings_per_shard = 3
     splits = ["train"] * 8 + ["test"] * 4
+    same: dict[int, int] = {}
+    """Recordings that are copies of others."""
 
     def find_recordings(self, dl_manager):
         return [
@@ -45,7 +48,8 @@ class Toy(conversion.RecordingsBuilder):
         assert self.source is not None
         if str(recording.location) in (self.source / "reject").read_text().split():
             raise quality.RecordingError("checksum", f"recording {recording.location}: bad; fetch it again")
-        return {"signal": _signal(recording.location), "number": recording.location}
+        number = recording.location
+        return {"signal": _signal(self.same.get(number, number)), "number": number}
 
     def extra_features(self):
         return {"number": tfds.features.Scalar(dtype=np.int64)}
@@ -142,7 +146,7 @@ def test_the_report_escapes_what_it_shows(tmp_path):
     ("second", "message"),
     [
         ({"record_id": "a"}, "record id a occurs twice"),
-        ({"source_patient_id": "p", "split": "test"}, "recording b is in test, its patient also in train"),
+        ({"source_patient_id": "p", "split": "test"}, "recording b is in test, its patient's recording a in train"),
     ],
 )
 def test_what_must_hold_of_all_recordings(second, message):
@@ -174,8 +178,7 @@ def test_arguments_that_cannot_be_honoured(tmp_path, arguments, message):
 
 
 def test_flags():
-    time = np.arange(1000)
-    signal = np.stack([(300 * np.sin(time / (5 + lead))).round() for lead in range(12)], axis=1).astype(np.int16)
+    signal = _limb_leads(np.arange(1000))
     assert quality.flags(signal, 100) == []
     signal[3, 0] = MISSING
     signal[:, 6] = 7
@@ -188,3 +191,82 @@ def test_a_disk_that_is_too_small_is_an_error_before_anything_is_written(tmp_pat
     monkeypatch.setattr(conversion.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
     with pytest.raises(InputError, match="needs 0 MB, 0 MB are free; choose another folder"):
         _convert(tmp_path)
+
+
+def _duplicates(folder: Path) -> tuple[Path, dict]:
+    prepared = _convert(folder)
+    return prepared, json.loads((prepared / report.JSON).read_text())
+
+
+def test_of_two_recordings_with_the_same_samples_one_is_rejected_naming_both(tmp_path, monkeypatch):
+    monkeypatch.setattr(Toy, "same", {9: 1, 4: 3})  # 1 is for training, 9 for testing
+    prepared, summary = _duplicates(tmp_path)
+    details = {rejection["record_id"]: rejection["detail"] for rejection in summary["rejections"]}
+    assert details == {
+        "r1": "recording r1: the same samples as r9 in test; leave one out",
+        "r4": "recording r4: the same samples as r3 in train; leave one out",
+    }
+    assert summary["reasons"] == {"duplicate": 2} and summary["written"] == 10
+    builder: Any = tfds.builder_from_directory(prepared)
+    assert builder.info.splits["train"].shard_lengths == [2, 2, 2]
+    ids = [example["record_id"].decode() for split in ("train", "test") for example in builder.as_data_source(split)]
+    assert ids == pyarrow.parquet.read_table(prepared / "records.parquet")["record_id"].to_pylist()
+    assert ids == ["r0", "r2", "r3", "r5", "r6", "r7", "r8", "r9", "r10", "r11"]
+
+
+def test_a_shard_of_duplicates_alone_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(Toy, "same", {3: 0, 4: 0, 5: 0})
+    prepared, summary = _duplicates(tmp_path)
+    assert summary["reasons"] == {"duplicate": 3}
+    builder: Any = tfds.builder_from_directory(prepared)
+    assert builder.info.splits["train"].shard_lengths == [3, 2]
+
+
+def test_what_is_no_ecg_is_rejected():
+    signal = np.random.default_rng(0).integers(-20, 20, (500, 12)).astype(np.int16)
+    with pytest.raises(quality.RecordingError, match="a: no lead covers more than 39 uV; check gain") as caught:
+        quality.require_ecg(signal, "a")
+    assert caught.value.reason == "amplitude"
+    signal[3:5, 7] = 40, -40
+    quality.require_ecg(signal, "a")
+    signal[:] = MISSING
+    with pytest.raises(quality.RecordingError, match="all samples are missing"):
+        quality.require_ecg(signal, "a")
+
+
+def _limb_leads(time: np.ndarray) -> np.ndarray:
+    one, two = 300 * np.sin(time / 7), 500 * np.sin(time / 9 + 1)
+    limb = [one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2]
+    return np.stack([*limb, *(200 * np.sin(time / (10 + v)) for v in range(6))], axis=1).round().astype(np.int16)
+
+
+def test_flags_of_leads_that_do_not_agree():
+    right = _limb_leads(np.arange(1000))
+    assert quality.flags(right, 100) == []
+    assert quality.flags(right + np.array([0, 0, 900, *[0] * 9], np.int16), 100) == []  # an offset is no other lead
+    mimic = right[:, [0, 1, 2, 3, 5, 4, *range(6, 12)]]  # aVF, aVL
+    assert quality.flags(mimic, 100) == ["goldberger:aVL", "goldberger:aVF"]
+    assert "einthoven:III" in quality.flags(right[:, [1, 0, *range(2, 12)]], 100)
+    gap = mimic.copy()
+    gap[:, 5] = MISSING
+    assert quality.flags(gap, 100) == ["missing", "flat:aVF", "goldberger:aVL"]
+
+
+def test_flags_of_heights():
+    signal = _limb_leads(np.arange(1000))
+    signal[100:102, 6] = 15_000, -15_000
+    for beat in range(100, 900, 100):
+        signal[beat : beat + 4, 7] = 1800
+        signal[beat : beat + 2, 8] = 1800
+    assert quality.flags(signal, 100) == ["huge:V1", "clipped:V2"]
+
+
+def test_the_report_draws_what_is_rejected_or_flagged(tmp_path):
+    prepared = _convert(tmp_path, reject="4")
+    assert "<svg" in (prepared / report.HTML).read_text()  # the leads of noise do not agree with each other
+    small = thumbnails.shrink(np.where(np.arange(5000)[:, None] == 777, 5000, np.zeros((5000, 12))).astype(np.int16))
+    assert small.shape == (thumbnails.POINTS, 12) and small.max() == 5000
+    small[50:60, 3] = MISSING
+    drawing = thumbnails.svg(small)
+    xml.etree.ElementTree.fromstring(drawing)
+    assert drawing.count("<path") == 12 and "nan" not in drawing and len(drawing) < 40_000

@@ -182,6 +182,8 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
             written.append(privacy.veil(shard) if self.patient_key is None else shard)
             done += len(shard.kept) + len(shard.rejections)
             self.progress(done, len(recordings))
+        written = shards.without_duplicates(written)
+        rejections += [r for shard in written for r in shard.rejections if r.reason == "duplicate"]
         if self.patient_key is None:
             privacy.tell_keeper(cast(Path, self.key_file), self.name, recordings, rejections)
         shards.verify(written, found=len(recordings))
@@ -192,7 +194,10 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         kept = [recording for shard in written for recording in shard.kept]
         records = table.make(kept, patient_key=self.secret(), about=about)
         pyarrow.parquet.write_table(records, Path(self.data_dir) / table.FILE)
-        report.write(Path(self.data_dir), about, records, [r for shard in written for r in shard.rejections])
+        rejected = [rejection for shard in written for rejection in shard.rejections]
+        report.write(
+            Path(self.data_dir), about, records, rejected, drawn=[row for row in kept if row.small is not None]
+        )
 
     def _check_space(self, recordings: int) -> None:
         needed = recordings * self.builder_config.samples * len(LEADS) * 2  # bytes of an int16
@@ -242,11 +247,12 @@ def _select(recordings: list[Recording], limit: int | None) -> list[Recording]:
     ids = Counter(recording.record_id for recording in recordings)
     if twice := [record_id for record_id, count in ids.items() if count > 1]:
         raise InputError(f"record id {twice[0]} occurs twice ({len(twice)} such); make record ids unique")
-    split_of_patient: dict[str, str] = {}
+    first_of_patient: dict[str, Recording] = {}
     for recording in recordings:
-        first = split_of_patient.setdefault(recording.source_patient_id, recording.split)
-        if first != recording.split:
-            problem = f"recording {recording.record_id} is in {recording.split}, its patient also in {first}"
+        first = first_of_patient.setdefault(recording.source_patient_id, recording)
+        if first.split != recording.split:
+            problem = f"recording {recording.record_id} is in {recording.split}"
+            problem += f", its patient's recording {first.record_id} in {first.split}"
             raise InputError(f"{problem}; give all recordings of a patient the same split")
     by_split = {split: [r for r in recordings if r.split == split] for split in SPLITS}
     return [recording for mine in by_split.values() for recording in mine[:limit]]

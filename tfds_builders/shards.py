@@ -6,9 +6,10 @@ import contextlib
 import dataclasses
 import hashlib
 import multiprocessing
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
@@ -17,9 +18,14 @@ from tensorflow_datasets.core import example_serializer
 from ecgjax.signals import LEADS, InputError
 from tfds_builders import quality
 from tfds_builders.report import Rejection
+from tfds_builders.thumbnails import DRAWN, shrink
 
 if TYPE_CHECKING:
     from tfds_builders.conversion import Recording, RecordingsBuilder, RecordingsConfig
+
+
+OPTIONS = "group_size:1,uncompressed"
+"""Uncompressed since ECGs hardly shrink, each readable on its own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +45,13 @@ class Kept:
     quality: list[str]
     waveform_hash: str
     """First 32 hex digits of the SHA-256 of the int16 samples."""
+    small: np.ndarray | None = None
+    """The recording as report.html draws it, if it has flags: int16 [POINTS, 12]."""
+
+    @property
+    def kind(self) -> str:
+        """By which it is chosen to be drawn: its first flag, whatever the lead."""
+        return self.quality[0].split(":")[0] if self.quality else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,40 +82,98 @@ def write_all(builder: "RecordingsBuilder", plans: Sequence[Plan], workers: int)
 
 
 def write(builder: "RecordingsBuilder", plan: Plan) -> Shard:
-    """Writes one shard: TFDS's examples, uncompressed since ECGs hardly shrink, each readable on its own."""
+    """Writes one shard of TFDS's examples."""
     features = builder.features()
     specs: Any = features.get_serialized_info()
     serializer = example_serializer.ExampleSerializer(specs)
     config = builder.builder_config
     shard = Shard(plan.path, plan.split, kept=[], rejections=[])
-    with contextlib.closing(ArrayRecordWriter(str(plan.path), "group_size:1,uncompressed")) as writer:
+    with contextlib.closing(ArrayRecordWriter(str(plan.path), OPTIONS)) as writer:
         for recording in plan.recordings:
+            signal = None
             try:
                 example = builder.read_recording(recording)
-                _check(example["signal"], config, recording.record_id)
+                signal = _check(example["signal"], config, recording.record_id)
+                quality.require_ecg(signal, f"recording {recording.record_id}")
             except InputError as error:
-                reason = getattr(error, "reason", "unreadable")
-                shard.rejections.append(Rejection(recording.record_id, plan.split, reason, str(error)))
+                reason, small = getattr(error, "reason", "unreadable"), None if signal is None else shrink(signal)
+                shard.rejections.append(Rejection(recording.record_id, plan.split, reason, str(error), small))
                 continue
             encoded = features.encode_example({"record_id": recording.record_id, **example})
             # deterministic: a proto's map is otherwise written in another order by another process.
             writer.write(serializer.get_tf_example(encoded).SerializeToString(deterministic=True))
-            shard.kept.append(_kept(recording, example["signal"], config.rate_hz))
-    return shard
+            shard.kept.append(_kept(recording, signal, config.rate_hz))
+    return dataclasses.replace(shard, kept=_draw_few(shard.kept), rejections=_draw_few(shard.rejections))
 
 
 def _kept(recording: "Recording", signal: np.ndarray, rate_hz: float) -> Kept:
     digest = hashlib.sha256(signal.tobytes()).hexdigest()[:32]
-    return Kept(recording, quality.flags(signal, rate_hz), digest)
+    flags = quality.flags(signal, rate_hz)
+    return Kept(recording, flags, digest, shrink(signal) if flags else None)
 
 
-def _check(signal: np.ndarray, config: "RecordingsConfig", record_id: str) -> None:
+Drawn = TypeVar("Drawn", Kept, Rejection)
+
+
+def _draw_few(rows: list[Drawn]) -> list[Drawn]:
+    """Without the drawings that the report will not show, since a million recordings may have flags."""
+    seen: Counter[str] = Counter()
+    few = []
+    for row in rows:
+        seen[row.kind] += row.small is not None
+        few.append(row if row.small is None or seen[row.kind] <= DRAWN else dataclasses.replace(row, small=None))
+    return few
+
+
+def _check(signal: np.ndarray, config: "RecordingsConfig", record_id: str) -> np.ndarray:
     if signal.dtype != np.int16 or signal.ndim != 2 or signal.shape[1] != len(LEADS):
         given = f"{signal.dtype} {list(signal.shape)}"
         raise TypeError(f"{record_id}: read_recording gave {given}, not int16 [time, 12]")
     if len(signal) != config.samples:
         problem = f"recording {record_id}: {len(signal)} samples instead of {config.samples}"
         raise quality.RecordingError("length", f"{problem}; fetch it again, or leave it out")
+    return signal
+
+
+PRECEDENCE = ("test", "validation", "train")
+"""Of two recordings with the same samples, the one in the split that comes first here stays."""
+
+
+def without_duplicates(shards: Sequence[Shard]) -> list[Shard]:
+    """The shards without recordings whose samples another one has too; those are rejected, naming both.
+
+    The files are rewritten. Of several in a split, the first stays.
+    """
+    first: dict[str, Kept] = {}
+    for split in PRECEDENCE:
+        for kept in (kept for shard in shards if shard.split == split for kept in shard.kept):
+            first.setdefault(kept.waveform_hash, kept)
+    return [_without(shard, first) for shard in shards]
+
+
+def _without(shard: Shard, first: dict[str, Kept]) -> Shard:
+    stay = [first[kept.waveform_hash] is kept for kept in shard.kept]
+    if all(stay):
+        return shard
+    _rewrite(shard.path, stay)
+    rejections = list(shard.rejections)
+    for kept, stays in zip(shard.kept, stay, strict=True):
+        if not stays:
+            mine, other = kept.recording, first[kept.waveform_hash].recording
+            problem = f"recording {mine.record_id}: the same samples as {other.record_id} in {other.split}"
+            rejections.append(
+                Rejection(mine.record_id, shard.split, "duplicate", f"{problem}; leave one out", kept.small)
+            )
+    left = [kept for kept, stays in zip(shard.kept, stay, strict=True) if stays]
+    return dataclasses.replace(shard, kept=left, rejections=rejections)
+
+
+def _rewrite(path: Path, stay: Sequence[bool]) -> None:
+    with contextlib.closing(ArrayRecordReader(str(path))) as reader:
+        examples = reader.read([index for index, stays in enumerate(stay) if stays]) if any(stay) else []
+    with contextlib.closing(ArrayRecordWriter(str(path), OPTIONS)) as writer:
+        for example in examples:
+            writer.write(example)
 
 
 def verify(shards: Sequence[Shard], found: int) -> None:
