@@ -76,7 +76,7 @@ def test_every_kind_of_file(tmp_path, ending):
     WRITERS[ending](tmp_path / f"raw/deeper/a{ending}", data)
     found, summary = _prepare(tmp_path)
     assert list(found) == [f"deeper/a{ending}#{recording}:{window}" for recording in (0, 1) for window in (0, 1)]
-    assert summary["written"] == 4 and summary["quality"] == {"missing": 1}
+    assert summary["written"] == 4 and summary["quality"]["missing"] == 1
     for name, signal in found.items():
         recording, window = (int(number) for number in re.findall(r"\d+", name.replace("h5", "")))
         expected = data[recording, 5000 * window :][:5000] * 1000.0

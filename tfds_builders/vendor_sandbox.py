@@ -131,6 +131,21 @@ class Guard:
         return inside.startswith(self.libraries)
 
 
+def answer(path: Path) -> tuple[dict[str, Any], np.ndarray]:
+    """As `parse`, or {"refused": (reason, message)} and nothing."""
+    try:
+        return parse(path)
+    except Refused as refusal:
+        refused = refusal.args
+    except MemoryError:
+        refused = ("memory", "needs too much memory; leave it out")
+    except Exception as error:  # readers raise whatever their libraries do
+        said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        reason = "checksum" if "Checksum" in type(error).__name__ else "unreadable"
+        refused = (reason, f"cannot be read ({said}); export it again")
+    return {"refused": refused}, np.zeros((0, 0))
+
+
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Answers one file after the other until there are no more requests."""
     guard = Guard()
@@ -138,16 +153,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     for line in requests:
         path = Path(json.loads(line))
         guard.file = os.path.realpath(path)
-        try:
-            about, signal = parse(path)
-        except Refused as refusal:
-            about, signal = {"refused": refusal.args}, np.zeros((0, 0))
-        except MemoryError:
-            about, signal = {"refused": ("memory", "needs too much memory; leave it out")}, np.zeros((0, 0))
-        except Exception as error:  # readers raise whatever their libraries do
-            said = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-            reason = "checksum" if "Checksum" in type(error).__name__ else "unreadable"
-            about, signal = {"refused": (reason, f"cannot be read ({said}); export it again")}, np.zeros((0, 0))
+        about, signal = answer(path)
         data = np.ascontiguousarray(signal, "<f8").tobytes()
         answers.write(json.dumps(about | {"shape": signal.shape}).encode() + b"\n" + data)
         answers.flush()

@@ -115,7 +115,7 @@ def _within(header: Path, file: str) -> Path:
     path = header.parent / file
     if "\0" in file or "/" in file or "\\" in file or file in (".", ".."):
         raise RecordingError("file_name", f"{header}: signal file {file!r} is no plain file name; rename it")
-    wfdb_header.refuse_link(path)
+    wfdb_header.require_plain(path)
     return path
 
 

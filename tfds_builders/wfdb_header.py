@@ -3,6 +3,7 @@
 import functools
 import math
 import re
+import stat
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,25 +86,32 @@ def fields(comments: list[str]) -> dict[str, str]:
     return {name.strip().casefold(): value.strip() for name, colon, value in pairs if colon}
 
 
-def refuse_link(path: Path) -> None:
-    """Refuses a file that is a link to one in another folder.
+def require_plain(path: Path) -> None:
+    """Refuses what is no file, such as a pipe that would be waited for, and a link to a file in another folder.
 
     Raises:
-      RecordingError: it is.
+      RecordingError: it is one of these. A file that is absent passes; opening it will tell.
     """
-    if path.is_symlink() and path.resolve().parent != path.parent.resolve():
+    try:
+        leaves = path.is_symlink() and path.resolve().parent != path.parent.resolve()
+        mode = path.stat().st_mode
+    except (OSError, RuntimeError):  # absent, or a link to itself
+        return
+    if leaves:
         raise RecordingError("file_name", f"{path}: a link that leaves its folder; put the file there")
+    if not stat.S_ISREG(mode):
+        raise RecordingError("file_name", f"{path}: no plain file; put one there")
 
 
 def _text(path: Path) -> str:
-    refuse_link(path)
+    require_plain(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise RecordingError("missing_file", f"{path}: {error.strerror}; is the source complete?") from error
     if len(data) > MAX_BYTES:
-        raise RecordingError("header", f"{path}: over {MAX_BYTES} bytes, not a WFDB header")
+        raise RecordingError("header", f"{path}: over {MAX_BYTES} bytes, not a WFDB header; replace the file")
     return data.decode("utf-8", "replace")
 
 

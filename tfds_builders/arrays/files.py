@@ -14,7 +14,7 @@ import pyarrow.parquet
 from tfds_builders import hdf5
 from tfds_builders.arrays.description import Description
 from tfds_builders.quality import RecordingError
-from tfds_builders.wfdb_header import MAX_VALUES, refuse_link
+from tfds_builders.wfdb_header import MAX_VALUES, require_plain
 
 MOST_BYTES = 1 << 31
 """Of an array in an npz, which is unpacked as a whole."""
@@ -73,7 +73,8 @@ def read(path: Path, index: int, about: Description) -> np.ndarray:
 
 def _open(path: Path, about: Description) -> Any:
     """Something with a shape that can be indexed by recording."""
-    refuse_link(path)
+    if path.suffix != ".zarr":
+        require_plain(path)
     if not path.exists():
         raise RecordingError("missing_file", f"{path}: no such file; is the source complete?")
     try:
@@ -121,7 +122,7 @@ def _zarr(path: Path, name: str) -> Any:
 
 
 def _parquet(path: Path) -> pyarrow.parquet.ParquetFile:
-    refuse_link(path)
+    require_plain(path)
     return _arrow(path, lambda: pyarrow.parquet.ParquetFile(path))
 
 
