@@ -87,8 +87,8 @@ def _start() -> subprocess.Popen:
         raise InputError("files of vendors are read with ecgdatakit; pip install 'ecgjax[vendor]'") from error
     command = [sys.executable, "-m", "tfds_builders.vendor_sandbox"]
     environment = {"PYTHONPATH": ":".join(filter(None, sys.path)), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, env=environment, **pipes)
+    pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
+    return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=nowhere)
 
 
 def _stop(process: subprocess.Popen) -> None:

@@ -115,7 +115,7 @@ class _Hdf5:
 
 def _zarr(path: Path, name: str) -> Any:
     try:
-        import zarr
+        import zarr  # pyright: ignore[reportMissingImports]
     except ImportError as error:
         raise RecordingError("format", f"{path}: Zarr is not installed; pip install 'ecgjax[zarr]'") from error
     return zarr.open_group(str(path), mode="r")[name]
