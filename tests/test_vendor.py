@@ -16,8 +16,9 @@ import pyarrow.parquet
 import pytest
 
 from ecgjax.signals import LEADS, MISSING
-from tfds_builders import conversion, leads, vendor, vendor_sandbox
+from tfds_builders import conversion, leads, quality, vendor, vendor_sandbox
 from tfds_builders.quality import RecordingError
+from tfds_builders.vendor_folder import vendor_folder_dataset_builder as vendor_folder
 
 pytest.importorskip("ecgdatakit")
 
@@ -51,6 +52,15 @@ ENTITIES = "".join(f'<!ENTITY b{n} "{f"&b{n - 1};" * 10}">' for n in range(1, 12
 BAD = {
     "crc": ({"crc_error": 1}, "checksum"),
     "units": ({"units": "PASCALS"}, "units"),
+    "gain 0": ({"gain": 0}, "units"),
+    "gain nan": ({"gain": float("nan")}, "units"),
+    "gain enormous": ({"gain": 1e6}, "range"),
+    "rate 0": ({"rate_hz": 0}, "unreadable"),
+    "rate enormous": ({"exponent": 9}, "rate"),
+    "one lead": ({"leads": ("II",)}, "leads"),
+    "a lead twice": ({"leads": ("I", "II", "V1", "V2", "V3", "V4", "V5", "V5")}, "leads"),
+    "a lead unknown": ({"leads": ("I", "II", "V1", "V2", "V3", "V4", "V5", "V9")}, "leads"),
+    "short": ({"samples": 4900}, "length"),
     "laughs": ({"doctype": f'<!DOCTYPE x [<!ENTITY b0 "ha">{ENTITIES}]>', "statement": "&b11;"}, "unreadable"),
     "outside": (
         {"doctype": '<!DOCTYPE x [<!ENTITY p SYSTEM "file:///etc/passwd">]>', "statement": "&p;"},
@@ -63,8 +73,10 @@ BAD = {
 def test_files_that_are_refused(tmp_path, case):
     changes, reason = BAD[case]
     muse.write(tmp_path / "a.xml", **changes)
-    with pytest.raises(RecordingError, match="a.xml: ") as caught:
-        vendor.read(tmp_path / "a.xml")
+    builder = vendor_folder.Builder(config="500hz", source=tmp_path, data_dir=tmp_path / "out")
+    recording = conversion.Recording(record_id="a", source_patient_id="p", split="train", location=("a.xml", 0))
+    with pytest.raises(RecordingError, match="a.xml") as caught:
+        quality.require_ecg(builder.read_recording(recording)["signal"], "a.xml")
     assert caught.value.reason == reason and "\n" not in str(caught.value)
 
 

@@ -96,7 +96,7 @@ def _alike(leads: list) -> list:
 
 
 def _in_uv(lead: Any) -> np.ndarray:
-    if lead.is_raw and not (lead.resolution and lead.resolution_unit):
+    if not np.isfinite(lead.resolution) or (lead.is_raw and not (lead.resolution and lead.resolution_unit)):
         raise Refused("units", "says no gain, so that its numbers are no voltages; export it again")
     physical = lead.to_physical()
     unit = str(physical.units).replace("µ", "u").replace("μ", "u")
