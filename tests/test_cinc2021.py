@@ -24,7 +24,8 @@ def _write(
     record: Path, *, samples: int = 2500, rate_hz: int = 250, age="60", sex="Male", dx="164889003"
 ) -> np.ndarray:
     comments = [f"Age: {age}", f"Sex: {sex}", f"Dx: {dx}", "Rx: Unknown", "Hx: Mr Doe, born 1950"]
-    return tiny_ptb_xl.write_record(record, samples=samples, fs=rate_hz, comments=comments)
+    seed = int.from_bytes(record.name.encode(), "big")  # no two alike, or they would be rejected as duplicates
+    return tiny_ptb_xl.write_record(record, seed=seed, samples=samples, fs=rate_hz, comments=comments)
 
 
 def _records(prepared: Path) -> dict[str, dict[str, Any]]:
