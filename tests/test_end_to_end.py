@@ -53,7 +53,7 @@ def _finish(process, log) -> str:
 
 
 def _manifest(workdir) -> dict:
-    """SHA-256 of every array in the newest checkpoint, of the iterator's place and of the config."""
+    """SHA-256 of every array in the newest checkpoint, and of the config."""
     return json.loads(next((find_checkpoint(workdir) / "manifest").glob("*.json")).read_text())
 
 

@@ -1,6 +1,7 @@
 """A prepared data set: ArrayRecord shards of int16 recordings, and the table beside them, as `prepare` writes them."""
 
 import functools
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,14 @@ class Records:
         codes = self.table["patient_id"].combine_chunks().dictionary_encode().indices
         return codes.to_numpy(zero_copy_only=False).astype(np.int32)
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash over all recordings in their order: two data sets that differ in one sample differ here."""
+        digest = hashlib.sha256()
+        for chunk in self.table["waveform_hash"].chunks:
+            digest.update("".join(chunk.to_pylist()).encode())
+        return digest.hexdigest()[:32]
+
     def labels(self, indices: np.ndarray | Sequence[int]) -> list[list[str]]:
         """SCP-ECG statements of each recording."""
         return self.table["labels"].take(np.asarray(indices)).to_pylist()
@@ -76,12 +85,13 @@ class Records:
         return self.table.slice(int(index), 1).to_pylist()[0]
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        """int16 [len(indices), time, lead], 1 uV per LSB, in the order asked for.
+        """int16 [*shape of indices, time, lead], 1 uV per LSB, in the order asked for.
 
         Raises:
           InputError: a recording is not what was written; ArrayRecord keeps a hash of each.
         """
-        rows = np.asarray(indices)
+        indices = np.asarray(indices)
+        rows = indices.reshape(-1)
         out = np.empty((len(rows), self.samples, 12), np.int16)
         shard_of = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(shard_of):
@@ -89,7 +99,7 @@ class Records:
             positions = (rows[wanted] - self._starts[shard]).tolist()
             for place, example in zip(wanted, self._examples(int(shard), positions), strict=True):
                 out[place] = _signal(example, self.samples)
-        return out
+        return out.reshape(*indices.shape, self.samples, 12)
 
     def _column(self, name: str) -> np.ndarray:
         return self.table[name].to_numpy()

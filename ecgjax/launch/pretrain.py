@@ -34,6 +34,8 @@ class Arguments:
     """Steps between checkpoints."""
     log_every: int = 10
     """Steps between log lines."""
+    cache: Literal["none", "device"] = "none"
+    """Read each batch from the shards, or keep all recordings in device memory. The batches are the same."""
 
 
 def main() -> None:
@@ -55,8 +57,8 @@ def main() -> None:
         console.print("simulating a cohort of 1,008 patients in runs/data (kept for the next time)")
     records = Records(arguments.data or prepare("synthetic/100hz", "runs/data"))
     workdir = arguments.workdir or Path("runs") / f"pretrain-{records.name.split('/')[0]}"
-    every = {"save_every": arguments.save_every, "log_every": arguments.log_every}
-    first_look(pretrain(arguments.settings, records, workdir, **every), records, workdir)
+    how = {"save_every": arguments.save_every, "log_every": arguments.log_every, "cache": arguments.cache}
+    first_look(pretrain(arguments.settings, records, workdir, **how), records, workdir)
 
 
 if __name__ == "__main__":

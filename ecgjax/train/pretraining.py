@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -17,9 +18,10 @@ from ecgjax.objectives import Objective
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.signals import Preprocessing
 from ecgjax.train.checkpoint import describe
+from ecgjax.train.device_cache import DeviceCache
 from ecgjax.train.loop import train
 from ecgjax.train.optimizer import Optimizer
-from ecgjax.train.sharding import check_batch_size, data_mesh
+from ecgjax.train.sharding import check_batch_size, data_mesh, rows_here
 from ecgjax.train.state import create_state, make_step
 
 
@@ -43,28 +45,45 @@ class Pretraining:
     """Initial weights, order of recordings, views."""
 
 
-def pretrain(settings: Pretraining, records: Records, workdir: Path, *, save_every: int, log_every: int) -> Path:
+def pretrain(
+    settings: Pretraining,
+    records: Records,
+    workdir: Path,
+    *,
+    save_every: int,
+    log_every: int,
+    cache: Literal["none", "device"] = "none",
+) -> Path:
     """Pre-trains on the split train of `records`; goes on where an earlier run in `workdir` was stopped.
+
+    Args:
+      settings: the run.
+      records: a prepared data set.
+      workdir: checkpoints and logs.
+      save_every: steps between checkpoints.
+      log_every: steps between log lines.
+      cache: where the recordings wait: "none" reads each batch from the shards, "device" keeps all in device memory.
+        The batches are the same.
 
     Returns:
       The last checkpoint's folder.
     """
-    mesh = data_mesh()
+    mesh, indices = data_mesh(), records.split("train")
     check_batch_size(settings.batch_size, mesh)
+    resident = DeviceCache(records, indices, mesh) if cache == "device" else None
     batches = pretraining_batches(
         records,
-        records.split("train"),
+        indices,
         examples=settings.objective.examples,
         batch_size=settings.batch_size,
         seed=settings.seed,
+        rows=rows_here(settings.batch_size, mesh),
+        read=resident and resident.slots,
     )
-    encoder, tx = ENCODERS[settings.encoder], settings.optimizer.build(settings.num_steps)
-    loss = functools.partial(
-        settings.objective.loss, encoder, preprocessing=settings.preprocessing, rate_hz=records.rate_hz
-    )
+    tx = settings.optimizer.build(settings.num_steps)
     init_key, key = jax.random.split(jax.random.key(settings.seed))
     _, path = train(
-        make_step(loss, tx, mesh),
+        make_step(loss_of(settings, records.rate_hz), tx, mesh, resident and resident.fetch),
         create_state(initial_variables(settings, init_key), tx, mesh),
         batches,
         num_steps=settings.num_steps,
@@ -75,8 +94,15 @@ def pretrain(settings: Pretraining, records: Records, workdir: Path, *, save_eve
         title="pre-training",
         save_every=save_every,
         log_every=log_every,
+        resident=resident and resident.signals,
     )
     return path
+
+
+def loss_of(settings: Pretraining, rate_hz: float) -> Callable:
+    """The objective's loss, (variables, batch, key) -> (loss, (metrics, updates)), for recordings at `rate_hz`."""
+    encoder = ENCODERS[settings.encoder]
+    return functools.partial(settings.objective.loss, encoder, preprocessing=settings.preprocessing, rate_hz=rate_hz)
 
 
 def initial_variables(settings: Pretraining, key: jax.Array) -> dict:
@@ -93,4 +119,9 @@ def saved_config(settings: Pretraining, records: Records) -> dict:
     run = dataclasses.asdict(settings)
     run["objective"]["name"] = type(settings.objective).__name__
     del run["encoder"], run["preprocessing"]
-    return {**described, "pretraining": json.loads(json.dumps(run)), "data": records.name}
+    return {
+        **described,
+        "pretraining": json.loads(json.dumps(run)),
+        "data": records.name,
+        "waveforms": records.fingerprint,
+    }
