@@ -61,4 +61,5 @@ def say_where() -> None:
     import jax
 
     kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
-    print(f"jax {jax.__version__}: {jax.device_count()} x {kinds} ({jax.default_backend()})", file=sys.stderr)
+    process = f", process {jax.process_index()} of {jax.process_count()}" if jax.process_count() > 1 else ""
+    print(f"jax {jax.__version__}: {jax.device_count()} x {kinds} ({jax.default_backend()}){process}", file=sys.stderr)

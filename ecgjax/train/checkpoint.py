@@ -35,6 +35,14 @@ def _orbax_context() -> ocp.Context:
     return context
 
 
+def _read_alone() -> ocp.Context:
+    """For what a process may read without the others, who would be waited for."""
+    context, me = ocp.Context(), jax.process_index()
+    alone = context.multiprocessing
+    alone.primary_host, alone.active_processes, alone.barrier_sync_key_prefix = me, {me}, f"alone{me}"
+    return context
+
+
 class CheckpointDamaged(InputError):
     """A checkpoint whose content is not what was saved."""
 
@@ -116,7 +124,8 @@ def load_encoder(path: str | Path) -> tuple[nn.Module, dict, Preprocessing, dict
     encoder, preprocessing = described_encoder(config)
     abstract = abstract_encoder(encoder, preprocessing)
     try:
-        variables = ocp.load(str(path), abstract, checkpointable_name="encoder")
+        with _read_alone():
+            variables = ocp.load(str(path), abstract, checkpointable_name="encoder")
         manifest = _read_json(path)["manifest"]
     except Exception as error:
         raise CheckpointDamaged(
@@ -157,7 +166,8 @@ def read_config(path: Path) -> dict:
 
 
 def _read_json(path: Path) -> dict:
-    return ocp.load_checkpointables(str(path), {"config": None, "manifest": None})
+    with _read_alone():
+        return ocp.load_checkpointables(str(path), {"config": None, "manifest": None})
 
 
 def describe(name: str, encoder: nn.Module, preprocessing: Preprocessing) -> dict:

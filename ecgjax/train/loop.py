@@ -58,7 +58,8 @@ def train(
             f"{num_steps} steps, a checkpoint every {save_every} and a log line every {log_every}: "
             f"give positive numbers"
         )
-    key = jax.device_put(key, replicated(mesh))
+    # By way of its numbers: JAX puts no key on the devices of other processes.
+    key = jax.random.wrap_key_data(jax.device_put(jax.random.key_data(key), replicated(mesh)))
     at_once = 1 if resident is None else math.gcd(save_every, log_every)
     with Checkpoints(workdir) as checkpoints:
         if resumed := checkpoints.resume(state, config):
