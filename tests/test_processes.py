@@ -21,13 +21,8 @@ SETTINGS = ["--batch-size", 16, "--num-steps", 4, "--save-every", 2, "--log-ever
 SETTINGS += ["--augmentation.crop-s", 0.64, "--projection", 16, 8]
 
 
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory):
-    return tmp_path_factory.mktemp("compiled")
-
-
 @pytest.fixture
-def start(prepared, compiled, tmp_path):
+def start(prepared, tmp_path):
     """Starts pre-training into a workdir, four devices in all; what it says goes to a file."""
 
     def start(workdir, processes):
@@ -39,7 +34,6 @@ def start(prepared, compiled, tmp_path):
             **os.environ,
             "PYTHONPATH": str(Path(ecgjax.__file__).parents[1]),
             "JAX_NUM_CPU_DEVICES": str(4 // processes),
-            "JAX_COMPILATION_CACHE_DIR": str(compiled),
         }
         started = []
         for number in range(processes):

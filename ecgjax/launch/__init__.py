@@ -6,6 +6,7 @@ import itertools
 import re
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -57,9 +58,11 @@ def chosen(option: str, names: Iterable[str], default: str) -> str:
 
 
 def say_where() -> None:
-    """Says on which devices the work runs."""
+    """Says on which devices the work runs; what is compiled there is kept for the next time."""
     import jax
 
+    if not jax.config.jax_compilation_cache_dir:
+        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "ecgjax" / "compiled"))
     kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
     process = f", process {jax.process_index()} of {jax.process_count()}" if jax.process_count() > 1 else ""
     print(f"jax {jax.__version__}: {jax.device_count()} x {kinds} ({jax.default_backend()}){process}", file=sys.stderr)
