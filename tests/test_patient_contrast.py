@@ -52,6 +52,23 @@ def test_eight_devices_have_the_loss_of_one(steps):
         np.testing.assert_allclose(steps[8][0][name], value, rtol=1e-6, atol=2e-7, err_msg=name)
 
 
+def test_three_steps_a_dispatch_are_three_steps(variables, batch):
+    mesh, tx = data_mesh(), optax.sgd(0.01)
+    key, step_fn = jax.device_put(jax.random.key(2), replicated(mesh)), make_step(LOSS, tx, mesh)
+    batches = [{name: np.roll(part, shift, axis=0) for name, part in batch.items()} for shift in range(3)]
+    one_by_one = create_state(variables, tx, mesh)
+    for single in batches:
+        one_by_one, last = step_fn(
+            one_by_one, place({name: part[None] for name, part in single.items()}, mesh), key, None
+        )
+    stack = jax.tree.map(lambda *parts: np.stack(parts), *batches)
+    at_once, metrics = step_fn(create_state(variables, tx, mesh), place(stack, mesh), key, None)
+    assert int(at_once.step) == int(one_by_one.step) == 3
+    assert _distance(at_once.params, one_by_one.params) < 1e-6
+    for name, value in last.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
+
+
 def _distance(a, b) -> float:
     """Of two trees, relative to the second."""
     difference = jax.tree.map(lambda x, y: np.asarray(x) - np.asarray(y), a, b)
