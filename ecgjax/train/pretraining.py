@@ -3,12 +3,14 @@
 import dataclasses
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
 import tyro
+from jax.sharding import Mesh
 
 from ecgjax.data.batches import pretraining_batches
 from ecgjax.data.records import Records
@@ -20,7 +22,7 @@ from ecgjax.train.checkpoint import describe
 from ecgjax.train.loop import train
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.sharding import check_batch_size, data_mesh
-from ecgjax.train.state import create_state, make_step
+from ecgjax.train.state import TrainState, create_state, make_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,14 +60,11 @@ def pretrain(settings: Pretraining, records: Records, workdir: Path, *, save_eve
         batch_size=settings.batch_size,
         seed=settings.seed,
     )
-    encoder, tx = ENCODERS[settings.encoder], settings.optimizer.build(settings.num_steps)
-    loss = functools.partial(
-        settings.objective.loss, encoder, preprocessing=settings.preprocessing, rate_hz=records.rate_hz
-    )
     init_key, key = jax.random.split(jax.random.key(settings.seed))
+    step, create = step_and_state(settings, rate_hz=records.rate_hz, mesh=mesh)
     _, path = train(
-        make_step(loss, tx, mesh),
-        create_state(initial_variables(settings, init_key), tx, mesh),
+        step,
+        create(init_key),
         batches,
         num_steps=settings.num_steps,
         key=key,
@@ -77,6 +76,22 @@ def pretrain(settings: Pretraining, records: Records, workdir: Path, *, save_eve
         log_every=log_every,
     )
     return path
+
+
+def step_and_state(settings: Pretraining, *, rate_hz: float, mesh: Mesh) -> tuple[Callable, Callable]:
+    """The jitted step on recordings at `rate_hz`, in Hz, and the function key -> state at step 0."""
+    tx = settings.optimizer.build(settings.num_steps)
+    loss = functools.partial(
+        settings.objective.loss,
+        ENCODERS[settings.encoder],
+        preprocessing=settings.preprocessing,
+        rate_hz=rate_hz,
+    )
+
+    def create(key: jax.Array) -> TrainState:
+        return create_state(initial_variables(settings, key), tx, mesh)
+
+    return make_step(loss, tx, mesh), create
 
 
 def initial_variables(settings: Pretraining, key: jax.Array) -> dict:
