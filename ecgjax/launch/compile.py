@@ -27,6 +27,8 @@ class Arguments:
     """The method; the options below that are its settings change with it."""
     settings: Annotated[Pretraining, tyro.conf.arg(name="")] = Pretraining()
     """The run; its batch is that of all chips together."""
+    effort: float = 0.0
+    """The compiler's effort, -1 to 1: 0 as on a TPU; -1 is fast, the program slower and larger."""
     weak_scaling: bool = True
     """Also predict 8 to 256 chips of the generation, each with as much to do as here."""
     out: Path | None = None
@@ -40,20 +42,17 @@ def main() -> None:
     default = Arguments(topology=tyro.MISSING, objective=objective, settings=settings)
     arguments = parse(Arguments, default=default)
     jax.config.update("jax_platforms", "cpu")  # an accelerator here is not needed, and others may be using it
-    from ecgjax.train import pod_report
+    from ecgjax.train.ahead_of_time import compile_step
+    from ecgjax.train.pod import weak_scaling
+    from ecgjax.train.pod_report import describe, show
+    from ecgjax.train.tpu import parse_slice
 
-    report = pod_report.report(
-        arguments.settings,
-        arguments.topology,
-        samples=arguments.samples,
-        rate_hz=arguments.rate_hz,
-        weak_scaling=arguments.weak_scaling,
-    )
-    pod_report.show(report)
+    settings, stored = arguments.settings, {"samples": arguments.samples, "rate_hz": arguments.rate_hz}
+    step = compile_step(settings, parse_slice(arguments.topology), effort=arguments.effort, **stored)
+    scaling = weak_scaling(settings, step, **stored) if arguments.weak_scaling else []
+    show(settings, step, scaling)
     if arguments.out:
-        arguments.out.parent.mkdir(parents=True, exist_ok=True)
-        arguments.out.write_text(json.dumps(report, indent=2))
-        print(f"report: {arguments.out}")
+        arguments.out.write_text(json.dumps(describe(settings, step, scaling), indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ and the compiled program says what it needs of memory and what its devices tell 
 """
 
 import dataclasses
-import functools
+import math
 import os
 import re
 import time
-from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -19,35 +18,33 @@ from ecgjax.signals import InputError
 from ecgjax.train import flops, hlo
 from ecgjax.train.pretraining import Pretraining, step_and_state
 from ecgjax.train.sharding import check_batch_size, data_mesh
-from ecgjax.train.tpu import GIB, Slice
+from ecgjax.train.tpu import Slice
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A compiled step; all numbers are one device's.
+    """A compiled step.
 
     Attributes:
       slice: where it would run.
-      batch_size: pairs or recordings of the global batch.
-      recordings: ECGs of the global batch.
-      hbm_bytes: arguments, results and intermediates.
-      flops: of convolutions and matrix products.
-      traffic_bytes: what its instructions read and write.
-      collectives: with the number of times each is run.
-      compile_s: seconds it took to trace and compile.
+      recordings: ECGs that all devices together take.
+      flops: of one device's convolutions and matrix products.
+      hbm_bytes: that one device needs: state, batch, intermediates and the program itself.
+      temp_bytes: the intermediates of these.
+      program: what one device does.
+      compile_s: seconds that tracing and compiling took.
     """
 
     slice: Slice
-    batch_size: int
     recordings: int
-    hbm_bytes: float
     flops: float
-    traffic_bytes: float
-    collectives: Counter[hlo.Collective]
+    hbm_bytes: int
+    temp_bytes: int
+    program: hlo.Program
     compile_s: float
 
 
-def compile_step(settings: Pretraining, slice: Slice, *, samples: int, rate_hz: float) -> Step:
+def compile_step(settings: Pretraining, slice: Slice, *, samples: int, rate_hz: float, effort: float = 0.0) -> Step:
     """Compiles the step of `pretrain` with these settings.
 
     Args:
@@ -55,6 +52,7 @@ def compile_step(settings: Pretraining, slice: Slice, *, samples: int, rate_hz: 
       slice: where it would run.
       samples: of a stored recording.
       rate_hz: of a stored recording, in Hz.
+      effort: of the compiler, from -1 to 1; 0 is what `pretrain` on a TPU compiles with.
 
     Raises:
       InputError: no libtpu, a slice that does not exist, a batch that does not divide, or one too large for the chip.
@@ -66,31 +64,22 @@ def compile_step(settings: Pretraining, slice: Slice, *, samples: int, rate_hz: 
     key = jax.eval_shape(lambda: jax.random.key(0))
     batch = batch_shapes(settings, samples)
     traced = step.trace(jax.eval_shape(create, key), batch, key)
-    compiled = _compile(traced.lower(), slice)
-    program, memory = hlo.read(compiled.as_text()), compiled.memory_analysis()
+    compiled = _compile(traced.lower(), slice, effort)
+    memory = compiled.memory_analysis()
     return Step(
         slice=slice,
-        batch_size=settings.batch_size,
-        recordings=batch["signal"].size // (samples * 12),
-        hbm_bytes=_in_use(memory),
+        recordings=math.prod(batch["signal"].shape[:-2]),
         flops=flops.count(traced.jaxpr) / slice.chips,
-        traffic_bytes=compiled.cost_analysis()["bytes accessed"],
-        collectives=program.collectives,
+        # The state is given away: its results take the place of its arguments.
+        hbm_bytes=memory.argument_size_in_bytes
+        + memory.output_size_in_bytes
+        - memory.alias_size_in_bytes
+        + memory.temp_size_in_bytes
+        + memory.generated_code_size_in_bytes,
+        temp_bytes=memory.temp_size_in_bytes,
+        program=hlo.read(compiled.as_text()),
         compile_s=time.monotonic() - started,
     )
-
-
-def devices(slice: Slice) -> list:
-    """The slice's devices, abstract ones."""
-    # Nobody's cloud instance is asked what it is, and warnings about its absence stay out of the report.
-    os.environ.update(TPU_SKIP_MDS_QUERY="1", TPU_MIN_LOG_LEVEL="3", TF_CPP_MIN_LOG_LEVEL="3")
-    try:
-        return topologies.get_topology_desc(platform="tpu", topology_name=slice.name).devices
-    except RuntimeError as error:
-        if "not installed" in str(error):
-            raise InputError("the TPU's compiler is not installed; pip install 'ecgjax[aot]'") from error
-        reason = str(error).splitlines()[0]
-        raise InputError(f"topology {slice.name}: {reason}; usual: {', '.join(slice.chip.slices.values())}") from error
 
 
 def batch_shapes(settings: Pretraining, samples: int) -> dict[str, jax.ShapeDtypeStruct]:
@@ -101,3 +90,41 @@ def batch_shapes(settings: Pretraining, samples: int) -> dict[str, jax.ShapeDtyp
         "signal": jax.ShapeDtypeStruct((size, *views, samples, 12), jnp.int16),
         "patient": jax.ShapeDtypeStruct((size,), jnp.int32),
     }
+
+
+def devices(slice: Slice) -> list:
+    """The slice's devices, abstract ones."""
+    os.environ.update(_NO_TPU_HERE)
+    try:
+        return topologies.get_topology_desc(platform="tpu", topology_name=slice.name).devices
+    except RuntimeError as error:
+        if "not installed" in str(error):
+            raise InputError("the TPU's compiler is missing: pip install 'ecgjax[aot]'") from error
+        raise InputError(
+            f"topology {slice.name}: {_first_line(error)}; usual are {', '.join(slice.chip.slices.values())}"
+        ) from error
+
+
+_NO_TPU_HERE = {
+    "TPU_SKIP_MDS_QUERY": "1",  # ask no cloud which machine this is, and do not warn that none answers
+    "TPU_ACCELERATOR_TYPE": "v5litepod-8",
+    "TPU_WORKER_HOSTNAMES": "localhost",
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # its lock is for those who use a TPU, not for its compiler
+}
+
+
+def _compile(lowered: jax.stages.Lowered, slice: Slice, effort: float) -> jax.stages.Compiled:
+    try:
+        return lowered.compile(compiler_options={"exec_time_optimization_effort": effort})
+    except jax.errors.JaxRuntimeError as error:
+        used = re.search(r"Used (\S+) of (\S+) hbm", str(error))
+        if not used:
+            raise
+        raise InputError(
+            f"the step does not fit {slice.name}: it needs {used[1]} of a chip's {used[2]}; "
+            "lower --batch-size or take more chips"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0].rstrip(".")

@@ -1,20 +1,26 @@
-"""Reads a compiled program's text (HLO): which collectives it runs, how often, and over how many bytes.
+"""Reads a compiled program's text (HLO): its collectives, its memory traffic, and the compiler's own count of cycles.
 
-`compiled.cost_analysis()` knows nothing of collectives and counts the body of a loop once; the text has both.
+`compiled.cost_analysis()` knows nothing of collectives, counts the body of a loop once, and takes a table look-up for
+gigabytes of traffic; the text has it all, with the number of times that a loop runs.
 """
 
 import dataclasses
 import math
 import re
+import sys
 from collections import Counter
+from collections.abc import Iterator
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
+_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "after-all"}
+_SLICES = {"slice", "dynamic-slice", "gather"}
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%?[\w.\-]+ = (.*?) ([a-z][a-z0-9\-]*)\(")
-_SHAPE = re.compile(r"\b([a-z]+)(\d*)\w*\[([\d,]*)\]")
+_INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*?)\)(?:, |$)(.*)")
+_ARRAY = re.compile(r"\b([a-z]+)(\d*)\w*\[([\d,]*)\](\{[^}]*\})?")
 _CALLED = re.compile(r"\b(?:calls|body|to_apply|branch_computations)=\{?((?:%?[\w.\-]+(?:, )?)+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,80 +30,140 @@ class Collective:
     Attributes:
       kind: one of `COLLECTIVES`.
       size: bytes of its result on one device.
-      asynchronous: started first and waited for later, so that work in between may hide it.
     """
 
     kind: str
     size: int
-    asynchronous: bool
 
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What a program's text says.
+    """What one device does in one run.
 
     Attributes:
-      collectives: each with the number of times a step runs it.
-      endless: loops whose length the compiler does not know; their bodies are counted once.
+      collectives: each with the number of times it is run.
+      traffic_bytes: read from and written to HBM; what the compiler keeps in VMEM (memory space S(1)) is none.
+      cycles: the compiler's estimates, added up. Collectives, copies and custom calls have none.
+      endless: loops whose length the compiler does not know; their bodies count once.
     """
 
     collectives: Counter[Collective]
+    traffic_bytes: int
+    cycles: int
     endless: int
+
+
+@dataclasses.dataclass(frozen=True)
+class _Instruction:
+    root: bool
+    name: str
+    shape: str
+    opcode: str
+    operands: list[str]
+    attributes: str
+
+    @property
+    def called(self) -> list[str]:
+        names = (name.strip(" %") for match in _CALLED.finditer(self.attributes) for name in match[1].split(","))
+        return [name for name in names if name]
+
+    @property
+    def trips(self) -> int | None:
+        found = _TRIPS.search(self.attributes)
+        return int(found[1]) if found else None
+
+
+_Computations = dict[str, dict[str, _Instruction]]
 
 
 def read(text: str) -> Program:
     """The program that `compiled.as_text()` gives."""
-    computations, entry = _computations(text)
-    found: Counter[Collective] = Counter()
-    endless = 0
-
-    def visit(name: str, times: int) -> None:
-        nonlocal endless
-        for line in computations.get(name, ()):
-            match = _INSTRUCTION.match(line)
-            if not match:
-                continue
-            shape, opcode = match.groups()
-            if collective := _collective(shape, opcode):
-                found[collective] += times
-            elif opcode == "while" and not _TRIPS.search(line):
-                endless += 1
-            trips = _TRIPS.search(line) if opcode == "while" else None
-            # Only the start of an asynchronous call counts; its update and its end name the same computation.
-            if opcode not in ("async-update", "async-done"):
-                for called in _called(line):
-                    visit(called, times * int(trips[1]) if trips else times)
-
-    visit(entry, 1)
-    return Program(found, endless)
+    computations, entry = _parse(text)
+    collectives: Counter[Collective] = Counter()
+    traffic = cycles = endless = 0
+    for instruction, scope, times, fused in _executed(computations, entry, 1):
+        if collective := _collective(instruction):
+            collectives[collective] += times
+        if instruction.opcode == "while":
+            endless += instruction.trips is None
+        if not fused:
+            found = _CYCLES.search(instruction.attributes)
+            cycles += times * int(found[1]) if found else 0
+            traffic += times * _traffic(instruction, computations[scope], computations)
+    return Program(collectives, traffic, cycles, endless)
 
 
-def _computations(text: str) -> tuple[dict[str, list[str]], str]:
-    """Lines of each computation by name, and the entry's name."""
-    computations: dict[str, list[str]] = {}
-    entry, lines = "", []
-    for line in text.splitlines():
-        if match := _COMPUTATION.match(line):
-            lines = computations.setdefault(match[1], [])
-            entry = match[1] if line.startswith("ENTRY") else entry
-        else:
-            lines.append(line)
-    return computations, entry
-
-
-def _called(line: str) -> list[str]:
-    return [name.strip(" %") for match in _CALLED.finditer(line) for name in match[1].split(",") if name.strip(" %")]
-
-
-def _collective(shape: str, opcode: str) -> Collective | None:
-    kind = opcode.removesuffix("-done")
-    # The end of an asynchronous one has the result's shape; its start adds operands and flags.
-    return Collective(kind, shape_bytes(shape), kind != opcode) if kind in COLLECTIVES else None
-
-
-def shape_bytes(shape: str) -> int:
+def shape_bytes(shape: str, *, hbm_only: bool = False) -> int:
     """Bytes of an array or tuple type as HLO writes it: "(f32[64,128]{1,0:T(8,128)}, bf16[8]{0})" has 32,784."""
     return sum(
         math.prod(int(size) for size in sizes.split(",") if size) * max(1, int(bits or 8) // 8)
-        for _, bits, sizes in _SHAPE.findall(shape)
+        for _, bits, sizes, layout in _ARRAY.findall(shape)
+        if not (hbm_only and "S(" in layout)
     )
+
+
+def _parse(text: str) -> tuple[_Computations, str]:
+    """Instructions by computation and name, and the entry's name."""
+    computations: _Computations = {}
+    entry, scope = "", {}
+    for line in text.splitlines():
+        if match := _COMPUTATION.match(line):
+            scope = computations.setdefault(match[1], {})
+            entry = match[1] if line.startswith("ENTRY") else entry
+        elif match := _INSTRUCTION.match(line):
+            root, name, shape, opcode, operands, attributes = match.groups()
+            names = re.findall(r"%([\w.\-]+)", operands)
+            scope[name] = _Instruction(bool(root), name, shape, opcode, names or [operands], attributes)
+    return computations, entry
+
+
+def _executed(
+    computations: _Computations, name: str, times: int, fused: bool = False
+) -> Iterator[tuple[_Instruction, str, int, bool]]:
+    """Every instruction that a run comes by: (instruction, its computation, how often, whether inside a fusion)."""
+    for instruction in computations.get(name, {}).values():
+        yield instruction, name, times, fused
+        # An asynchronous call's update and end name the computation of its start.
+        if instruction.opcode in ("async-update", "async-done") or _is_reduce_scatter(instruction):
+            continue
+        rounds = times * (instruction.trips or 1) if instruction.opcode == "while" else times
+        inside = fused or instruction.opcode not in ("while", "conditional", "call", "async-start")
+        for called in instruction.called:
+            yield from _executed(computations, called, rounds, inside)
+
+
+def _is_reduce_scatter(instruction: _Instruction) -> bool:
+    # The TPU's: an all-reduce fused with the slicing of its result.
+    return instruction.opcode == "fusion" and instruction.called[0].startswith("all-reduce-scatter")
+
+
+def _collective(instruction: _Instruction) -> Collective | None:
+    if _is_reduce_scatter(instruction):
+        return Collective("reduce-scatter", shape_bytes(instruction.shape))
+    kind = instruction.opcode.removesuffix("-done")
+    # The end of an asynchronous one has the result's shape; its start adds operands and flags.
+    return Collective(kind, shape_bytes(instruction.shape)) if kind in COLLECTIVES else None
+
+
+def _traffic(instruction: _Instruction, scope: dict[str, _Instruction], computations: _Computations) -> int:
+    if instruction.opcode in _FREE or instruction.opcode.endswith(("-done", "-update")):
+        return 0
+    if instruction.opcode.endswith("-start"):  # a copy, slice or collective under way: reads and writes its result
+        return 2 * max((shape_bytes(part[0]) for part in re.finditer(r"\w+\[[\d,]*\]", instruction.shape)), default=0)
+    fusion = computations.get(instruction.called[0]) if instruction.opcode == "fusion" else None
+    total = shape_bytes(instruction.shape, hbm_only=True)
+    for index, name in enumerate(instruction.operands):
+        size = shape_bytes(scope[name].shape, hbm_only=True) if name in scope else 0
+        if size and instruction.opcode in _SLICES:
+            size = min(size, shape_bytes(instruction.shape))
+        total += min(size, _read_of(fusion, index)) if size and fusion else size
+    return total
+
+
+def _read_of(fusion: dict[str, _Instruction], index: int) -> int:
+    """Bytes that a fusion reads of one operand: only the slices, where it takes nothing but slices."""
+    parameter = next(one for one in fusion.values() if one.opcode == "parameter" and one.operands == [str(index)])
+    users = [one for one in fusion.values() if parameter.name in one.operands]
+    if any(user.opcode not in _SLICES or user.operands[0] != parameter.name for user in users):
+        return sys.maxsize
+    return sum(shape_bytes(user.shape) for user in users)
