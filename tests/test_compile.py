@@ -139,16 +139,18 @@ def test_weak_scaling_between_two_compiled_ends(monkeypatch):
 
     monkeypatch.setattr(pod, "compile_step", compile_step)
     settings, step = Pretraining(batch_size=32 * 64), _step(64, gathered=6400)
-    rows = pod.weak_scaling(settings, step, samples=1000, rate_hz=100.0)
+    rows = pod.weak_scaling(settings, step, samples=1000, rate_hz=100.0, effort=-1.0)
     assert compiled == [(32 * 8, "v5e:2x4", -1.0), (32 * 256, "v5e:16x16", -1.0)]
     assert [row.slice.chips for row in rows] == [8, 16, 32, 64, 128, 256]
     assert [row.recordings for row in rows] == [64 * row.slice.chips for row in rows]
     assert [row.collectives["all-gather"] for row in rows] == [(1, 100 * row.slice.chips) for row in rows]
-    assert rows[3].busy_s == pytest.approx(2e-3)  # the compiler's cycles at 1.5 GHz outlast 1 ms of traffic
-    assert rows[3].step_s == pytest.approx(pod.estimate(step).step_s)
-    assert rows[0].busy_s == pytest.approx(2e-3 / 8)  # by its FLOPs
+    assert rows[3] == pod.estimate(step)
+    # 1 ms of traffic, 2 ms of cycles at 1.5 GHz; 10 all-reduces of 8 us and a gather of 4 us on 2x4, next to no bytes.
+    assert rows[0].step_s == pytest.approx((1e-3 + 84e-6, 2e-3 + 84e-6), rel=1e-3)
+    assert rows[5].exchange_s == pytest.approx(10 * 32e-6 + 16e-6, rel=1e-2)
     report = json.loads(json.dumps(describe(settings, step, rows)))
-    assert report["weak_scaling"][0]["efficiency"] == 1
+    assert report["weak_scaling"][0]["efficiency_roofline"] == 1
+    assert report["weak_scaling"][5]["efficiency_cycles"] == pytest.approx(2084 / 2336, rel=1e-2)
     # 2 GiB beside the intermediates, 13.75 of 15.75 GiB for them, 1 used by 32 pairs a chip.
     assert report["largest_batch_size"] == int(32 * 13.75) * 64
 

@@ -27,8 +27,8 @@ class Arguments:
     """The method; the options below that are its settings change with it."""
     settings: Annotated[Pretraining, tyro.conf.arg(name="")] = Pretraining()
     """The run; its batch is that of all chips together."""
-    effort: float = 0.0
-    """The compiler's effort, -1 to 1: 0 as on a TPU; -1 is fast, the program slower and larger."""
+    effort: float = -1.0
+    """The compiler's, -1 to 1. A TPU run compiles with 0: four times as long, a faster and smaller program."""
     weak_scaling: bool = True
     """Also predict 8 to 256 chips of the generation, each with as much to do as here."""
     out: Path | None = None
@@ -47,9 +47,10 @@ def main() -> None:
     from ecgjax.train.pod_report import describe, show
     from ecgjax.train.tpu import parse_slice
 
-    settings, stored = arguments.settings, {"samples": arguments.samples, "rate_hz": arguments.rate_hz}
-    step = compile_step(settings, parse_slice(arguments.topology), effort=arguments.effort, **stored)
-    scaling = weak_scaling(settings, step, **stored) if arguments.weak_scaling else []
+    settings = arguments.settings
+    how = {"samples": arguments.samples, "rate_hz": arguments.rate_hz, "effort": arguments.effort}
+    step = compile_step(settings, parse_slice(arguments.topology), **how)
+    scaling = weak_scaling(settings, step, **how) if arguments.weak_scaling else []
     show(settings, step, scaling)
     if arguments.out:
         arguments.out.write_text(json.dumps(describe(settings, step, scaling), indent=2) + "\n")

@@ -4,8 +4,7 @@ import rich.console
 import rich.table
 
 from ecgjax.train.ahead_of_time import Step
-from ecgjax.train.hlo import COLLECTIVES
-from ecgjax.train.pod import Estimate, estimate, roofs
+from ecgjax.train.pod import Estimate, estimate
 from ecgjax.train.pretraining import Pretraining
 
 MIB, MS = 2**20, 1e-3
@@ -20,8 +19,6 @@ def describe(settings: Pretraining, step: Step, scaling: list[Estimate]) -> dict
       scaling: as `ecgjax.train.pod.weak_scaling` gives it, or empty.
     """
     return {
-        "topology": step.slice.name,
-        "chips": step.slice.chips,
         "encoder": settings.encoder,
         "batch_size": settings.batch_size,
         "compile_s": step.compile_s,
@@ -32,18 +29,27 @@ def describe(settings: Pretraining, step: Step, scaling: list[Estimate]) -> dict
         "hbm_traffic_bytes": step.program.traffic_bytes,
         "compiler_cycles": step.program.cycles,
         "loops_of_unknown_length": step.program.endless,
-        "roofs_s": roofs(step),
-        "estimate": _row(estimate(step)),
+        **_row(estimate(step)),
         "weak_scaling": [
-            _row(at) | {"efficiency": efficiency, "ecg_per_s": at.ecg_per_s}
-            for at, efficiency in zip(scaling, efficiencies(scaling), strict=True)
+            _row(at) | dict(zip(("efficiency_roofline", "efficiency_cycles"), at.efficiency(scaling[0]), strict=True))
+            for at in scaling
         ],
     }
 
 
-def efficiencies(scaling: list[Estimate]) -> list[float]:
-    """ECGs a second and chip, relative to the first row's."""
-    return [scaling[0].step_s / at.step_s for at in scaling]
+def _row(at: Estimate) -> dict:
+    return {
+        "topology": at.slice.name,
+        "chips": at.slice.chips,
+        "recordings": at.recordings,
+        "collectives": {kind: {"count": count, "bytes": size} for kind, (count, size) in at.collectives.items()},
+        "collectives_s": at.exchange_s,
+        "flops_s": at.flops_s,
+        "traffic_s": at.traffic_s,
+        "cycles_s": at.cycles_s,
+        "step_s_roofline": at.step_s[0],
+        "step_s_cycles": at.step_s[1],
+    }
 
 
 def largest_batch_size(settings: Pretraining, step: Step) -> int:
@@ -52,27 +58,17 @@ def largest_batch_size(settings: Pretraining, step: Step) -> int:
     return int(settings.batch_size / step.slice.chips * free / step.temp_bytes) * step.slice.chips
 
 
-def _row(at: Estimate) -> dict:
-    collectives = {kind: {"count": count, "bytes": size} for kind, (count, size) in at.collectives.items()}
-    seconds = {"busy_s": at.busy_s, "collectives_s": at.exchange_s, "step_s": at.step_s}
-    return {"topology": at.slice.name, "chips": at.slice.chips, **seconds, "collectives": collectives}
-
-
 def show(settings: Pretraining, step: Step, scaling: list[Estimate]) -> None:
     """Prints the report."""
-    console = rich.console.Console(highlight=False, width=None)
-    at, share = estimate(step), step.hbm_bytes / step.slice.chip.hbm_bytes
+    console = rich.console.Console(highlight=False, soft_wrap=True)
+    at, needed, there = estimate(step), step.hbm_bytes, step.slice.chip.hbm_bytes
     console.print(
-        f"{settings.encoder}, {settings.batch_size:,} a step on {step.slice.chips} chips "
-        f"({step.slice.name}): compiled in {step.compile_s:.0f} s\n"
-        f"fits: {step.hbm_bytes / MIB:,.0f} MiB of a chip's {step.slice.chip.hbm_bytes / MIB:,.0f} MiB ({share:.0%}); "
+        f"{settings.encoder}, {settings.batch_size:,} a step on {step.slice.chips} chips ({step.slice.name}), "
+        f"compiled in {step.compile_s:.0f} s\n"
+        f"fits: {needed / MIB:,.0f} MiB of a chip's {there / MIB:,.0f} MiB ({needed / there:.0%}); "
         f"--batch-size up to about {largest_batch_size(settings, step):,}\n"
     )
-    console.print(_of_collectives(at))
-    for bound, seconds in roofs(step).items():
-        console.print(f"{bound:18} {seconds / MS:8.2f} ms")
-    console.print(f"{'collectives':18} {at.exchange_s / MS:8.2f} ms")
-    console.print(f"{'step, estimated':18} {at.step_s / MS:8.2f} ms: {at.ecg_per_s:,.0f} ECG/s")
+    console.print(_of_collectives(at), _of_times(step, at), sep="\n")
     if step.program.endless:
         console.print(f"WARNING: {step.program.endless} loops of unknown length are counted as running once")
     if scaling:
@@ -80,26 +76,39 @@ def show(settings: Pretraining, step: Step, scaling: list[Estimate]) -> None:
 
 
 def _of_collectives(at: Estimate) -> rich.table.Table:
-    table = _table("collectives of a step", "each device", "count", "MB", "ms")
+    table = _table("collectives of a step on one chip", "", "count", "MB", "ms")
     for kind, (count, size) in at.collectives.items():
-        table.add_row(kind, f"{count:.0f}", f"{size / 1e6:.2f}", f"{at.slice.seconds(kind, count, size) / MS:.2f}")
+        table.add_row(kind, f"{count:.0f}", f"{size / 1e6:.2f}", _ms(at.slice.seconds(kind, count, size)))
+    return table
+
+
+def _of_times(step: Step, at: Estimate) -> rich.table.Table:
+    table = _table("a step, estimated", "", "ms", "")
+    table.add_row("convolutions, products", _ms(at.flops_s), f"{step.flops / 1e9:,.1f} GFLOP a chip at peak")
+    table.add_row("HBM traffic", _ms(at.traffic_s), f"{step.program.traffic_bytes / 1e9:,.2f} GB a chip")
+    table.add_row("compiler's cycles", _ms(at.cycles_s), f"{step.program.cycles / 1e6:,.1f} million")
+    table.add_row("collectives", _ms(at.exchange_s), "none hidden")
+    for name, seconds, speed in zip(("step, roofline", "step, cycles"), at.step_s, at.ecg_per_s, strict=True):
+        table.add_row(name, _ms(seconds), f"{speed:,.0f} ECG/s")
     return table
 
 
 def _of_scaling(scaling: list[Estimate]) -> rich.table.Table:
-    columns = ("topology", "ECG a step", "exchanged MB", "busy ms", "collectives ms", "step ms", "ECG/s", "efficiency")
-    table = _table("weak scaling, estimated", *columns)
-    for at, efficiency in zip(scaling, efficiencies(scaling), strict=True):
-        exchanged = sum(at.collectives[kind][1] for kind in COLLECTIVES if kind in at.collectives)
-        table.add_row(
-            at.slice.name,
-            f"{at.recordings:,}",
-            f"{exchanged / 1e6:.1f}",
-            *(f"{seconds / MS:.2f}" for seconds in (at.busy_s, at.exchange_s, at.step_s)),
-            f"{at.ecg_per_s:,.0f}",
-            f"{efficiency:.0%}",
-        )
+    """One row a slice; the last columns twice, at the roofline and by the compiler's cycles."""
+    columns = ["ECG a step", "exchanged MB", "collectives ms"]
+    columns += [f"{name}: {what}" for name in ("roofline", "cycles") for what in ("step ms", "ECG/s", "efficiency")]
+    table = _table("weak scaling, estimated: 8 and 256 chips compiled, linear between", "", *columns)
+    for at in scaling:
+        exchanged = sum(size for _, size in at.collectives.values())
+        row = [f"{at.recordings:,}", f"{exchanged / 1e6:.1f}", _ms(at.exchange_s)]
+        for seconds, speed, share in zip(at.step_s, at.ecg_per_s, at.efficiency(scaling[0]), strict=True):
+            row += [_ms(seconds), f"{speed:,.0f}", f"{share:.0%}"]
+        table.add_row(at.slice.name, *row)
     return table
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds / MS:.2f}"
 
 
 def _table(title: str, first: str, *columns: str) -> rich.table.Table:

@@ -2,8 +2,8 @@
 
 Chips: Google's system architecture pages (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e; read in 2026-11). Usable
 HBM is what libtpu's compiler allows a program, a little less than what is soldered on. ICI: one direction of one link,
-the page's bidirectional bandwidth a chip divided by twice its links (v4: "How to scale your model", part 2). Clock: peak
-divided by 2 * 128 * 128 operations of each of the chip's matrix units (4 on v5e, 8 on v4 and v5p); v6e's is not
+the page's bidirectional bandwidth a chip divided by twice its links (v4: "How to scale your model", part 2). Clock:
+peak divided by 2 * 128 * 128 operations of each of the chip's matrix units (4 on v5e, 8 on v4 and v5p); v6e's is not
 published, and v5p's is taken for it.
 
 The time of a collective is latency plus bytes over bandwidth, both as in that book's part 3 (Austin et al. 2025,
