@@ -42,7 +42,7 @@ class Program:
 
     Attributes:
       collectives: each with the number of times it is run.
-      traffic_bytes: read from and written to HBM; what the compiler keeps in VMEM (memory space S(1)) is none.
+      traffic_bytes: read from and written to HBM, padding included; what stays in VMEM (memory space S(1)) is none.
       cycles: the compiler's estimates, added up. Collectives, copies and custom calls have none.
       endless: loops whose length the compiler does not know; their bodies count once.
     """
@@ -93,13 +93,34 @@ def read(text: str) -> Program:
     return Program(collectives, traffic, cycles, endless)
 
 
-def shape_bytes(shape: str, *, hbm_only: bool = False) -> int:
+def shape_bytes(shape: str) -> int:
     """Bytes of an array or tuple type as HLO writes it: "(f32[64,128]{1,0:T(8,128)}, bf16[8]{0})" has 32,784."""
+    return sum(math.prod(sizes) * width for sizes, width, _ in _arrays(shape))
+
+
+def hbm_bytes(shape: str) -> int:
+    """Bytes of HBM that a type takes, padded to its tiles: "f32[2,12]{1,0:T(8,128)}" has 4096, in VMEM (S(1)) none."""
     return sum(
-        math.prod(int(size) for size in sizes.split(",") if size) * max(1, int(bits or 8) // 8)
-        for _, bits, sizes, layout in _ARRAY.findall(shape)
-        if not (hbm_only and "S(" in layout)
+        math.prod(_padded(sizes, layout)) * width for sizes, width, layout in _arrays(shape) if "S(" not in layout
     )
+
+
+def _arrays(shape: str) -> Iterator[tuple[list[int], int, str]]:
+    for _, bits, sizes, layout in _ARRAY.findall(shape):
+        yield [int(size) for size in sizes.split(",") if size], max(1, int(bits or 8) // 8), layout
+
+
+def _padded(sizes: list[int], layout: str) -> list[int]:
+    """Sizes rounded up to the layout's tile: {2,0,1:T(8,128)} lays axis 2 in lanes of 128 and axis 0 in rows of 8."""
+    tile = re.search(r"T\(([\d,]+)\)", layout)
+    if not tile:
+        return sizes
+    lanes_first = [int(size) for size in reversed(tile[1].split(","))]
+    axes = [int(axis) for axis in layout[1 : layout.index(":")].split(",") if axis]
+    padded = list(sizes)
+    for axis, size in zip(axes, lanes_first, strict=False):
+        padded[axis] = -(-sizes[axis] // size) * size
+    return padded
 
 
 def _parse(text: str) -> tuple[_Computations, str]:
@@ -148,14 +169,16 @@ def _collective(instruction: _Instruction) -> Collective | None:
 def _traffic(instruction: _Instruction, scope: dict[str, _Instruction], computations: _Computations) -> int:
     if instruction.opcode in _FREE or instruction.opcode.endswith(("-done", "-update")):
         return 0
-    if instruction.opcode.endswith("-start"):  # a copy, slice or collective under way: reads and writes its result
-        return 2 * max((shape_bytes(part[0]) for part in re.finditer(r"\w+\[[\d,]*\]", instruction.shape)), default=0)
+    if instruction.opcode == "slice-start":  # fetches a piece of a weight into VMEM ahead of its use
+        return shape_bytes(instruction.shape.split("}), ")[1])
+    if instruction.opcode.endswith("-start"):  # the type has both the operands and the results
+        return hbm_bytes(instruction.shape)
     fusion = computations.get(instruction.called[0]) if instruction.opcode == "fusion" else None
-    total = shape_bytes(instruction.shape, hbm_only=True)
+    total = hbm_bytes(instruction.shape)
     for index, name in enumerate(instruction.operands):
-        size = shape_bytes(scope[name].shape, hbm_only=True) if name in scope else 0
+        size = hbm_bytes(scope[name].shape) if name in scope else 0
         if size and instruction.opcode in _SLICES:
-            size = min(size, shape_bytes(instruction.shape))
+            size = min(size, hbm_bytes(instruction.shape))
         total += min(size, _read_of(fusion, index)) if size and fusion else size
     return total
 
@@ -166,4 +189,4 @@ def _read_of(fusion: dict[str, _Instruction], index: int) -> int:
     users = [one for one in fusion.values() if parameter.name in one.operands]
     if any(user.opcode not in _SLICES or user.operands[0] != parameter.name for user in users):
         return sys.maxsize
-    return sum(shape_bytes(user.shape) for user in users)
+    return sum(hbm_bytes(user.shape) for user in users)
