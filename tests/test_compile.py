@@ -57,6 +57,13 @@ TEXT = """HloModule jit_step, is_scheduled=true, entry_computation_layout={(f32[
   ROOT %piece = f32[8,128]{1,0:T(8,128)} dynamic-slice(%whole, %at), dynamic_slice_sizes={8,128}
 }
 
+%updated (all: f32[512,128], new: f32[8,128], to: s32[]) -> f32[512,128] {
+  %all = f32[512,128]{1,0:T(8,128)} parameter(0)
+  %new = f32[8,128]{1,0:T(8,128)} parameter(1)
+  %to = s32[]{:T(128)} parameter(2)
+  ROOT %with = f32[512,128]{1,0:T(8,128)} dynamic-update-slice(%all, %new, %to, %to)
+}
+
 ENTRY %main.9_spmd (p0: f32[64,128]) -> f32[64,128] {
   %p0 = f32[64,128]{1,0:T(8,128)} parameter(0), metadata={op_name="all-reduce(x)"}
   %init = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) tuple(%p0, %p0)
@@ -88,16 +95,17 @@ def test_collectives_of_a_program():
 
 def test_traffic_is_hbm_only_and_slices_count_as_what_they_take():
     entry = """
-ENTRY %main (p0: f32[512,128], i: s32[]) -> f32[8,128] {
+ENTRY %main (p0: f32[512,128], i: s32[]) -> f32[512,128] {
   %p0 = f32[512,128]{1,0:T(8,128)} parameter(0)
   %i = s32[]{:T(128)S(2)} parameter(1)
   %near = f32[512,128]{1,0:T(8,128)S(1)} negate(%p0)
   %piece.1 = f32[8,128]{1,0:T(8,128)} fusion(%p0, %i), kind=kLoop, calls=%sliced
-  ROOT %sum.1 = f32[8,128]{1,0:T(8,128)} add(%piece.1, %piece.1)
+  %sum.1 = f32[8,128]{1,0:T(8,128)} add(%piece.1, %piece.1)
+  ROOT %stored = f32[512,128]{1,0:T(8,128)} fusion(%p0, %sum.1, %i), kind=kLoop, calls=%updated
 }
 """
     whole, piece = 512 * 128 * 4, 8 * 128 * 4
-    assert hlo.read(TEXT[: TEXT.index("ENTRY")] + entry).traffic_bytes == whole + 2 * piece + 3 * piece
+    assert hlo.read(TEXT[: TEXT.index("ENTRY")] + entry).traffic_bytes == whole + (2 + 3 + 2) * piece
 
 
 def test_bytes_of_shapes():

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "after-all"}
 _SLICES = {"slice", "dynamic-slice", "gather"}
+_UPDATE = "dynamic-update-slice"
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
 _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*?)\)(?:, |$)(.*)")
@@ -170,11 +171,11 @@ def _traffic(instruction: _Instruction, scope: dict[str, _Instruction], computat
     if instruction.opcode in _FREE or instruction.opcode.endswith(("-done", "-update")):
         return 0
     if instruction.opcode == "slice-start":  # fetches a piece of a weight into VMEM ahead of its use
-        return shape_bytes(instruction.shape.split("}), ")[1])
+        return shape_bytes(instruction.shape.split("}), ")[-1])
     if instruction.opcode.endswith("-start"):  # the type has both the operands and the results
         return hbm_bytes(instruction.shape)
     fusion = computations.get(instruction.called[0]) if instruction.opcode == "fusion" else None
-    total = hbm_bytes(instruction.shape)
+    total = min(hbm_bytes(instruction.shape), _written_by(fusion)) if fusion else hbm_bytes(instruction.shape)
     for index, name in enumerate(instruction.operands):
         size = hbm_bytes(scope[name].shape) if name in scope else 0
         if size and instruction.opcode in _SLICES:
@@ -184,9 +185,19 @@ def _traffic(instruction: _Instruction, scope: dict[str, _Instruction], computat
 
 
 def _read_of(fusion: dict[str, _Instruction], index: int) -> int:
-    """Bytes that a fusion reads of one operand: only the slices, where it takes nothing but slices."""
+    """Bytes that a fusion reads of one operand: only the slices, where it takes nothing else."""
     parameter = next(one for one in fusion.values() if one.opcode == "parameter" and one.operands == [str(index)])
-    users = [one for one in fusion.values() if parameter.name in one.operands]
-    if any(user.opcode not in _SLICES or user.operands[0] != parameter.name for user in users):
-        return sys.maxsize
-    return sum(hbm_bytes(user.shape) for user in users)
+    size = 0
+    for user in fusion.values():
+        if parameter.name in user.operands and user.opcode != "parameter":
+            first = user.operands.index(parameter.name) == 0
+            if not (first and user.opcode in {*_SLICES, _UPDATE}):
+                return sys.maxsize
+            size += 0 if user.opcode == _UPDATE else hbm_bytes(user.shape)
+    return size
+
+
+def _written_by(fusion: dict[str, _Instruction]) -> int:
+    """Bytes that a fusion writes: only the piece, where it updates one in place."""
+    root = next(one for one in fusion.values() if one.root)
+    return hbm_bytes(fusion[root.operands[1]].shape) if root.opcode == _UPDATE else sys.maxsize
