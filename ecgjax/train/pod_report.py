@@ -60,13 +60,14 @@ def largest_batch_size(settings: Pretraining, step: Step) -> int:
 
 def show(settings: Pretraining, step: Step, scaling: list[Estimate]) -> None:
     """Prints the report."""
-    console = rich.console.Console(highlight=False, soft_wrap=True)
+    console = rich.console.Console(highlight=False)
+    console.width = max(console.width, 110)  # a narrower table would lose its digits
     at, needed, there = estimate(step), step.hbm_bytes, step.slice.chip.hbm_bytes
     console.print(
         f"{settings.encoder}, {settings.batch_size:,} a step on {step.slice.chips} chips ({step.slice.name}), "
         f"compiled in {step.compile_s:.0f} s\n"
         f"fits: {needed / MIB:,.0f} MiB of a chip's {there / MIB:,.0f} MiB ({needed / there:.0%}); "
-        f"--batch-size up to about {largest_batch_size(settings, step):,}\n"
+        f"if intermediates grow with the batch, --batch-size up to {largest_batch_size(settings, step):,}\n"
     )
     console.print(_of_collectives(at), _of_times(step, at), sep="\n")
     if step.program.endless:
@@ -95,8 +96,8 @@ def _of_times(step: Step, at: Estimate) -> rich.table.Table:
 
 def _of_scaling(scaling: list[Estimate]) -> rich.table.Table:
     """One row a slice; the last columns twice, at the roofline and by the compiler's cycles."""
-    columns = ["ECG a step", "exchanged MB", "collectives ms"]
-    columns += [f"{name}: {what}" for name in ("roofline", "cycles") for what in ("step ms", "ECG/s", "efficiency")]
+    columns = ["ECG\na step", "exchanged\nMB", "collectives\nms"]
+    columns += [f"{name}\n{what}" for name in ("roofline", "cycles") for what in ("step ms", "ECG/s", "efficiency")]
     table = _table("weak scaling, estimated: 8 and 256 chips compiled, linear between", "", *columns)
     for at in scaling:
         exchanged = sum(size for _, size in at.collectives.values())
