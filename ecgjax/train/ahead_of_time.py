@@ -9,6 +9,7 @@ import math
 import os
 import re
 import time
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -65,7 +66,7 @@ def compile_step(settings: Pretraining, slice: Slice, *, samples: int, rate_hz: 
     batch = batch_shapes(settings, samples)
     traced = step.trace(jax.eval_shape(create, key), batch, key)
     compiled = _compile(traced.lower(), slice, effort)
-    memory = compiled.memory_analysis()
+    memory: Any = compiled.memory_analysis()
     return Step(
         slice=slice,
         recordings=math.prod(batch["signal"].shape[:-2]),
@@ -77,7 +78,7 @@ def compile_step(settings: Pretraining, slice: Slice, *, samples: int, rate_hz: 
         + memory.temp_size_in_bytes
         + memory.generated_code_size_in_bytes,
         temp_bytes=memory.temp_size_in_bytes,
-        program=hlo.read(compiled.as_text()),
+        program=hlo.read(compiled.as_text() or ""),
         compile_s=time.monotonic() - started,
     )
 
@@ -114,8 +115,9 @@ _NO_TPU_HERE = {
 
 
 def _compile(lowered: jax.stages.Lowered, slice: Slice, effort: float) -> jax.stages.Compiled:
+    options: Any = {"exec_time_optimization_effort": effort}
     try:
-        return lowered.compile(compiler_options={"exec_time_optimization_effort": effort})
+        return lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
         used = re.search(r"Used (\S+) of (\S+) hbm", str(error))
         if not used:
