@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import jax
 import jax.numpy as jnp
 import tyro
+from jax.sharding import Mesh
 
 from ecgjax.data.batches import pretraining_batches
 from ecgjax.data.records import Records
@@ -22,7 +23,7 @@ from ecgjax.train.device_cache import DeviceCache
 from ecgjax.train.loop import train
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.sharding import check_batch_size, data_mesh, rows_here
-from ecgjax.train.state import create_state, make_step
+from ecgjax.train.state import TrainState, create_state, make_step
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,11 +81,11 @@ def pretrain(
         rows=rows_here(settings.batch_size, mesh),
         read=resident and resident.slots,
     )
-    tx = settings.optimizer.build(settings.num_steps)
     init_key, key = jax.random.split(jax.random.key(settings.seed))
+    step, create = step_and_state(settings, rate_hz=records.rate_hz, mesh=mesh, fetch=resident and resident.fetch)
     _, path = train(
-        make_step(loss_of(settings, records.rate_hz), tx, mesh, resident and resident.fetch),
-        create_state(initial_variables(settings, init_key), tx, mesh),
+        step,
+        create(init_key),
         batches,
         num_steps=settings.num_steps,
         key=key,
@@ -99,10 +100,25 @@ def pretrain(
     return path
 
 
-def loss_of(settings: Pretraining, rate_hz: float) -> Callable:
-    """The objective's loss, (variables, batch, key) -> (loss, (metrics, updates)), for recordings at `rate_hz`."""
-    encoder = ENCODERS[settings.encoder]
-    return functools.partial(settings.objective.loss, encoder, preprocessing=settings.preprocessing, rate_hz=rate_hz)
+def step_and_state(
+    settings: Pretraining, *, rate_hz: float, mesh: Mesh, fetch: Callable | None = None
+) -> tuple[Callable, Callable]:
+    """What trains: the jitted step on recordings at `rate_hz`, in Hz, and key -> state at step 0.
+
+    `fetch` is `make_step`'s.
+    """
+    tx = settings.optimizer.build(settings.num_steps)
+    loss = functools.partial(
+        settings.objective.loss,
+        ENCODERS[settings.encoder],
+        preprocessing=settings.preprocessing,
+        rate_hz=rate_hz,
+    )
+
+    def create(key: jax.Array) -> TrainState:
+        return create_state(initial_variables(settings, key), tx, mesh)
+
+    return make_step(loss, tx, mesh, fetch), create
 
 
 def initial_variables(settings: Pretraining, key: jax.Array) -> dict:
