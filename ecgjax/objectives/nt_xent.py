@@ -61,7 +61,8 @@ def log_sum_of_negatives(
 
 
 def _forward(rows: jax.Array, owner: jax.Array, more: jax.Array, more_owner: jax.Array):
-    columns = _pieces(jnp.concatenate([rows, more])), _pieces(jnp.concatenate([owner, more_owner]), NOBODY)
+    embeddings, owners = jnp.concatenate([_gathered(rows), more]), jnp.concatenate([_gathered(owner), more_owner])
+    columns = _pieces(embeddings), _pieces(owners, NOBODY)
 
     def visit(so_far, piece):
         largest, total = so_far
@@ -88,7 +89,7 @@ def _backward(saved: tuple, slopes: tuple[jax.Array, jax.Array]):
         return so_far + jnp.matmul(weight, embeddings, precision="highest"), None
 
     # A further column has no loss of its own: no slope, and a share of exp(-inf) for every row.
-    theirs = jnp.pad(slope, (0, more)), jnp.pad(log_sum, (0, more), constant_values=jnp.inf)
+    theirs = jnp.pad(_gathered(slope), (0, more)), jnp.pad(_gathered(log_sum), (0, more), constant_values=jnp.inf)
     gradient, _ = jax.lax.scan(visit, jnp.zeros_like(rows), (*columns, *map(_pieces, theirs)))
     return gradient, None, None, None
 
@@ -102,6 +103,13 @@ def _logits(rows: jax.Array, owner: jax.Array, embeddings: jax.Array, their_owne
     logits = jnp.matmul(rows, embeddings.T, precision="highest")
     negative = (their_owner[None, :] != owner[:, None]) & (their_owner[None, :] != NOBODY)
     return jnp.where(negative, logits, -jnp.inf)
+
+
+def _gathered(rows: jax.Array) -> jax.Array:
+    """All rows on every device, before the loop over them: the compiler might gather anew for each piece."""
+    if jax.sharding.get_abstract_mesh().empty:
+        return rows
+    return jax.lax.with_sharding_constraint(rows, jax.sharding.PartitionSpec())
 
 
 def _pieces(columns: jax.Array, fill: int = 0) -> jax.Array:

@@ -21,6 +21,7 @@ _INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\
 _ARRAY = re.compile(r"\b([a-z]+)(\d*)\w*\[([\d,]*)\](\{[^}]*\})?")
 _CALLED = re.compile(r"\b(?:calls|body|to_apply|branch_computations)=\{?((?:%?[\w.\-]+(?:, )?)+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_CONDITION = re.compile(r"\bcondition=%?([\w.\-]+)")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
@@ -68,11 +69,6 @@ class _Instruction:
         names = (name.strip(" %") for match in _CALLED.finditer(self.attributes) for name in match[1].split(","))
         return [name for name in names if name]
 
-    @property
-    def trips(self) -> int | None:
-        found = _TRIPS.search(self.attributes)
-        return int(found[1]) if found else None
-
 
 _Computations = dict[str, dict[str, _Instruction]]
 
@@ -86,7 +82,7 @@ def read(text: str) -> Program:
         if collective := _collective(instruction):
             collectives[collective] += times
         if instruction.opcode == "while":
-            endless += instruction.trips is None
+            endless += _trips(instruction, computations) is None
         if not fused:
             found = _CYCLES.search(instruction.attributes)
             cycles += times * int(found[1]) if found else 0
@@ -148,10 +144,26 @@ def _executed(
         # An asynchronous call's update and end name the computation of its start.
         if instruction.opcode in ("async-update", "async-done") or _is_reduce_scatter(instruction):
             continue
-        rounds = times * (instruction.trips or 1) if instruction.opcode == "while" else times
+        rounds = times * (_trips(instruction, computations) or 1) if instruction.opcode == "while" else times
         inside = fused or instruction.opcode not in ("while", "conditional", "call", "async-start")
         for called in instruction.called:
             yield from _executed(computations, called, rounds, inside)
+
+
+def _trips(loop: _Instruction, computations: _Computations) -> int | None:
+    """How often a loop runs: as the compiler notes it, or n where it goes on while its counter is below a constant n.
+
+    jax.lax.scan and fori_loop count from 0 by 1, and the TPU's compiler often drops the note.
+    """
+    if found := _TRIPS.search(loop.attributes):
+        return int(found[1])
+    condition = _CONDITION.search(loop.attributes)
+    scope = computations.get(condition[1], {}) if condition else {}
+    root = next((instruction for instruction in scope.values() if instruction.root), None)
+    if root is None or root.opcode != "compare" or "direction=LT" not in root.attributes:
+        return None
+    bound = scope.get(root.operands[-1])
+    return int(bound.operands[0]) if bound and bound.opcode == "constant" and bound.operands[0].isdigit() else None
 
 
 def _is_reduce_scatter(instruction: _Instruction) -> bool:

@@ -55,7 +55,9 @@ def make_step(loss: Callable, tx: optax.GradientTransformation, mesh: Mesh, fetc
 
     def step(state: TrainState, batch: dict, key: jax.Array) -> tuple[TrainState, dict]:
         def loss_of(params: dict):
-            return loss({"params": params, **state.collections}, batch, jax.random.fold_in(key, state.step))
+            # Objectives know no mesh, but they may say that a value is needed on every device.
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+                return loss({"params": params, **state.collections}, batch, jax.random.fold_in(key, state.step))
 
         (value, (metrics, updates)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         changes, opt_state = tx.update(gradients, state.opt_state, state.params)
