@@ -16,7 +16,9 @@ LAYOUTS = ("ncl", "channels_last")
 class Conv(nn.Module):
     """Convolution over time without bias; `pad` samples on both sides, or as many as JAX's "SAME" adds."""
 
-    def __init__(self, inputs: int, channels: int, kernel: int, stride: int = 1, *, pad: int | None = None, layout: str):
+    def __init__(
+        self, inputs: int, channels: int, kernel: int, stride: int = 1, *, pad: int | None = None, layout: str
+    ):
         super().__init__()
         window = (kernel,) if layout == "ncl" else (1, kernel)
         self.weight = nn.Parameter(torch.empty(channels, inputs, *window))

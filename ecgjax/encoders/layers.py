@@ -59,7 +59,9 @@ def folded_conv(hidden: jax.Array, kernel: jax.Array, *, stride: int, pads: tupl
     samples = (time + sum(pads) - kernel.shape[0]) // stride + 1
     taps = -(-kernel.shape[0] // stride)
     groups = samples + taps - 1
-    hidden = jax.lax.pad(hidden, jnp.zeros((), hidden.dtype), ((0, 0, 0), (pads[0], groups * stride - time - pads[0], 0), (0, 0, 0)))
+    hidden = jax.lax.pad(
+        hidden, jnp.zeros((), hidden.dtype), ((0, 0, 0), (pads[0], groups * stride - time - pads[0], 0), (0, 0, 0))
+    )
     kernel = jnp.pad(kernel, ((0, taps * stride - kernel.shape[0]), (0, 0), (0, 0)))
     folded = hidden.reshape(batch, groups, stride * channels)
     return conv(folded, kernel.reshape(taps, stride * channels, -1), pads=(0, 0))
@@ -168,3 +170,29 @@ def _same(time: int, window: int, stride: int) -> tuple[int, int]:
     """Samples that "SAME" padding adds before and after."""
     total = max((-(-time // stride) - 1) * stride + window - time, 0)
     return total // 2, total - total // 2
+
+
+def bfloat16_deviation(encoder: nn.Module, *, samples: int, leads: int = 12) -> float:
+    """How far an encoder in bfloat16 is from itself in float32, on this device: a few percent, or something is broken.
+
+    XLA's bfloat16 convolutions have failed on some GPUs (jax-ml/jax#37922); call this before a run that relies on them.
+
+    Returns:
+      The larger of the relative errors (in the 2-norm) of the embedding and of the parameters' gradient, on noise; not a
+      number if bfloat16 makes any.
+    """
+    signal = jax.random.normal(jax.random.key(0), (8, samples, leads))
+    variables = jax.jit(functools.partial(encoder.init, train=False))(jax.random.key(1), signal)
+
+    def run(dtype):
+        def total(params):
+            state = {**variables, "params": params}
+            (_, embedding), _ = encoder.clone(dtype=dtype).apply(state, signal, train=True, mutable=["batch_stats"])
+            return (embedding * weights).mean(), embedding
+
+        weights = jnp.cos(jnp.arange(8.0))[:, None]
+        gradient, embedding = jax.jit(jax.grad(total, has_aux=True))(variables["params"])
+        return embedding, jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(gradient)])
+
+    pairs = zip(run("bfloat16"), run("float32"), strict=True)
+    return float(max(jnp.linalg.norm(half - full) / jnp.linalg.norm(full) for half, full in pairs))

@@ -34,14 +34,21 @@ class XResnet1d(nn.Module):
         """[batch, time, lead] -> tokens [batch, ceil(time / 32), 256], embedding [batch, 512]."""
         hidden = signal
         for number, channels in enumerate(self.stem):
-            layer = ConvNorm(channels, self.kernel, stride=1 if number else 2, dtype=self.dtype, name=f"stem{number + 1}")
+            layer = ConvNorm(
+                channels, self.kernel, stride=1 if number else 2, dtype=self.dtype, name=f"stem{number + 1}"
+            )
             hidden = relu(layer(hidden, train=train))
         hidden = max_pool(hidden, window=3, stride=2, pads=(1, 1))
         for stage, depth in enumerate(self.depths):
             for block in range(depth):
                 stride = 2 if stage and block == 0 else 1
                 bottleneck = Bottleneck(
-                    self.width, self.expansion, self.kernel, stride, self.dtype, name=f"stage{stage + 1}_block{block + 1}"
+                    self.width,
+                    self.expansion,
+                    self.kernel,
+                    stride,
+                    self.dtype,
+                    name=f"stage{stage + 1}_block{block + 1}",
                 )
                 hidden = bottleneck(hidden, train=train)
         hidden = hidden.astype(jnp.float32)
