@@ -1,8 +1,8 @@
 """PyTorch twins of two encoders, with projection head and objective: the yardstick of training speed.
 
-Same layers, paddings, statistics and parameter names as ecgjax's, so `load` can copy the parameters by name and a test can
+Same layers, paddings, statistics and parameter names as ecgjax's, so `load` copies the parameters by name and a test can
 show equal losses and gradients. Each twin comes in two layouts, of which the benchmark takes the faster one: "ncl" (1-D
-convolutions on [batch, channel, time]) and "channels_last" (2-D ones on [batch, channel, 1, time] with the channel innermost).
+convolutions on [batch, channel, time]) and "channels_last" (2-D on [batch, channel, 1, time], the channel innermost).
 """
 
 import numpy as np
@@ -147,7 +147,7 @@ class Projected(nn.Module):
 
 
 def nt_xent(projections: Tensor, patients: Tensor, temperature: float = 0.1) -> Tensor:
-    """Twin of `ecgjax.objectives.patient_contrast.nt_xent`'s loss: projections [2 * pair, dimension], patients [pair]."""
+    """Twin of the loss `patient_contrast.nt_xent`: projections [2 * pair, dimension], patients [pair]."""
     count = len(projections)
     unit = projections * torch.rsqrt(projections.square().sum(-1, keepdim=True) + 1e-12)
     row = torch.arange(count, device=unit.device)

@@ -1,7 +1,7 @@
 """ECGs a second in training, of ecgjax and its PyTorch twin: `python -m benchmarks.training`.
 
-A step is forward, backward, clipping and AdamW on a batch that lies on the device. Each round runs every contender once, so
-that a machine busy with other things slows all of them; the table shows the best round and the median one.
+A step is forward, backward, clipping and AdamW on a batch that lies on the device. Each round runs every contender
+once, so that a machine busy with other things slows all of them; the table shows the best round and the median one.
 """
 
 import dataclasses

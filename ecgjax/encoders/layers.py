@@ -1,8 +1,8 @@
 """What the encoders are made of: flax's Conv and BatchNorm and its pools in the form in which XLA runs them fast.
 
-Values, parameter names, shapes and initial values are flax's. Measured on two CPU cores against flax's layers (float32,
-xresnet1d50): the weight gradient of a convolution of one sample was two transposes of the whole signal, 60 % of a step; as
-a matrix product it has none. The rest is fewer passes over the signal, which a narrow 1-D network spends its time on.
+Values, parameter names, shapes and initial values are flax's. In flax's form XLA on a CPU transposes the whole signal for
+the weight gradient of a convolution of one sample (half of the profile of xresnet1d50); a matrix product of rows needs no
+transpose. The rest is fewer passes over the signal, on which a narrow 1-D network spends much of its time.
 
 Parameters, batch statistics and embeddings are float32 whatever `dtype` the layers compute in.
 """
@@ -23,14 +23,14 @@ class Conv(nn.Module):
     stride: int = 1
     padding: int | None = None
     """Zeros on both sides; None pads to an output of ceil(time / stride) samples ("SAME")."""
-    init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     dtype: str = "float32"
     """What it computes in."""
 
     @nn.compact
     def __call__(self, hidden: jax.Array) -> jax.Array:
         """[batch, time, channel] -> [batch, ceil(time / stride), channels]."""
-        kernel = self.param("kernel", self.init, (self.kernel, hidden.shape[-1], self.channels))
+        kernel = self.param("kernel", self.kernel_init, (self.kernel, hidden.shape[-1], self.channels))
         hidden, kernel = hidden.astype(self.dtype), kernel.astype(self.dtype)
         if self.kernel == self.stride == 1 and not self.padding:
             # Rows first: XLA transposes the whole signal before a product that contracts batch and time as two axes.
@@ -52,8 +52,8 @@ def conv(hidden: jax.Array, kernel: jax.Array, *, stride: int = 1, pads: tuple[i
 def folded_conv(hidden: jax.Array, kernel: jax.Array, *, stride: int, pads: tuple[int, int]) -> jax.Array:
     """`conv` as one of stride 1 over groups of `stride` samples, taken as channels.
 
-    The gradient of a strided convolution with respect to its input is one over a signal spread with zeros, for which XLA
-    has no fast form on a CPU.
+    The gradient of a strided convolution with respect to its input is one over a signal spread with zeros, for which
+    XLA has no fast form on a CPU.
     """
     batch, time, channels = hidden.shape
     samples = (time + sum(pads) - kernel.shape[0]) // stride + 1
@@ -113,7 +113,7 @@ def _normalise_back(epsilon, kept, cotangents):
     slope, wide = cotangents[0].astype(jnp.float32), hidden.astype(jnp.float32)
     count = hidden.shape[0] * hidden.shape[1]
     total, product = slope.sum((0, 1)), (slope * (wide - _row(mean))).sum((0, 1))
-    # inverse * scale * (slope - total / count - (wide - mean) * tilt), without storing the difference that `product` needs.
+    # inverse * scale * (slope - total / count - (wide - mean) * tilt), without storing `wide - mean`.
     tilt = jnp.square(inverse) * product / count
     towards = slope - wide * _row(tilt) + _row(mean * tilt - total / count)
     return (towards * _row(inverse * scale)).astype(hidden.dtype), product * inverse, total
@@ -144,7 +144,7 @@ relu.defvjp(
 
 
 def max_pool(hidden: jax.Array, window: int, stride: int, pads: tuple[int, int] | None = None) -> jax.Array:
-    """Maximum over windows of time [batch, time, channel]; without `pads` "SAME". The first of equals gets the gradient.
+    """Maximum over windows of time [batch, time, channel]; without `pads` "SAME". The first of equals gets the slope.
 
     Slices and comparisons instead of XLA's reduce_window, whose gradient is a sequential search on a CPU.
     """
@@ -178,8 +178,8 @@ def bfloat16_deviation(encoder: nn.Module, *, samples: int, leads: int = 12) -> 
     XLA's bfloat16 convolutions have failed on some GPUs (jax-ml/jax#37922); call this before a run that relies on them.
 
     Returns:
-      The larger of the relative errors (in the 2-norm) of the embedding and of the parameters' gradient, on noise; not a
-      number if bfloat16 makes any.
+      The larger of the relative errors (2-norm) of the embedding and of the parameters' gradient, on noise; NaN if
+      bfloat16 makes one.
     """
     signal = jax.random.normal(jax.random.key(0), (8, samples, leads))
     variables = jax.jit(functools.partial(encoder.init, train=False))(jax.random.key(1), signal)

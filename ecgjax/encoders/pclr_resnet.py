@@ -30,7 +30,7 @@ class PclrResnet(nn.Module):
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """[batch, time, lead] -> tokens [batch, ceil(time / 256), 320], embedding [batch, 320]."""
-        stem = Conv(self.stem, self.kernel, init=nn.initializers.he_normal(), dtype=self.dtype, name="stem")
+        stem = Conv(self.stem, self.kernel, kernel_init=nn.initializers.he_normal(), dtype=self.dtype, name="stem")
         hidden = shortcut = relu(BatchNorm(name="stem_norm")(stem(signal), train=train))
         for number, width in enumerate(self.widths, start=1):
             unit = ResidualUnit(width, self.kernel, self.downsample, self.dtype, name=f"unit{number}")
@@ -50,7 +50,7 @@ class ResidualUnit(nn.Module):
     @nn.compact
     def __call__(self, hidden: jax.Array, shortcut: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """Two [batch, time, channel] -> two [batch, ceil(time / downsample), width]: activated, and before it."""
-        conv = functools.partial(Conv, init=nn.initializers.he_normal(), dtype=self.dtype)
+        conv = functools.partial(Conv, kernel_init=nn.initializers.he_normal(), dtype=self.dtype)
         shortcut = max_pool(shortcut, self.downsample, self.downsample)
         shortcut = conv(self.width, 1, name="shortcut")(shortcut)
         hidden = conv(self.width, self.kernel, name="conv1")(hidden)
