@@ -11,7 +11,8 @@ import pytest
 from ecgjax.data.batches import pretraining_batches
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.signals import InputError
-from ecgjax.train.checkpoint import find_checkpoint, read_config
+from ecgjax.train import pretraining
+from ecgjax.train.checkpoint import find_checkpoint, load_encoder, read_config
 from ecgjax.train.loop import train
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.pretraining import Pretraining, pretrain
@@ -57,6 +58,34 @@ def test_changed_recordings_are_another_run(workdir, records, tiny_encoders, mon
     monkeypatch.setitem(vars(records), "fingerprint", "0" * 32)
     with pytest.raises(InputError, match="waveforms was .{32}, now 0{32}"):
         pretrain(settings, records, workdir, save_every=2, log_every=1)
+
+
+def test_precision_is_chosen_by_the_machine_and_checked(monkeypatch, capsys):
+    settings = Pretraining()
+    assert pretraining.with_precision(settings).precision == "float32"  # on a CPU
+    monkeypatch.setattr(pretraining.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(pretraining, "bfloat16_deviation", lambda encoder, samples: 0.02)
+    assert pretraining.with_precision(settings).precision == "bfloat16"
+    assert pretraining.with_precision(Pretraining(precision="float32")).precision == "float32"
+    for wrong in (0.7, float("nan")):
+        monkeypatch.setattr(pretraining, "bfloat16_deviation", lambda encoder, samples, wrong=wrong: wrong)
+        assert pretraining.with_precision(settings).precision == "float32"
+        assert "WARNING: bfloat16 is wrong" in capsys.readouterr().err
+        with pytest.raises(InputError, match="--precision bfloat16: bfloat16 is wrong by"):
+            pretraining.with_precision(Pretraining(precision="bfloat16"))
+
+
+def test_bfloat16_run_leaves_a_float32_encoder(workdir, records, tmp_path, tiny_encoders):
+    settings = Pretraining(
+        objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4, precision="bfloat16"
+    )
+    pretrain(settings, records, tmp_path, save_every=4, log_every=1)
+    _, variables, _, config = load_encoder(tmp_path)
+    assert config["pretraining"]["precision"] == "bfloat16" and "dtype" not in config["encoder"]
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(variables)} == {"float32"}
+    full, half = ([line["loss"] for line in read_metrics(run)] for run in (workdir, tmp_path))
+    assert full != half
+    np.testing.assert_allclose(half[0], full[0], rtol=0.05)
 
 
 def test_finished_run_is_left_as_it_is(workdir, records, tiny_encoders):

@@ -59,6 +59,8 @@ def compile_step(settings: Pretraining, slice: Slice, *, samples: int, rate_hz: 
       InputError: no libtpu, a slice that does not exist, a batch that does not divide, or one too large for the chip.
     """
     started = time.monotonic()
+    if settings.precision == "auto":  # as on a TPU
+        settings = dataclasses.replace(settings, precision="bfloat16")
     mesh = data_mesh(devices(slice))
     check_batch_size(settings.batch_size, mesh)
     step, create = step_and_state(settings, rate_hz=rate_hz, mesh=mesh)

@@ -15,15 +15,20 @@ from jax.sharding import Mesh
 from ecgjax.data.batches import pretraining_batches
 from ecgjax.data.records import Records
 from ecgjax.encoders import ENCODERS
+from ecgjax.encoders.layers import bfloat16_deviation
 from ecgjax.objectives import Objective
 from ecgjax.objectives.patient_contrast import PatientContrast
-from ecgjax.signals import Preprocessing
+from ecgjax.signals import InputError, Preprocessing
 from ecgjax.train.checkpoint import describe
 from ecgjax.train.device_cache import DeviceCache
 from ecgjax.train.loop import train
 from ecgjax.train.optimizer import Optimizer
+from ecgjax.train.runlog import console
 from ecgjax.train.sharding import check_batch_size, data_mesh, rows_here
 from ecgjax.train.state import TrainState, create_state, make_step
+
+LARGEST_DEVIATION = 0.2
+"""Relative error up to which bfloat16 is taken as right; rounding alone makes some percent of a gradient."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +41,9 @@ class Pretraining:
     """The encoder's architecture."""
     preprocessing: Preprocessing = Preprocessing()
     """The encoder's input."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """What the encoder computes in; parameters, statistics, embeddings and loss are float32 in any case. auto: bfloat16
+    on a GPU or TPU if it is found right there, else float32."""
     optimizer: Optimizer = Optimizer()
     """AdamW and its schedule."""
     batch_size: int = 256
@@ -69,6 +77,7 @@ def pretrain(
     Returns:
       The last checkpoint's folder.
     """
+    settings = with_precision(settings)
     mesh, indices = data_mesh(), records.split("train")
     check_batch_size(settings.batch_size, mesh)
     resident = DeviceCache(records, indices, mesh) if cache == "device" else None
@@ -100,6 +109,20 @@ def pretrain(
     return path
 
 
+def with_precision(settings: Pretraining) -> Pretraining:
+    """The settings with what `auto` means on this machine. bfloat16 is compared with float32 before it is relied on."""
+    if settings.precision == "float32" or (settings.precision == "auto" and jax.default_backend() == "cpu"):
+        return dataclasses.replace(settings, precision="float32")
+    deviation = bfloat16_deviation(ENCODERS[settings.encoder], samples=settings.preprocessing.samples)
+    if deviation < LARGEST_DEVIATION:
+        return dataclasses.replace(settings, precision="bfloat16")
+    problem = f"bfloat16 is wrong by {deviation:.0%} on this {jax.devices()[0].device_kind}"
+    if settings.precision == "bfloat16":
+        raise InputError(f"--precision bfloat16: {problem}; give float32, or another version of JAX")
+    console.print(f"WARNING: {problem} (a bug of this JAX or driver); training in float32, which is slower")
+    return dataclasses.replace(settings, precision="float32")
+
+
 def step_and_state(
     settings: Pretraining, *, rate_hz: float, mesh: Mesh, fetch: Callable | None = None
 ) -> tuple[Callable, Callable]:
@@ -110,7 +133,7 @@ def step_and_state(
     tx = settings.optimizer.build(settings.num_steps)
     loss = functools.partial(
         settings.objective.loss,
-        ENCODERS[settings.encoder],
+        ENCODERS[settings.encoder].clone(dtype=settings.precision),
         preprocessing=settings.preprocessing,
         rate_hz=rate_hz,
     )
