@@ -1,6 +1,6 @@
 """PyTorch twins of two encoders, with projection head and objective: the yardstick of training speed.
 
-Same layers, paddings, statistics and parameter names as ecgjax's, so `load` copies the parameters by name and a test can
+Same layers, paddings, statistics and parameter names as ecgjax's, so `load` copies parameters by name and a test can
 show equal losses and gradients. Each twin comes in two layouts, of which the benchmark takes the faster one: "ncl" (1-D
 convolutions on [batch, channel, time]) and "channels_last" (2-D on [batch, channel, 1, time], the channel innermost).
 """
