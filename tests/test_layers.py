@@ -119,7 +119,7 @@ def test_bfloat16_is_near_and_leaves_float32_outside():
     (tokens, embedding), updates = half.apply(variables, signal, train=True, mutable=["batch_stats"])
     assert {leaf.dtype for leaf in (tokens, embedding, *jax.tree.leaves(updates))} == {np.dtype("float32")}
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(half.init(jax.random.key(0), signal, train=False)))
-    assert 0 < bfloat16_deviation(encoder, samples=100) < 0.1
+    assert 0 < bfloat16_deviation(encoder, samples=100) < 0.3
 
 
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)

@@ -1,8 +1,7 @@
 """What the encoders are made of: flax's Conv and BatchNorm and its pools in the form in which XLA runs them fast.
 
 Values, parameter names, shapes and initial values are flax's. In flax's form XLA on a CPU transposes the whole signal
-for the weight gradient of a convolution of one sample (half of the profile of xresnet1d50); a matrix product of rows
-needs no transpose. The rest is fewer passes over the signal, on which a narrow 1-D network spends much of its time.
+for the weight gradient of a convolution of one sample; a matrix product of rows needs no transpose. The rest is fewer passes over the signal, on which a narrow 1-D network spends much of its time.
 
 Parameters, batch statistics and embeddings are float32 whatever `dtype` the layers compute in.
 """
@@ -194,7 +193,7 @@ def _same(time: int, window: int, stride: int) -> tuple[int, int]:
 
 
 def bfloat16_deviation(encoder: nn.Module, *, samples: int, leads: int = 12) -> float:
-    """How far an encoder in bfloat16 is from itself in float32, on this device: a few percent, or something is broken.
+    """How far an encoder in bfloat16 is from itself in float32, on this device.
 
     XLA's bfloat16 convolutions have failed on some GPUs (jax-ml/jax#37922); call this before a run that relies on them.
 

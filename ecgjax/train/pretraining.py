@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Literal
@@ -27,8 +28,9 @@ from ecgjax.train.runlog import console
 from ecgjax.train.sharding import check_batch_size, data_mesh, rows_here
 from ecgjax.train.state import TrainState, create_state, make_step
 
-LARGEST_DEVIATION = 0.2
-"""Relative error up to which bfloat16 is taken as right; rounding alone makes some percent of a gradient."""
+LARGEST_DEVIATION = 0.5
+"""Relative error up to which bfloat16 is taken as right. Rounding makes 0.16 of the gradient of compact_resnet on noise
+(on a CPU, where it is exact otherwise); what is broken is off by 1 or more, or not a number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +115,10 @@ def with_precision(settings: Pretraining) -> Pretraining:
     """The settings with what `auto` means on this machine. bfloat16 is compared with float32 before it is relied on."""
     if settings.precision == "float32" or (settings.precision == "auto" and jax.default_backend() == "cpu"):
         return dataclasses.replace(settings, precision="float32")
-    deviation = bfloat16_deviation(ENCODERS[settings.encoder], samples=settings.preprocessing.samples)
+    try:
+        deviation = bfloat16_deviation(ENCODERS[settings.encoder], samples=settings.preprocessing.samples)
+    except jax.errors.JaxRuntimeError:  # no algorithm found for a convolution
+        deviation = math.inf
     if deviation < LARGEST_DEVIATION:
         return dataclasses.replace(settings, precision="bfloat16")
     problem = f"bfloat16 is wrong by {deviation:.0%} on this {jax.devices()[0].device_kind}"
