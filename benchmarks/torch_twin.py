@@ -148,11 +148,11 @@ class Projected(nn.Module):
 
 
 def nt_xent(projections: Tensor, patients: Tensor, temperature: float = 0.1) -> Tensor:
-    """Twin of the loss `patient_contrast.nt_xent`: projections [2 * pair, dimension], patients [pair]."""
+    """Twin of the loss `nt_xent.nt_xent`: projections [2 * pair, dimension], partners side by side; patients [pair]."""
     count = len(projections)
     unit = projections * torch.rsqrt(projections.square().sum(-1, keepdim=True) + 1e-12)
     row = torch.arange(count, device=unit.device)
-    partner, owner = (row + count // 2) % count, torch.cat([patients, patients])
+    partner, owner = row ^ 1, patients.repeat_interleave(2)
     excluded = (owner[:, None] == owner[None, :]) & (row[None, :] != partner[:, None])
     return F.cross_entropy((unit @ unit.T / temperature).masked_fill(excluded, -torch.inf), partner)
 

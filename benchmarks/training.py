@@ -21,7 +21,8 @@ import tyro
 from rich.table import Table
 
 from ecgjax.encoders import ENCODERS
-from ecgjax.objectives.patient_contrast import PatientContrast, nt_xent
+from ecgjax.objectives.nt_xent import nt_xent
+from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.runlog import console
 from ecgjax.train.sharding import data_mesh
@@ -58,14 +59,15 @@ def jax_step(name: str, signal: np.ndarray, precision: str):
 
     def loss(variables, batch, key):
         projections, updates = network.apply(variables, batch["signal"], train=True, mutable=["batch_stats"])
-        return nt_xent(projections, jnp.arange(len(signal) // 2), temperature=0.1)[0], ({}, updates)
+        pairs = projections.reshape(len(signal) // 2, 2, -1)
+        return nt_xent(pairs, jnp.arange(len(pairs)), temperature=0.1)[0], ({}, updates)
 
     step, state = make_step(loss, tx, mesh), create_state(dict(variables), tx, mesh)
-    batch, key = jax.device_put({"signal": signal}, jax.devices()[0]), jax.random.key(0)
+    stack, key = jax.device_put({"signal": signal[None]}, jax.devices()[0]), jax.random.key(0)
 
     def run():
         nonlocal state
-        state, metrics = step(state, batch, key)
+        state, metrics = step(state, stack, key, None)
         jax.block_until_ready(metrics)
 
     return run

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from ecgjax.encoders import ENCODERS
-from ecgjax.objectives.patient_contrast import PatientContrast, nt_xent
+from ecgjax.objectives.nt_xent import nt_xent
+from ecgjax.objectives.patient_contrast import PatientContrast
 
 torch = pytest.importorskip("torch", reason="the twin needs PyTorch (pip install torch)")
 twin = pytest.importorskip("benchmarks.torch_twin", reason="benchmarks/ is beside the package, not in it")
@@ -26,7 +27,7 @@ def ours(request):
     def loss(params):
         state = {**variables, "params": params}
         projections, _ = network.apply(state, signal, train=True, mutable=["batch_stats"])
-        return nt_xent(projections, jnp.array([0, 1, 1, 2]), temperature=0.1)[0]
+        return nt_xent(projections.reshape(4, 2, -1), jnp.array([0, 1, 1, 2]), temperature=0.1)[0]
 
     return request.param, variables, signal, *jax.jit(jax.value_and_grad(loss))(params)
 

@@ -1,7 +1,8 @@
 """What the encoders are made of: flax's Conv and BatchNorm and its pools in the form in which XLA runs them fast.
 
 Values, parameter names, shapes and initial values are flax's. In flax's form XLA on a CPU transposes the whole signal
-for the weight gradient of a convolution of one sample; a matrix product of rows needs no transpose. The rest is fewer passes over the signal, on which a narrow 1-D network spends much of its time.
+for the weight gradient of a convolution of one sample; a matrix product of rows needs no transpose. The rest is fewer
+passes over the signal, on which a narrow 1-D network spends much of its time.
 
 Parameters, batch statistics and embeddings are float32 whatever `dtype` the layers compute in.
 """
