@@ -68,7 +68,7 @@ class Records:
     @functools.cached_property
     def patients(self) -> np.ndarray:
         """int32 [recording]: equal numbers mean the same patient."""
-        patients = self._column("patient_id").unify_dictionaries()
+        patients = self._column("patient_id").dictionary_encode()
         return np.concatenate([chunk.indices.to_numpy() for chunk in patients.chunks]).astype(np.int32)
 
     @functools.cached_property
@@ -138,8 +138,7 @@ def _about(file: Path) -> tuple[int, dict]:
 
 def _read_table(file: Path, *columns: str) -> pyarrow.Table:
     with _damage_named(file):
-        # A category a patient or split: in memory, and once a piece of the file, each is written out once.
-        return pyarrow.parquet.read_table(file, columns=list(columns) or None, read_dictionary=["patient_id", "split"])
+        return pyarrow.parquet.read_table(file, columns=list(columns) or None, read_dictionary=["split"])
 
 
 @contextlib.contextmanager

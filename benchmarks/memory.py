@@ -1,0 +1,74 @@
+"""Memory against batch: what XLA allocates for NT-Xent and for a whole pre-training step, without running them.
+
+NT-Xent with its gradient: the textbook one, whose matrix of similarities exists, against `ecgjax.objectives.nt_xent`. The
+step: all pairs at once, against `--microbatch`. A mebibyte is 2^20 bytes; on several devices the figures are for each.
+"""
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks import Given
+from ecgjax.objectives.nt_xent import nt_xent, unit_length
+from ecgjax.objectives.patient_contrast import PatientContrast
+from ecgjax.train.pretraining import Pretraining, initial_variables, loss_of
+from ecgjax.train.sharding import data_mesh
+from ecgjax.train.state import create_state, make_step
+
+FIGURE = "temporary_mib"
+DIMENSION, TEMPERATURE, RATE_HZ, SAMPLES = 128, 0.1, 100, 1000
+
+
+def measure(
+    given: Given,
+    *,
+    views: tuple[int, ...] = (2**12, 2**13, 2**14, 2**15, 2**16),
+    encoders: tuple[str, ...] = ("compact_resnet", "xresnet1d50"),
+    pairs: tuple[int, ...] = (256, 512, 1024, 2048),
+    microbatch: int = 256,
+) -> list[dict]:
+    """Mebibytes of temporaries. Two views are a pair."""
+    losses = {"NT-Xent, textbook": _textbook, "NT-Xent, ecgjax": _ours}
+    rows = [
+        {"what": name, "views": count, FIGURE: _of_loss(loss, count)} for name, loss in losses.items() for count in views
+    ]
+    for encoder in encoders:
+        for part in (0, microbatch):
+            name = f"step, {encoder}" + (f" --microbatch {part}" if part else "")
+            sizes = [size for size in pairs if size > part]
+            rows += [{"what": name, "views": 2 * size, FIGURE: _of_step(encoder, size, part)} for size in sizes]
+    return rows
+
+
+def _textbook(projections: jax.Array, patients: jax.Array) -> jax.Array:
+    unit = unit_length(projections).reshape(-1, projections.shape[-1])
+    owner, view = jnp.repeat(patients, 2), jnp.arange(len(unit))
+    partner = view ^ 1
+    excluded = (owner[:, None] == owner[None, :]) & (view[None, :] != partner[:, None])
+    logits = jnp.where(excluded, -jnp.inf, jnp.matmul(unit, unit.T, precision="highest") / TEMPERATURE)
+    return -jnp.take_along_axis(jax.nn.log_softmax(logits), partner[:, None], axis=1).mean()
+
+
+def _ours(projections: jax.Array, patients: jax.Array) -> jax.Array:
+    return nt_xent(projections, patients, temperature=TEMPERATURE)[0]
+
+
+def _of_loss(loss, views: int) -> float:
+    projections = jax.ShapeDtypeStruct((views // 2, 2, DIMENSION), jnp.float32)
+    patients = jax.ShapeDtypeStruct((views // 2,), jnp.int32)
+    return _temporaries(jax.jit(jax.value_and_grad(loss)).lower(projections, patients))
+
+
+def _of_step(encoder: str, pairs: int, microbatch: int) -> float:
+    objective = PatientContrast(microbatch=microbatch)
+    settings = Pretraining(encoder=encoder, objective=objective, batch_size=pairs)
+    mesh, tx, key = data_mesh(), settings.optimizer.build(settings.num_steps), jax.random.key(0)
+    state = jax.eval_shape(lambda: create_state(initial_variables(settings, key), tx, mesh))
+    batch = {
+        "signal": jax.ShapeDtypeStruct((1, pairs, 2, SAMPLES, 12), jnp.int16),
+        "patient": jax.ShapeDtypeStruct((1, pairs), jnp.int32),
+    }
+    return _temporaries(make_step(loss_of(settings, RATE_HZ), tx, mesh).lower(state, batch, key))
+
+
+def _temporaries(lowered: jax.stages.Lowered) -> float:
+    return lowered.compile().memory_analysis().temp_size_in_bytes / 2**20
