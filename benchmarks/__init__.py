@@ -1,7 +1,7 @@
 """What ecgjax costs, measured side by side with what it replaces: `python -m benchmarks`.
 
-A benchmark is a module with `measure(given) -> rows`: it says in its docstring what is compared with what, each row is a
-dict {"what": ..., figures with their units in their names}, and `FIGURE` names the one to draw. A row that could not be
+A benchmark is a module with `measure(given) -> rows`: its docstring says what is compared with what, each row is a dict
+{"what": ..., figures with their units in their names}, and `FIGURE` names the one to draw. A row that could not be
 measured says why under "skipped".
 """
 

@@ -1,7 +1,7 @@
 """Conversion of PTB-XL at 100 Hz: `prepare` with one worker, against a plain loop of wfdb.rdrecord.
 
-`prepare` reads, verifies, flags, hashes and writes shards, table and report. The loop reads and does nothing with it, in
-wfdb's cheapest form (physical=False), every so many records of those that `prepare` converts.
+`prepare` reads, verifies, flags, hashes and writes shards, table and report. The loop reads every so many of the same
+records in wfdb's cheapest form (physical=False), and does nothing with them.
 """
 
 import itertools

@@ -1,7 +1,7 @@
 """Memory against batch: what XLA allocates for NT-Xent and for a whole pre-training step, without running them.
 
-NT-Xent with its gradient: the textbook one, whose matrix of similarities exists, against `ecgjax.objectives.nt_xent`. The
-step: all pairs at once, against `--microbatch`. A mebibyte is 2^20 bytes; on several devices the figures are for each.
+NT-Xent with its gradient: the textbook one, whose matrix of similarities exists, against `ecgjax.objectives.nt_xent`.
+The step: all pairs at once, against `--microbatch`. On several devices the figures are for each.
 """
 
 import jax
@@ -14,7 +14,7 @@ from ecgjax.train.pretraining import Pretraining, initial_variables, loss_of
 from ecgjax.train.sharding import data_mesh
 from ecgjax.train.state import create_state, make_step
 
-FIGURE = "temporary_mib"
+FIGURE = "temporary_mb"
 DIMENSION, TEMPERATURE, RATE_HZ, SAMPLES = 128, 0.1, 100, 1000
 
 
@@ -26,10 +26,12 @@ def measure(
     pairs: tuple[int, ...] = (256, 512, 1024, 2048),
     microbatch: int = 256,
 ) -> list[dict]:
-    """Mebibytes of temporaries. Two views are a pair."""
+    """Megabytes of temporaries. Two views are a pair."""
     losses = {"NT-Xent, textbook": _textbook, "NT-Xent, ecgjax": _ours}
     rows = [
-        {"what": name, "views": count, FIGURE: _of_loss(loss, count)} for name, loss in losses.items() for count in views
+        {"what": name, "views": count, FIGURE: _of_loss(loss, count)}
+        for name, loss in losses.items()
+        for count in views
     ]
     for encoder in encoders:
         for part in (0, microbatch):
@@ -67,8 +69,8 @@ def _of_step(encoder: str, pairs: int, microbatch: int) -> float:
         "signal": jax.ShapeDtypeStruct((1, pairs, 2, SAMPLES, 12), jnp.int16),
         "patient": jax.ShapeDtypeStruct((1, pairs), jnp.int32),
     }
-    return _temporaries(make_step(loss_of(settings, RATE_HZ), tx, mesh).lower(state, batch, key))
+    return _temporaries(make_step(loss_of(settings, RATE_HZ), tx, mesh).lower(state, batch, key, None))
 
 
 def _temporaries(lowered: jax.stages.Lowered) -> float:
-    return lowered.compile().memory_analysis().temp_size_in_bytes / 2**20
+    return lowered.compile().memory_analysis().temp_size_in_bytes / 1e6
