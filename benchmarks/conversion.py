@@ -21,7 +21,7 @@ FIGURE = "records_per_s_core"
 PREPARE, WFDB = "prepare, one worker", "loop of wfdb.rdrecord"
 
 
-def measure(given: Given, *, limit: int = 1500, wfdb_every: int = 20, rounds: int = 3) -> list[dict]:
+def measure(given: Given, *, limit: int = 1500, wfdb_every: int = 20, rounds: int = 2) -> list[dict]:
     """Records a second of CPU time; `limit` recordings of each split are converted."""
     if given.source is None:
         return [{"what": PREPARE, "skipped": "PTB-XL is missing: give its folder as --source"}]

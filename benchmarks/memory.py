@@ -23,7 +23,7 @@ def measure(
     *,
     views: tuple[int, ...] = (2**12, 2**13, 2**14, 2**15, 2**16),
     encoders: tuple[str, ...] = ("compact_resnet", "xresnet1d50"),
-    pairs: tuple[int, ...] = (256, 512, 1024, 2048),
+    pairs: tuple[int, ...] = (256, 1024, 2048),
     microbatch: int = 256,
 ) -> list[dict]:
     """Megabytes of temporaries. Two views are a pair."""
@@ -42,12 +42,12 @@ def measure(
 
 
 def _textbook(projections: jax.Array, patients: jax.Array) -> jax.Array:
-    unit = unit_length(projections).reshape(-1, projections.shape[-1])
-    owner, view = jnp.repeat(patients, 2), jnp.arange(len(unit))
-    partner = view ^ 1
-    excluded = (owner[:, None] == owner[None, :]) & (view[None, :] != partner[:, None])
-    logits = jnp.where(excluded, -jnp.inf, jnp.matmul(unit, unit.T, precision="highest") / TEMPERATURE)
-    return -jnp.take_along_axis(jax.nn.log_softmax(logits), partner[:, None], axis=1).mean()
+    unit, owner = unit_length(projections), jnp.repeat(patients, 2)
+    positive = jnp.repeat((unit[:, 0] * unit[:, 1]).sum(-1) / TEMPERATURE, 2)
+    views = unit.reshape(-1, unit.shape[-1])
+    logits = jnp.matmul(views, views.T, precision="highest") / TEMPERATURE
+    negatives = jax.nn.logsumexp(jnp.where(owner[:, None] == owner[None, :], -jnp.inf, logits), axis=1)
+    return (jnp.logaddexp(positive, negatives) - positive).mean()
 
 
 def _ours(projections: jax.Array, patients: jax.Array) -> jax.Array:
@@ -73,4 +73,6 @@ def _of_step(encoder: str, pairs: int, microbatch: int) -> float:
 
 
 def _temporaries(lowered: jax.stages.Lowered) -> float:
-    return lowered.compile().memory_analysis().temp_size_in_bytes / 1e6
+    # Buffers are assigned before machine code is made, which need not be fast here: level 0 compiles sooner.
+    compiled = lowered.compile(compiler_options={"xla_backend_optimization_level": 0})
+    return compiled.memory_analysis().temp_size_in_bytes / 1e6
