@@ -15,6 +15,7 @@ from benchmarks import Given, __main__, conversion, input_path, memory, pairing,
 from ecgjax.launch import run
 from tfds_builders.wfdb import read_record
 
+pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
 TORCH = importlib.util.find_spec("torch")
 TINY_INPUT = {"samples": (50,), "recordings": 24, "wfdb_recordings": 2, "rounds": 1}
 
