@@ -16,12 +16,14 @@ Rows = list[dict[str, Any]]
 
 
 def write(name: str, rows: Rows, *, figure: str, out: Path) -> None:
-    """Prints `rows` and writes OUT/NAME.json and OUT/NAME.png, a bar of `figure` for each row that has it."""
+    """Prints `rows` and writes OUT/NAME.json and OUT/NAME.png, bars of `figure` if any row has it."""
     out.mkdir(parents=True, exist_ok=True)
     show(name, rows)
     (out / f"{name}.json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
-    _plot(name, [row for row in rows if row.get(figure)], figure, out / f"{name}.png")
-    print(f"{out / name}.json and .png\n")
+    print(out / f"{name}.json")
+    if drawn := [row for row in rows if row.get(figure)]:
+        _plot(name, drawn, figure, out / f"{name}.png")
+        print(out / f"{name}.png")
 
 
 def show(name: str, rows: Rows) -> None:

@@ -110,7 +110,7 @@ def test_command_measures_what_it_is_asked(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["benchmarks", "conversion", "--out", str(tmp_path)])
     __main__.main()
     assert "--source" in capsys.readouterr().out
-    assert [path.name for path in sorted(tmp_path.iterdir())] == ["conversion.json", "conversion.png"]
+    assert [path.name for path in sorted(tmp_path.iterdir())] == ["conversion.json"]
 
 
 def test_unknown_benchmark_is_one_line(monkeypatch, capsys):
