@@ -4,6 +4,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import resource
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -68,7 +69,7 @@ class Records:
     @functools.cached_property
     def patients(self) -> np.ndarray:
         """int32 [recording]: equal numbers mean the same patient."""
-        patients = self._column("patient_id").unify_dictionaries()
+        patients = self._column("patient_id").dictionary_encode()
         return np.concatenate([chunk.indices.to_numpy() for chunk in patients.chunks]).astype(np.int32)
 
     @functools.cached_property
@@ -138,8 +139,7 @@ def _about(file: Path) -> tuple[int, dict]:
 
 def _read_table(file: Path, *columns: str) -> pyarrow.Table:
     with _damage_named(file):
-        # A category a patient or split: in memory, and once a piece of the file, each is written out once.
-        return pyarrow.parquet.read_table(file, columns=list(columns) or None, read_dictionary=["patient_id", "split"])
+        return pyarrow.parquet.read_table(file, columns=list(columns) or None, read_dictionary=["split"])
 
 
 @contextlib.contextmanager
@@ -172,6 +172,7 @@ def _shards(folder: Path) -> list[tuple[Path, int]]:
             f"{folder}: dataset_info.json or features.json cannot be read ({_first_line(error)}); "
             f"prepare the data set again"
         ) from error
+    _allow_open(len(shards), folder)
     for file, count in shards:
         found = _open_shard(str(file)).num_records() if file.exists() else None
         if found != count:
@@ -180,6 +181,17 @@ def _shards(folder: Path) -> list[tuple[Path, int]]:
             )
             raise InputError(f"{file}: {problem}; prepare the data set again")
     return shards
+
+
+def _allow_open(files: int, folder: Path) -> None:
+    """Shards stay open, five million recordings are 4,900 of them, and a process may open 1,024 unless it asks."""
+    needed = files + 512  # libraries, checkpoints and logs open some too
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise InputError(f"{folder}: {files} shards, but a process may open {hard} files; raise ulimit -n to {needed}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 @functools.cache
