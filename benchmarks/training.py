@@ -1,54 +1,84 @@
-"""ECGs a second in training, of ecgjax and its PyTorch twin: `python -m benchmarks.training`.
+"""Training: recordings a second of ecgjax's step and of its PyTorch twin's, with equal architecture, loss and optimizer.
 
 A step is forward, backward, clipping and AdamW on a batch that lies on the device. Each round runs every contender
-once, so that a machine busy with other things slows all of them; the table shows the best round and the median one.
+once, so that a machine busy with other things slows all of them. `python -m benchmarks.training` has options.
 """
 
 import dataclasses
 import functools
-import json
+import importlib.util
 import os
 import statistics
+import tempfile
 import time
 from pathlib import Path
 from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import matplotlib
 import numpy as np
-import tyro
-from rich.table import Table
 
+from benchmarks import Given, report
 from ecgjax.encoders import ENCODERS
+from ecgjax.launch import parse, run, say_where
 from ecgjax.objectives.nt_xent import nt_xent
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.train.optimizer import Optimizer
-from ecgjax.train.runlog import console
 from ecgjax.train.sharding import data_mesh
 from ecgjax.train.state import create_state, make_step
 
-RESULTS = Path(__file__).parent / "results"
+FIGURE = "times_torch"
 
 
 @dataclasses.dataclass(frozen=True)
-class Arguments:
+class Settings:
     """Training speed of ecgjax against its PyTorch twin."""
 
     encoders: tuple[Literal["xresnet1d50", "pclr_resnet"], ...] = ("xresnet1d50", "pclr_resnet")
     """Encoders to time."""
     samples: tuple[int, ...] = (1000, 2500)
-    """Lengths of an ECG, in samples."""
-    batch_size: int = 64
-    """Views a step."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """What convolutions and activations are computed in, in both."""
+    """Lengths of a recording, in samples."""
+    batch_size: int | None = None
+    """Recordings a step. Default: 64 on a CPU, 2048 elsewhere."""
+    precision: Literal["float32", "bfloat16"] | None = None
+    """What convolutions and activations are computed in, in both. Default: float32 on a CPU, bfloat16 elsewhere."""
     rounds: int = 7
     """Steps timed of each contender."""
-    compile: bool = jax.default_backend() != "cpu"
-    """Also time the twin under torch.compile."""
-    out: Path = RESULTS
-    """Folder of training-PLATFORM.json and .png."""
+    compile: bool = True
+    """Also time the twin under torch.compile; the fastest form of the twin counts."""
+    out: Path = Path("benchmarks/results")
+    """Folder of training.json and training.png."""
+
+
+def measure(given: Given, settings: Settings = Settings()) -> list[dict]:  # noqa: B008 (frozen)
+    """A row for each encoder and length; `times_torch` is the ratio of the best rounds to the fastest twin's."""
+    cases = [(name, samples) for name in settings.encoders for samples in settings.samples]
+    if not importlib.util.find_spec("torch"):
+        return [{"what": name, "samples": samples, "skipped": "needs pip install torch"} for name, samples in cases]
+    return [_row(settings, name, samples) for name, samples in cases]
+
+
+def _row(settings: Settings, name: str, samples: int) -> dict:
+    on_cpu = jax.default_backend() == "cpu"
+    batch_size = settings.batch_size or (64 if on_cpu else 2048)
+    precision = settings.precision or ("float32" if on_cpu else "bfloat16")
+    signal = np.random.default_rng(0).normal(size=(batch_size, samples, 12)).astype(np.float32)
+    contenders = {"ecgjax": jax_step(name, signal, precision)}
+    contenders |= torch_steps(name, signal, precision, settings.compile)
+    seconds = race(contenders, settings.rounds)
+    best = {contender: min(times) for contender, times in seconds.items()}
+    median = {contender: statistics.median(times) for contender, times in seconds.items()}
+    twin = min((contender for contender in best if contender != "ecgjax"), key=best.__getitem__)
+    return {
+        "what": name,
+        "samples": samples,
+        "precision": precision,
+        "ecg_per_s": batch_size / best["ecgjax"],
+        "torch_ecg_per_s": batch_size / best[twin],
+        "fastest_twin": twin,
+        "times_torch": best[twin] / best["ecgjax"],
+        "times_torch_median": median[twin] / median["ecgjax"],
+    }
 
 
 def jax_step(name: str, signal: np.ndarray, precision: str):
@@ -135,63 +165,13 @@ def race(contenders: dict, rounds: int) -> dict[str, list[float]]:
     return seconds
 
 
-def measure(arguments: Arguments, name: str, samples: int) -> dict:
-    """One row: ECGs a second of ecgjax and of the fastest twin, best and median round, and their ratios."""
-    signal = np.random.default_rng(0).normal(size=(arguments.batch_size, samples, 12)).astype(np.float32)
-    contenders = {"ecgjax": jax_step(name, signal, arguments.precision)}
-    contenders |= torch_steps(name, signal, arguments.precision, arguments.compile)
-    seconds = race(contenders, arguments.rounds)
-    best = {contender: arguments.batch_size / min(times) for contender, times in seconds.items()}
-    median = {contender: arguments.batch_size / statistics.median(times) for contender, times in seconds.items()}
-    twin = max((contender for contender in best if contender != "ecgjax"), key=best.__getitem__)
-    row = {"encoder": name, "samples": samples, "twin": twin, "seconds": seconds}
-    for label, speed in (("best", best), ("median", median)):
-        row[label] = {"ecgjax": speed["ecgjax"], "torch": speed[twin], "ratio": speed["ecgjax"] / speed[twin]}
-    return row
-
-
-def report(rows: list[dict], arguments: Arguments) -> None:
-    """The table on the screen, training-PLATFORM.json and .png."""
-    table = Table("encoder", "samples", "fastest twin", "ecgjax ECG/s", "torch ECG/s", "ratio (best)", "ratio (median)")
-    for row in rows:
-        best, median = row["best"], row["median"]
-        speeds = (f"{best['ecgjax']:,.1f}", f"{best['torch']:,.1f}", f"{best['ratio']:.2f}", f"{median['ratio']:.2f}")
-        table.add_row(row["encoder"], str(row["samples"]), row["twin"], *speeds)
-    console.print(table)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    path = arguments.out / f"training-{jax.default_backend()}.json"
-    settings = {"batch_size": arguments.batch_size, "precision": arguments.precision, "rounds": arguments.rounds}
-    path.write_text(json.dumps({**settings, "device": jax.devices()[0].device_kind, "rows": rows}, indent=1))
-    plot(rows, path.with_suffix(".png"))
-    console.print(f"wrote {path} and {path.with_suffix('.png')}")
-
-
-def plot(rows: list[dict], path: Path) -> None:
-    """Bars: ECGs a second of both, for each encoder and length."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(7, 3.5), layout="constrained")
-    place = np.arange(len(rows))
-    for shift, contender in ((-0.2, "ecgjax"), (0.2, "torch")):
-        axes.bar(place + shift, [row["best"][contender] for row in rows], 0.4, label=contender)
-    axes.set_xticks(place, [f"{row['encoder']}\n{row['samples']} samples" for row in rows])
-    axes.set_ylabel("training, ECG/s (best round)")
-    axes.legend()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-
-
 def main() -> None:
     """Entry point."""
-    arguments = tyro.cli(Arguments)
-    try:
-        import torch  # noqa: F401
-    except ModuleNotFoundError:
-        raise SystemExit("the twin needs PyTorch: pip install torch==2.13.0 (CPU build or your CUDA's)") from None
-    rows = [measure(arguments, name, samples) for name in arguments.encoders for samples in arguments.samples]
-    report(rows, arguments)
+    settings = parse(Settings)
+    say_where()
+    rows = measure(Given(Path(tempfile.gettempdir())), settings)
+    report.write("training", rows, figure=FIGURE, out=settings.out)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
