@@ -1,4 +1,4 @@
-"""Training: recordings a second of ecgjax's step and of its PyTorch twin's, with equal architecture, loss and optimizer.
+"""Training: recordings a second of ecgjax's step and of its PyTorch twin's, of equal architecture, loss and optimizer.
 
 A step is forward, backward, clipping and AdamW on a batch that lies on the device. Each round runs every contender
 once, so that a machine busy with other things slows all of them. `python -m benchmarks.training` has options.
@@ -44,8 +44,8 @@ class Settings:
     """What convolutions and activations are computed in, in both. Default: float32 on a CPU, bfloat16 elsewhere."""
     rounds: int = 7
     """Steps timed of each contender."""
-    compile: bool = True
-    """Also time the twin under torch.compile; the fastest form of the twin counts."""
+    compile: bool | None = None
+    """Also time the twin under torch.compile; its fastest form counts. Default: not on a CPU."""
     out: Path = Path("benchmarks/results")
     """Folder of training.json and training.png."""
 
@@ -64,7 +64,7 @@ def _row(settings: Settings, name: str, samples: int) -> dict:
     precision = settings.precision or ("float32" if on_cpu else "bfloat16")
     signal = np.random.default_rng(0).normal(size=(batch_size, samples, 12)).astype(np.float32)
     contenders = {"ecgjax": jax_step(name, signal, precision)}
-    contenders |= torch_steps(name, signal, precision, settings.compile)
+    contenders |= torch_steps(name, signal, precision, not on_cpu if settings.compile is None else settings.compile)
     seconds = race(contenders, settings.rounds)
     best = {contender: min(times) for contender, times in seconds.items()}
     median = {contender: statistics.median(times) for contender, times in seconds.items()}
@@ -157,9 +157,9 @@ def race(contenders: dict, rounds: int) -> dict[str, list[float]]:
     """Seconds of each contender in each round, one after the other, after two rounds that do not count."""
     seconds = {name: [] for name in contenders}
     for number in range(-2, rounds):
-        for name, run in contenders.items():
+        for name, step in contenders.items():
             start = time.perf_counter()
-            run()
+            step()
             if number >= 0:
                 seconds[name].append(time.perf_counter() - start)
     return seconds
