@@ -61,7 +61,8 @@ class Records:
 
     def split(self, name: str) -> np.ndarray:
         """Indices of a split's recordings, ascending."""
-        indices = np.flatnonzero(pyarrow.compute.equal(self._column("split"), name).to_numpy())
+        mine = pyarrow.compute.equal(self._column("split"), name)  # pyright: ignore[reportAttributeAccessIssue]
+        indices = np.flatnonzero(mine.to_numpy())
         if not len(indices):
             raise InputError(f"{self.path}: no recording in split {name!r}; known: {', '.join(SPLITS)}")
         return indices

@@ -35,7 +35,9 @@ class Conv(nn.Module):
         if self.kernel == self.stride == 1 and not self.padding:
             # Rows first: XLA transposes the whole signal before a product that contracts batch and time as two axes.
             return (hidden.reshape(-1, hidden.shape[-1]) @ kernel[0]).reshape(*hidden.shape[:2], -1)
-        pads = _same(hidden.shape[1], self.kernel, self.stride) if self.padding is None else (self.padding,) * 2
+        pads = (
+            _same(hidden.shape[1], self.kernel, self.stride) if self.padding is None else (self.padding, self.padding)
+        )
         on_cpu = functools.partial(folded_conv, stride=self.stride, pads=pads)
         plain = functools.partial(conv, stride=self.stride, pads=pads)
         return jax.lax.platform_dependent(hidden, kernel, cpu=on_cpu, default=plain)
@@ -104,7 +106,7 @@ class BatchNorm(nn.Module):
         var = self.variable("batch_stats", "var", jnp.ones, shape)
         if not train:
             return _affine(hidden, mean.value, jax.lax.rsqrt(var.value + self.epsilon) * scale, bias)
-        normal, batch_mean, batch_var = normalise(hidden, scale, bias, self.epsilon)
+        normal, batch_mean, batch_var = normalise(hidden, scale, bias, self.epsilon)  # pyright: ignore[reportGeneralTypeIssues]
         if not self.is_initializing():
             mean.value = 0.9 * mean.value + 0.1 * batch_mean
             var.value = 0.9 * var.value + 0.1 * batch_var

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import itertools
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable
@@ -61,7 +62,7 @@ def say_where() -> None:
     """Says on which devices the work runs; what is compiled there is kept for the next time."""
     import jax
 
-    if not jax.config.jax_compilation_cache_dir:
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "ecgjax" / "compiled"))
     kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
     process = f", process {jax.process_index()} of {jax.process_count()}" if jax.process_count() > 1 else ""
