@@ -1,8 +1,13 @@
 """Eight CPU devices stand in for a machine with eight accelerators; one small data set and one run serve all tests."""
 
 import os
+import tempfile
 
 os.environ["MPLBACKEND"] = "Agg"
+# Shared by this process and those that it starts: each program is compiled once.
+_COMPILED = tempfile.TemporaryDirectory()
+os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 import jax
 import pytest

@@ -17,6 +17,7 @@ LEVELS = {
     "encoders": 2,
     "objectives": 3,
     "train": 4,
+    "tpu": 5,
     "pretrained": 5,
     "adapt": 6,
     "evaluate": 7,

@@ -1,8 +1,5 @@
-"""Batches: every recording once an epoch, the same order for the same seed, and an exact place to resume from."""
+"""Batches: every recording once an epoch, and a batch that is the same whoever reads it, whenever and with how many."""
 
-import itertools
-
-import jax
 import numpy as np
 import pytest
 
@@ -17,25 +14,24 @@ class Numbered:
     patients = np.repeat(np.arange(20), 3).astype(np.int32)
 
     def read(self, indices):
-        return np.broadcast_to(np.asarray(indices, np.int16)[:, None, None], (len(indices), 1, 12))
+        return np.broadcast_to(np.asarray(indices, np.int16)[..., None, None], (*np.shape(indices), 1, 12))
 
 
 RECORDS = Numbered()
 INDICES = np.arange(10, 50)
 
 
-def _pairs(seed=0, batch_size=8, indices=INDICES):
-    batches = pretraining_batches(RECORDS, indices, examples="patient_pair", batch_size=batch_size, seed=seed)
-    return iter(batches)
+def _pairs(seed=0, batch_size=8, indices=INDICES, **settings):
+    return pretraining_batches(RECORDS, indices, examples="patient_pair", batch_size=batch_size, seed=seed, **settings)
 
 
-def _seen(batches, count) -> np.ndarray:
-    """Numbers of the recordings in the next `count` batches, [batch, example] or [batch, example, view]."""
-    return np.array([batch["signal"][..., 0, 0] for batch in itertools.islice(batches, count)])
+def _seen(batches, first, last, **settings) -> np.ndarray:
+    """Numbers of the recordings in batches `first` to `last` - 1, [batch, example] or [batch, example, view]."""
+    return np.concatenate([stack["signal"][..., 0, 0] for stack in batches.between(first, last, **settings)])
 
 
 def test_every_recording_is_a_first_view_once_an_epoch_in_a_new_order():
-    first, second = _seen(_pairs(), 10).reshape(2, 40, 2)
+    first, second = _seen(_pairs(), 0, 10).reshape(2, 40, 2)
     np.testing.assert_array_equal(np.sort(first[:, 0]), INDICES)
     np.testing.assert_array_equal(np.sort(second[:, 0]), INDICES)
     assert (first[:, 0] != second[:, 0]).any()
@@ -43,11 +39,16 @@ def test_every_recording_is_a_first_view_once_an_epoch_in_a_new_order():
     assert partners[0] != partners[1]
 
 
+def test_batches_go_across_the_edge_of_an_epoch():
+    seen = _seen(_pairs(batch_size=12), 0, 10)[..., 0].reshape(3, 40)
+    np.testing.assert_array_equal(np.sort(seen, axis=1), np.broadcast_to(INDICES, (3, 40)))
+
+
 def test_pairs_are_of_one_patient_within_the_recordings_allowed():
-    batch = next(_pairs())
+    batch = _pairs().make(0)
     assert batch["signal"].shape == (8, 2, 1, 12) and batch["signal"].dtype == np.int16
     assert batch["patient"].shape == (8,) and batch["patient"].dtype == np.int32
-    seen = _seen(_pairs(), 50)
+    seen = _seen(_pairs(), 0, 50)
     assert np.isin(seen, INDICES).all()
     assert (RECORDS.patients[seen[..., 0]] == RECORDS.patients[seen[..., 1]]).all()
     alone = [index for index in INDICES if (RECORDS.patients[INDICES] == RECORDS.patients[index]).sum() == 1]
@@ -56,39 +57,39 @@ def test_pairs_are_of_one_patient_within_the_recordings_allowed():
 
 
 def test_single_recordings():
-    batches = iter(pretraining_batches(RECORDS, INDICES, examples="single", batch_size=8, seed=0))
-    batch = next(batches)
-    assert batch["signal"].shape == (8, 1, 12) and batch["patient"].shape == (8,)
-    seen = np.concatenate([batch["signal"][None, :, 0, 0], _seen(batches, 4)])
-    np.testing.assert_array_equal(np.sort(seen.ravel()), INDICES)
+    batches = pretraining_batches(RECORDS, INDICES, examples="single", batch_size=8, seed=0)
+    assert batches.make(0)["signal"].shape == (8, 1, 12) and batches.make(0)["patient"].shape == (8,)
+    np.testing.assert_array_equal(np.sort(_seen(batches, 0, 5).ravel()), INDICES)
+    assert batches.recordings == 8 and _pairs().recordings == 16
 
 
 def test_order_is_the_seeds():
-    np.testing.assert_array_equal(_seen(_pairs(seed=5), 12), _seen(_pairs(seed=5), 12))
-    assert (_seen(_pairs(seed=5), 12) != _seen(_pairs(seed=6), 12)).any()
+    np.testing.assert_array_equal(_seen(_pairs(seed=5), 0, 12), _seen(_pairs(seed=5), 0, 12))
+    assert (_seen(_pairs(seed=5), 0, 12) != _seen(_pairs(seed=6), 0, 12)).any()
 
 
-@pytest.mark.parametrize("taken", [0, 3, 7])
-def test_iterator_resumes_at_its_exact_place(taken):
-    """Also twice, and beyond the edge of an epoch (five batches)."""
-    uninterrupted, batches = _seen(_pairs(), taken + 8), _pairs()
-    _seen(batches, taken)
-    for done in (taken, taken + 4):
-        state, batches = batches.get_state(), _pairs()
-        batches.set_state(state)
-        np.testing.assert_array_equal(_seen(batches, 4), uninterrupted[done : done + 4])
+@pytest.mark.parametrize("at_once", [1, 4, 100])
+def test_any_start_and_any_stack_give_the_same_batches(at_once):
+    """Also beyond the edge of an epoch (five batches)."""
+    whole = _seen(_pairs(), 0, 14)
+    for first, last in ((0, 14), (3, 7), (7, 14), (13, 14)):
+        np.testing.assert_array_equal(_seen(_pairs(), first, last, at_once=at_once), whole[first:last])
+    lengths = [len(stack["patient"]) for stack in _pairs().between(3, 14, at_once=4)]
+    assert lengths == [4, 4, 3]
+    assert list(_pairs().between(5, 5)) == []
 
 
-def test_processes_share_an_epoch_without_overlap(monkeypatch):
-    monkeypatch.setattr(jax, "process_count", lambda: 2)
-    seen = []
-    for process in (0, 1):
-        monkeypatch.setattr(jax, "process_index", lambda process=process: process)
-        seen.append(_seen(_pairs(), 5))
-    assert seen[0].shape == (5, 4, 2)
-    np.testing.assert_array_equal(np.sort(np.concatenate(seen)[..., 0].ravel()), INDICES)
-    with pytest.raises(InputError, match="batch of 7 over 2 processes"):
-        _pairs(batch_size=7)
+def test_processes_read_their_rows_of_the_same_batch():
+    whole = _seen(_pairs(), 0, 6)
+    parts = [_seen(_pairs(rows=rows), 0, 6) for rows in (np.array([0, 1, 4]), np.array([2, 3, 5, 6, 7]))]
+    np.testing.assert_array_equal(parts[0], whole[:, [0, 1, 4]])
+    np.testing.assert_array_equal(parts[1], whole[:, [2, 3, 5, 6, 7]])
+    assert _pairs(rows=np.array([7])).make(3)["patient"] == _pairs().make(3)["patient"][7]
+
+
+def test_signals_may_be_replaced_by_their_places():
+    batch = _pairs(read=lambda rows: rows * 10).make(2)
+    np.testing.assert_array_equal(batch["signal"], 10 * _pairs().make(2)["signal"][..., 0, 0].astype(int))
 
 
 def test_labelled_recordings_are_the_only_ones_read_and_keep_their_targets():
@@ -97,7 +98,7 @@ def test_labelled_recordings_are_the_only_ones_read_and_keep_their_targets():
     targets = np.eye(6, dtype=np.float32)
     batches = labelled_batches(RECORDS, chosen, targets, batch_size=4, seed=0)
     seen = []
-    for batch in itertools.islice(batches, 45):
+    for batch in map(batches.make, range(45)):
         assert batch["signal"].shape == (4, 1, 12) and batch["targets"].dtype == np.float32
         np.testing.assert_array_equal(chosen[batch["targets"].argmax(1)], batch["signal"][:, 0, 0])
         seen.append(batch["signal"][:, 0, 0])
@@ -110,8 +111,8 @@ def test_real_recordings_come_as_they_are_stored(records):
     indices = records.split("validation")
     batches = pretraining_batches(records, indices, examples="patient_pair", batch_size=4, seed=0)
     stored = {signal.tobytes() for signal in records.read(indices)}
-    for batch in itertools.islice(batches, 3):
-        assert batch["signal"].shape == (4, 2, 1000, 12)
+    for batch in batches.between(0, 3):
+        assert batch["signal"].shape == (1, 4, 2, 1000, 12)
         assert {signal.tobytes() for signal in batch["signal"].reshape(-1, 1000, 12)} <= stored
 
 

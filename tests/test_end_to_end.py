@@ -26,13 +26,8 @@ STEPS = 20
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """Starts `python -m ecgjax.launch.COMMAND`; the processes share what they have compiled."""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(Path(ecgjax.__file__).parents[1]),
-        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
+    """Starts `python -m ecgjax.launch.COMMAND`."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(ecgjax.__file__).parents[1])}
     output = tmp_path_factory.mktemp("output")
 
     def start(command, *arguments):
@@ -53,7 +48,7 @@ def _finish(process, log) -> str:
 
 
 def _manifest(workdir) -> dict:
-    """SHA-256 of every array in the newest checkpoint, of the iterator's place and of the config."""
+    """SHA-256 of every array in the newest checkpoint, and of the config."""
     return json.loads(next((find_checkpoint(workdir) / "manifest").glob("*.json")).read_text())
 
 

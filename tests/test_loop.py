@@ -11,11 +11,12 @@ import pytest
 from ecgjax.data.batches import pretraining_batches
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.signals import InputError
-from ecgjax.train.checkpoint import find_checkpoint, read_config
+from ecgjax.train import pretraining
+from ecgjax.train.checkpoint import find_checkpoint, load_encoder, read_config
 from ecgjax.train.loop import train
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.pretraining import Pretraining, pretrain
-from ecgjax.train.runlog import RunLog, read_metrics
+from ecgjax.train.runlog import SPEED, RunLog, read_metrics
 from ecgjax.train.sharding import data_mesh
 from ecgjax.train.state import TrainState
 
@@ -26,7 +27,7 @@ def manifest(workdir) -> dict:
 
 
 def _lines(workdir):
-    return [{name: value for name, value in line.items() if name != "ecg_per_s"} for line in read_metrics(workdir)]
+    return [{name: value for name, value in line.items() if name not in SPEED} for line in read_metrics(workdir)]
 
 
 def test_resumed_run_ends_bit_for_bit_like_the_uninterrupted_one(workdir, records, tmp_path, tiny_encoders):
@@ -39,6 +40,52 @@ def test_resumed_run_ends_bit_for_bit_like_the_uninterrupted_one(workdir, record
     assert manifest(copy) == manifest(workdir)
     assert _lines(copy) == _lines(workdir)
     assert [line["step"] for line in _lines(workdir)] == [1, 2, 3, 4]
+
+
+def test_recordings_in_device_memory_train_alike(workdir, records, tmp_path, tiny_encoders):
+    """Same batches, three steps a dispatch, so that the last dispatch is a shorter one."""
+    settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
+    pretrain(settings, records, tmp_path, save_every=3, log_every=3, cache="device")
+    assert [line["step"] for line in read_metrics(tmp_path)] == [3, 4]
+    streamed, cached = _lines(workdir)[-1], _lines(tmp_path)[-1]
+    assert streamed.keys() == cached.keys()
+    for name, value in streamed.items():
+        np.testing.assert_allclose(cached[name], value, rtol=2e-5, err_msg=name)
+
+
+def test_changed_recordings_are_another_run(workdir, records, tiny_encoders, monkeypatch):
+    settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
+    monkeypatch.setitem(vars(records), "fingerprint", "0" * 32)
+    with pytest.raises(InputError, match="waveforms was .{32}, now 0{32}"):
+        pretrain(settings, records, workdir, save_every=2, log_every=1)
+
+
+def test_precision_is_chosen_by_the_machine_and_checked(monkeypatch, capsys):
+    settings = Pretraining()
+    assert pretraining.with_precision(settings).precision == "float32"  # on a CPU
+    monkeypatch.setattr(pretraining.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(pretraining, "bfloat16_deviation", lambda encoder, samples: 0.02)
+    assert pretraining.with_precision(settings).precision == "bfloat16"
+    assert pretraining.with_precision(Pretraining(precision="float32")).precision == "float32"
+    for wrong in (0.7, float("nan")):
+        monkeypatch.setattr(pretraining, "bfloat16_deviation", lambda encoder, samples, wrong=wrong: wrong)
+        assert pretraining.with_precision(settings).precision == "float32"
+        assert "WARNING: bfloat16 is wrong" in capsys.readouterr().err
+        with pytest.raises(InputError, match="--precision bfloat16: bfloat16 is wrong by"):
+            pretraining.with_precision(Pretraining(precision="bfloat16"))
+
+
+def test_bfloat16_run_leaves_a_float32_encoder(workdir, records, tmp_path, tiny_encoders):
+    settings = Pretraining(
+        objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4, precision="bfloat16"
+    )
+    pretrain(settings, records, tmp_path, save_every=4, log_every=1)
+    _, variables, _, config = load_encoder(tmp_path)
+    assert config["pretraining"]["precision"] == "bfloat16" and "dtype" not in config["encoder"]
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(variables)} == {"float32"}
+    full, half = ([line["loss"] for line in read_metrics(run)] for run in (workdir, tmp_path))
+    assert full != half
+    np.testing.assert_allclose(half[0], full[0], rtol=0.05)
 
 
 def test_finished_run_is_left_as_it_is(workdir, records, tiny_encoders):
@@ -60,7 +107,7 @@ def run(records, tmp_path):
     """The loop around a step that only counts, with the given losses."""
 
     def start(losses, **settings):
-        def step_fn(state, batch, key):
+        def step_fn(state, stack, key, resident):
             return state.replace(step=state.step + 1), {"loss": jnp.asarray(losses[int(state.step)])}
 
         state = TrainState(jnp.zeros((), jnp.int32), {"encoder": {"w": jnp.ones(3)}}, {}, ())
@@ -96,9 +143,9 @@ def test_numbers_below_one_are_refused(run, settings):
 
 def test_log_of_a_resumed_run_drops_what_is_done_again(tmp_path):
     for first_step, steps in ((0, (1, 2, 3)), (2, (3, 4))):
-        with RunLog(tmp_path, title="test", num_steps=4, first_step=first_step) as log:
+        with RunLog(tmp_path, title="test", num_steps=4, recordings=8, first_step=first_step) as log:
             for step in steps:
-                log.write(step, {"loss": jnp.asarray(step + first_step / 10)}, 8)
+                log.write(step, {"loss": jnp.asarray(step + first_step / 10)})
     assert [(line["step"], line["loss"]) for line in read_metrics(tmp_path)] == [
         (1, 1),
         (2, 2),

@@ -1,7 +1,7 @@
-"""NT-Xent against a loop over pairs and against optax; the whole objective on one device and on eight."""
+"""The whole objective: on one device and on eight, in parts and at once, with a queue and without."""
 
+import dataclasses
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -11,71 +11,11 @@ import pytest
 from conftest import TINY
 
 from ecgjax.augment import Augmentation
-from ecgjax.objectives.patient_contrast import PatientContrast, nt_xent
-from ecgjax.signals import Preprocessing
-from ecgjax.train.sharding import data_mesh, place, replicated
+from ecgjax.objectives.nt_xent import NOBODY, nt_xent
+from ecgjax.objectives.patient_contrast import PatientContrast
+from ecgjax.signals import InputError, Preprocessing, preprocess
+from ecgjax.train.sharding import data_mesh, place, replicated, split
 from ecgjax.train.state import create_state, make_step
-
-_RNG = np.random.default_rng(0)
-PROJECTIONS = _RNG.normal(size=(12, 5)).astype(np.float32)
-ALL_DIFFERENT = np.arange(6)
-REPEATED = np.array([7, 3, 7, 1, 7, 3])
-
-
-def _reference(projections, patients, temperature):
-    """Loss and its gradient in float64, one view after the other, from the definition."""
-    z = projections.astype(np.float64)
-    norms = np.linalg.norm(z, axis=1)
-    u, n = z / norms[:, None], len(z)
-    loss, gradient_u = 0.0, np.zeros_like(u)
-    for i in range(n):
-        partner = (i + n // 2) % n
-        candidates = [partner]
-        for j in range(n):
-            if patients[j % (n // 2)] != patients[i % (n // 2)]:
-                candidates.append(j)
-        weights = np.array([math.exp(u[i] @ u[j] / temperature) for j in candidates])
-        loss -= math.log(weights[0] / weights.sum()) / n
-        for j, share in zip(candidates, weights / weights.sum(), strict=True):
-            slope = (share - (j == partner)) / (n * temperature)
-            gradient_u[i] += slope * u[j]
-            gradient_u[j] += slope * u[i]
-    radial = (gradient_u * u).sum(1, keepdims=True)
-    return loss, (gradient_u - radial * u) / norms[:, None]
-
-
-@pytest.mark.parametrize("temperature", [0.1, 0.5])
-@pytest.mark.parametrize("patients", [ALL_DIFFERENT, REPEATED])
-def test_value_and_gradient_equal_a_plain_loop(patients, temperature):
-    loss = functools.partial(nt_xent, patients=jnp.asarray(patients), temperature=temperature)
-    (found, _), gradient = jax.jit(jax.value_and_grad(loss, has_aux=True))(PROJECTIONS)
-    expected, expected_gradient = _reference(PROJECTIONS, patients, temperature)
-    np.testing.assert_allclose(found, expected, rtol=2e-6)
-    np.testing.assert_allclose(gradient, expected_gradient, rtol=1e-4, atol=1e-6)
-
-
-def test_equals_optax_where_no_patient_repeats():
-    with jax.numpy_rank_promotion("allow"):
-        expected = jax.jit(optax.losses.ntxent)(PROJECTIONS, np.tile(ALL_DIFFERENT, 2), 0.2)
-    found, _ = jax.jit(nt_xent)(PROJECTIONS, ALL_DIFFERENT, temperature=0.2)
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
-
-
-def test_a_patient_is_not_repelled_from_herself():
-    """Three pairs of one patient: nothing is left to repel, so there is nothing to learn."""
-    loss = jax.value_and_grad(lambda projections: nt_xent(projections, np.array([5, 5, 5]), temperature=0.5)[0])
-    value, gradient = jax.jit(loss)(PROJECTIONS[:6])
-    assert value == 0 and (gradient == 0).all()
-
-
-def test_share_of_views_nearest_to_their_partner():
-    unit, hit_rate = (
-        np.eye(4, dtype=np.float32),
-        jax.jit(lambda z: nt_xent(z, np.arange(4), temperature=0.1)[1]),
-    )
-    assert hit_rate(np.concatenate([unit, unit])) == 1
-    assert hit_rate(np.concatenate([unit, unit[[1, 0, 2, 3]]])) == 0.5
-
 
 OBJECTIVE = PatientContrast(projection=(16, 8), augmentation=Augmentation(crop_s=1.0))
 PREPROCESSING = Preprocessing(seconds=2.0)
@@ -101,7 +41,8 @@ def steps(variables, batch):
     for devices in (1, 8):
         mesh = data_mesh(jax.devices()[:devices])
         key = jax.device_put(jax.random.key(2), replicated(mesh))
-        state, metrics = make_step(LOSS, tx, mesh)(create_state(variables, tx, mesh), place(batch, mesh), key)
+        stack = place(jax.tree.map(lambda part: part[None], batch), mesh)
+        state, metrics = make_step(LOSS, tx, mesh)(create_state(variables, tx, mesh), stack, key, None)
         done[devices] = metrics, state.opt_state.trace, state.collections["batch_stats"]
     return done
 
@@ -109,6 +50,23 @@ def steps(variables, batch):
 def test_eight_devices_have_the_loss_of_one(steps):
     for name, value in steps[1][0].items():
         np.testing.assert_allclose(steps[8][0][name], value, rtol=1e-6, atol=2e-7, err_msg=name)
+
+
+def test_three_steps_a_dispatch_are_three_steps(variables, batch):
+    mesh, tx = data_mesh(), optax.sgd(0.01)
+    key, step_fn = jax.device_put(jax.random.key(2), replicated(mesh)), make_step(LOSS, tx, mesh)
+    batches = [{name: np.roll(part, shift, axis=0) for name, part in batch.items()} for shift in range(3)]
+    one_by_one = create_state(variables, tx, mesh)
+    for single in batches:
+        one_by_one, last = step_fn(
+            one_by_one, place({name: part[None] for name, part in single.items()}, mesh), key, None
+        )
+    stack = jax.tree.map(lambda *parts: np.stack(parts), *batches)
+    at_once, metrics = step_fn(create_state(variables, tx, mesh), place(stack, mesh), key, None)
+    assert int(at_once.step) == int(one_by_one.step) == 3
+    assert _distance(at_once.params, one_by_one.params) < 1e-6
+    for name, value in last.items():
+        np.testing.assert_allclose(metrics[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 
 
 def _distance(a, b) -> float:
@@ -146,3 +104,92 @@ def test_collapsed_embeddings_show(jitted_loss, variables, batch):
     np.testing.assert_allclose(loss, np.log(choices).mean(), rtol=1e-5)
     _, (alive, _) = jitted_loss(variables, batch, jax.random.key(0))
     assert alive["embedding_spread"] > 0.01
+
+
+def _gradient(objective, variables, batch, encoder=TINY):
+    loss = functools.partial(objective.loss, encoder, preprocessing=PREPROCESSING, rate_hz=100.0)
+
+    def of_params(params):
+        return loss({**variables, "params": params}, batch, jax.random.key(2))
+
+    (value, (_, updates)), gradient = jax.jit(jax.value_and_grad(of_params, has_aux=True))(variables["params"])
+    return value, gradient, updates
+
+
+def test_parts_contrast_as_a_whole(variables, batch):
+    """Against the same parts one after the other in plain Python, all their activations kept."""
+    objective = dataclasses.replace(OBJECTIVE, microbatch=4)
+    value, gradient, updates = _gradient(objective, variables, batch)
+
+    def plain(params):
+        network, projections, statistics = OBJECTIVE._network(TINY), [None] * 16, []
+        for number in range(4):
+            rows = np.arange(16)[number::4]
+            signal = batch["signal"][rows].reshape(8, 200, 12)
+            key = jax.random.fold_in(jax.random.key(2), number)
+            views = OBJECTIVE.augmentation.views(preprocess(signal, PREPROCESSING, rate_hz=100.0), key, rate_hz=100.0)
+            out, updated = network.apply({**variables, "params": params}, views, train=True, mutable=["batch_stats"])
+            statistics.append(updated)
+            for row, projection in zip(rows, out.reshape(4, 2, -1), strict=True):
+                projections[row] = projection
+        mean = jax.tree.map(lambda *leaves: sum(leaves) / 4, *statistics)
+        return nt_xent(jnp.stack(projections), batch["patient"], temperature=0.1)[0], mean
+
+    (expected, mean), expected_gradient = jax.jit(jax.value_and_grad(plain, has_aux=True))(variables["params"])
+    np.testing.assert_allclose(value, expected, rtol=1e-6)
+    assert _distance(gradient, expected_gradient) < 1e-5
+    assert _distance(updates["batch_stats"], mean["batch_stats"]) < 1e-6
+
+
+def test_parts_are_the_same_on_eight_devices(variables, batch):
+    """Sixteen pairs in two parts of eight: a pair a device at a time."""
+    objective = dataclasses.replace(OBJECTIVE, microbatch=8)
+    one = _gradient(objective, variables, batch)
+    mesh = data_mesh()
+    eight = _gradient(objective, jax.device_put(variables, replicated(mesh)), jax.device_put(batch, split(mesh)))
+    np.testing.assert_allclose(eight[0], one[0], rtol=1e-6)
+    assert _distance(eight[1], one[1]) < 1e-5
+
+
+def test_parts_need_less_memory(variables, batch):
+    def temporary(microbatch):
+        loss = functools.partial(
+            dataclasses.replace(OBJECTIVE, microbatch=microbatch).loss, TINY, preprocessing=PREPROCESSING, rate_hz=100.0
+        )
+        many = {name: np.tile(part, (16,) + (1,) * (part.ndim - 1)) for name, part in batch.items()}
+        gradient = jax.jit(jax.grad(lambda p: loss({**variables, "params": p}, many, jax.random.key(0))[0]))
+        return gradient.lower(variables["params"]).compile().memory_analysis().temp_size_in_bytes
+
+    assert temporary(microbatch=16) < temporary(microbatch=0) / 4
+
+
+@pytest.mark.parametrize("size", [5, -4, 32])
+def test_parts_must_divide_the_batch(variables, batch, size):
+    with pytest.raises(InputError, match=f"--microbatch {size}: give a divisor of the batch of 16"):
+        _gradient(dataclasses.replace(OBJECTIVE, microbatch=size), variables, batch)
+
+
+def test_queue_follows_slowly_and_forgets_the_oldest(batch):
+    objective = dataclasses.replace(OBJECTIVE, queue=24, queue_momentum=0.75)
+    variables = jax.jit(functools.partial(objective.init, TINY))(jax.random.key(0), jnp.zeros((2, 200, 12)))
+    jax.tree.map(np.testing.assert_array_equal, variables["slow"]["params"], variables["params"])
+    moved = {**variables, "params": jax.tree.map(lambda leaf: leaf + 1.0, variables["params"])}
+    empty, _, updates = _gradient(objective, moved, batch)
+    slow = jax.tree.map(lambda leaf: leaf + 0.25, variables["params"])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), updates["slow"]["params"], slow)
+    plain, *_ = _gradient(OBJECTIVE, {name: moved[name] for name in ("params", "batch_stats")}, batch)
+    np.testing.assert_allclose(empty, plain, rtol=1e-6)  # nobody waits in the queue yet
+    first = updates["queue"]
+    assert first["patient"].tolist() == [*batch["patient"], *[NOBODY] * 8]
+    np.testing.assert_allclose(np.linalg.norm(first["embedding"], axis=1), [1] * 16 + [0] * 8, rtol=1e-5)
+    value, gradient, updates = _gradient(objective, {**moved, **updates}, batch)
+    assert value > empty and all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
+    assert updates["queue"]["patient"].tolist() == [*batch["patient"], *batch["patient"][:8]]
+    np.testing.assert_array_equal(updates["queue"]["embedding"][16:], first["embedding"][:8])
+    assert jax.tree.structure(updates["queue"]) == jax.tree.structure(variables["queue"])
+
+
+@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"queue": -1}, {"queue_momentum": 1.0}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(InputError, match="give a temperature above 0, a queue of 0 or more and a momentum from 0"):
+        PatientContrast(**wrong)

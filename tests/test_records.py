@@ -1,5 +1,6 @@
 """A prepared data set reads as TFDS reads it, and what is missing or damaged is named before training starts."""
 
+import resource
 import shutil
 
 import numpy as np
@@ -46,6 +47,21 @@ def test_facts_of_the_data_set(records):
 
 def test_folder_above_the_data_set_will_do(records, prepared):
     assert Records(prepared.parents[2]).path == prepared
+
+
+@pytest.mark.parametrize("limits", [(100, 4096), (100, resource.RLIM_INFINITY)])
+def test_many_shards_may_stay_open(prepared, monkeypatch, limits):
+    asked = []
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: limits)
+    monkeypatch.setattr(resource, "setrlimit", lambda kind, new: asked.append(new))
+    Records(prepared)
+    assert asked == [(515, limits[1])]  # 3 shards
+
+
+def test_more_shards_than_files_may_be_open_is_said(prepared, monkeypatch):
+    monkeypatch.setattr(resource, "getrlimit", lambda kind: (100, 500))
+    with pytest.raises(InputError, match="3 shards, but a process may open 500 files"):
+        Records(prepared)
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ from ecgjax.pretrained import Encoder
 from ecgjax.signals import InputError, Preprocessing
 from ecgjax.train.loop import train
 from ecgjax.train.optimizer import Optimizer
-from ecgjax.train.sharding import check_batch_size, data_mesh
+from ecgjax.train.sharding import check_batch_size, data_mesh, rows_here
 from ecgjax.train.state import create_state, make_step
 
 
@@ -97,7 +97,14 @@ class FineTuning:
         state, _ = train(
             step_fn,
             create_state(classifier_variables(objective, encoder, init_key), tx, mesh),
-            labelled_batches(records, indices, targets, batch_size=batch_size, seed=self.seed),
+            labelled_batches(
+                records,
+                indices,
+                targets,
+                batch_size=batch_size,
+                seed=self.seed,
+                rows=rows_here(batch_size, mesh),
+            ),
             num_steps=num_steps,
             key=key,
             mesh=mesh,

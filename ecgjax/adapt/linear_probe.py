@@ -15,7 +15,6 @@ from sklearn.model_selection import StratifiedKFold
 
 from ecgjax.adapt.classifier import Adapted, Classification, classifier_variables
 from ecgjax.augment import Augmentation
-from ecgjax.data.batches import labelled_batches
 from ecgjax.data.records import Records
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import InputError
@@ -148,12 +147,11 @@ class LinearProbing:
         objective = Classification(targets.shape[1], 0.0, Augmentation())
         variables = _with_probe(classifier_variables(objective, encoder, jax.random.key(self.seed)), probe)
         state = create_state(variables, Optimizer().build(1), data_mesh())
-        unread = iter(labelled_batches(records, indices, targets, batch_size=1, seed=self.seed))
         settings = json.loads(json.dumps(dataclasses.asdict(self)))
         config = {**config, "start_weights": encoder.fingerprint, "linear_probing": settings}
         with Checkpoints(workdir) as checkpoints:
-            checkpoints.resume(state, unread, config)  # refuses the workdir of another run
-            checkpoints.save(state, unread, config)
+            checkpoints.resume(state, config)  # refuses the workdir of another run
+            checkpoints.save(state, config)
         return Adapted(variables, window_s=None)
 
 

@@ -1,7 +1,15 @@
-"""Batches for training: Grain shuffles, pairs and reads; the host moves int16 and nothing else."""
+"""Batches for training: which recordings a batch holds is a function of the seed and of its number, of nothing else.
+
+So a run resumes from the number of its steps alone; threads, processes and hosts may change in between; and signals
+that wait in device memory come in the same order as those read from the shards. Grain reads ahead; the host moves int16
+and nothing else.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator
 
 import grain
-import jax
 import numpy as np
 
 from ecgjax.data.pairs import PatientPairs
@@ -10,12 +18,42 @@ from ecgjax.signals import InputError
 
 # Batches that wait ready. Grain's own default of 500 would hold gigabytes (measured: research/ecosystem.md B2).
 _READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
+_ORDER, _PARTNERS = 0, 1  # two streams of random numbers from one seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Batches:
+    """The batches of a run, by number."""
+
+    make: Callable[[int], dict[str, np.ndarray]]
+    """number -> this process's part of the batch."""
+    recordings: int
+    """Recordings of a batch, over all processes."""
+
+    def between(self, first: int, last: int, *, at_once: int = 1) -> Iterator[dict[str, np.ndarray]]:
+        """Batches `first` to `last` - 1, read ahead, in stacks [at_once, batch, ...]; the last stack may be shorter."""
+
+        def stack(start: int) -> dict[str, np.ndarray]:
+            batches = [self.make(number) for number in range(start, min(start + at_once, last))]
+            if len(batches) == 1:
+                return {name: part[None] for name, part in batches[0].items()}
+            return {name: np.stack([batch[name] for batch in batches]) for name in batches[0]}
+
+        starts = grain.MapDataset.source(range(first, last, at_once))
+        return iter(starts.map(stack).to_iter_dataset(_READ))
 
 
 def pretraining_batches(
-    records: Records, indices: np.ndarray, *, examples: str, batch_size: int, seed: int
-) -> grain.IterDataset:
-    """Endless batches for an objective, without labels.
+    records: Records,
+    indices: np.ndarray,
+    *,
+    examples: str,
+    batch_size: int,
+    seed: int,
+    rows: slice | np.ndarray = slice(None),
+    read: Callable[[np.ndarray], np.ndarray] | None = None,
+) -> Batches:
+    """Batches for an objective, without labels. An epoch takes each recording once (as a pair's first view).
 
     Args:
       records: the prepared data set.
@@ -23,10 +61,11 @@ def pretraining_batches(
       examples: "patient_pair" or "single", what the objective asks for.
       batch_size: pairs or recordings of a batch, over all processes.
       seed: order and partners.
+      rows: this process's part of a batch, by default all of it.
+      read: recordings' numbers, any shape, to what takes the place of their signals; by default `records.read`.
 
     Returns:
-      Batches {"signal": int16 [batch, 2, time, lead] or [batch, time, lead], "patient": int32 [batch]}; every process
-      gets its own part of the global batch.
+      Batches {"signal": int16 [row, 2, time, lead] or [row, time, lead], "patient": int32 [row]}.
     """
     if not 0 < batch_size <= len(indices):
         raise InputError(
@@ -36,23 +75,29 @@ def pretraining_batches(
     pairs = PatientPairs(indices, records.patients) if examples == "patient_pair" else None
     if pairs and pairs.patients < 2:
         raise InputError(f"{records.path}: one patient only; contrast needs the recordings of at least two")
+    read = read or records.read
 
-    def draw(position: int, rng: np.random.Generator) -> np.ndarray:
-        return pairs.draw(position, rng) if pairs else indices[position : position + 1]
+    def make(number: int) -> dict[str, np.ndarray]:
+        positions = _positions(len(indices), batch_size, seed, number)
+        if pairs:
+            chosen = pairs.draw(positions, np.random.default_rng((seed, _PARTNERS, number)))[rows]
+        else:
+            chosen = indices[positions[rows]]
+        return {"signal": read(chosen), "patient": records.patients[chosen[:, 0] if pairs else chosen]}
 
-    def read(rows: np.ndarray) -> dict[str, np.ndarray]:
-        signal = records.read(rows.reshape(-1)).reshape(*rows.shape, records.samples, 12)
-        return {"signal": signal if pairs else signal[:, 0], "patient": records.patients[rows[:, 0]]}
-
-    dataset = grain.MapDataset.range(len(indices)).seed(seed).shuffle().repeat()
-    dataset = _share_of_process(dataset).random_map(draw)
-    return dataset.batch(_local(batch_size), drop_remainder=True).map(read).to_iter_dataset(_READ)
+    return Batches(make, recordings=2 * batch_size if pairs else batch_size)
 
 
 def labelled_batches(
-    records: Records, indices: np.ndarray, targets: np.ndarray, *, batch_size: int, seed: int
-) -> grain.IterDataset:
-    """Endless batches for training with labels.
+    records: Records,
+    indices: np.ndarray,
+    targets: np.ndarray,
+    *,
+    batch_size: int,
+    seed: int,
+    rows: slice | np.ndarray = slice(None),
+) -> Batches:
+    """Batches for training with labels.
 
     Args:
       records: the prepared data set.
@@ -60,28 +105,33 @@ def labelled_batches(
       targets: float32 [len(indices), class].
       batch_size: recordings of a batch, over all processes.
       seed: order.
+      rows: this process's part of a batch, by default all of it.
 
     Returns:
-      Batches {"signal": int16 [batch, time, lead], "targets": float32 [batch, class]}.
+      Batches {"signal": int16 [row, time, lead], "targets": float32 [row, class]}.
     """
     if not 0 < batch_size <= len(indices):
         raise InputError(
             f"batch of {batch_size} from {len(indices)} labelled recordings: give --batch-size 1 to {len(indices)}"
         )
 
-    def read(positions: np.ndarray) -> dict[str, np.ndarray]:
-        return {"signal": records.read(indices[positions]), "targets": targets[positions]}
+    def make(number: int) -> dict[str, np.ndarray]:
+        chosen = _positions(len(indices), batch_size, seed, number)[rows]
+        return {"signal": records.read(indices[chosen]), "targets": targets[chosen]}
 
-    dataset = grain.MapDataset.range(len(indices)).seed(seed).shuffle().repeat()
-    dataset = _share_of_process(dataset).batch(_local(batch_size), drop_remainder=True)
-    return dataset.map(read).to_iter_dataset(_READ)
-
-
-def _share_of_process(dataset: grain.MapDataset) -> grain.MapDataset:
-    return dataset[jax.process_index() :: jax.process_count()] if jax.process_count() > 1 else dataset
+    return Batches(make, recordings=batch_size)
 
 
-def _local(batch_size: int) -> int:
-    if batch_size % jax.process_count():
-        raise InputError(f"batch of {batch_size} over {jax.process_count()} processes: give a multiple")
-    return batch_size // jax.process_count()
+def _positions(count: int, batch_size: int, seed: int, number: int) -> np.ndarray:
+    """int64 [batch_size]: batch `number` of endless shuffled epochs; a batch may end one epoch and begin the next."""
+    drawn = np.arange(number * batch_size, (number + 1) * batch_size)
+    epochs = drawn // count
+    return np.concatenate(
+        [_epoch(count, seed, int(epoch))[drawn[epochs == epoch] % count] for epoch in np.unique(epochs)]
+    )
+
+
+@functools.lru_cache(maxsize=4)
+def _epoch(count: int, seed: int, epoch: int) -> np.ndarray:
+    """A permutation of `count` positions: 40 MB for 5 million."""
+    return np.random.default_rng((seed, _ORDER, epoch)).permutation(count)

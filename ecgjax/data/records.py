@@ -1,12 +1,16 @@
 """A prepared data set: ArrayRecord shards of int16 recordings, and the table beside them, as `prepare` writes them."""
 
+import contextlib
 import functools
+import hashlib
 import json
-from collections.abc import Sequence
+import resource
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow
+import pyarrow.compute
 import pyarrow.parquet
 import tensorflow_datasets as tfds
 from array_record.python.array_record_module import ArrayRecordReader
@@ -16,6 +20,7 @@ from tensorflow_datasets.proto import tf_example_pb2
 from ecgjax.signals import InputError
 
 SPLITS = ("train", "validation", "test")
+TABLE = "records.parquet"
 
 
 class Records:
@@ -26,7 +31,6 @@ class Records:
       name: data set, config and version, e.g. ptb_xl/100hz:1.0.0.
       rate_hz: sampling rate in Hz.
       samples: samples of a recording.
-      table: pyarrow table, one row a recording (columns: see tfds_builders/README.md).
     """
 
     def __init__(self, path: str | Path):
@@ -37,26 +41,28 @@ class Records:
             than the data set says.
         """
         self.path = _prepared_folder(Path(path))
-        self.table, about = _table(self.path / "records.parquet")
-        self.name, self.rate_hz, self.samples = (
-            about["dataset"],
-            float(about["rate_hz"]),
-            int(about["samples"]),
-        )
+        self._rows, about = _about(self.path / TABLE)
+        self.name, self.rate_hz, self.samples = about["dataset"], float(about["rate_hz"]), int(about["samples"])
         self._shards = _shards(self.path)
         self._starts = np.cumsum([0] + [count for _, count in self._shards])
-        if self._starts[-1] != len(self.table):
+        if self._starts[-1] != self._rows:
             raise InputError(
-                f"{self.path}: the shards hold {self._starts[-1]} recordings, records.parquet "
-                f"{len(self.table)}; prepare the data set again"
+                f"{self.path}: the shards hold {self._starts[-1]} recordings, {TABLE} {self._rows}; "
+                f"prepare the data set again"
             )
 
     def __len__(self) -> int:
-        return len(self.table)
+        return self._rows
+
+    @functools.cached_property
+    def table(self) -> pyarrow.Table:
+        """One row a recording (columns: see tfds_builders/README.md)."""
+        return _read_table(self.path / TABLE)
 
     def split(self, name: str) -> np.ndarray:
         """Indices of a split's recordings, ascending."""
-        indices = np.flatnonzero(self._column("split") == name)
+        mine = pyarrow.compute.equal(self._column("split"), name)  # pyright: ignore[reportAttributeAccessIssue]
+        indices = np.flatnonzero(mine.to_numpy())
         if not len(indices):
             raise InputError(f"{self.path}: no recording in split {name!r}; known: {', '.join(SPLITS)}")
         return indices
@@ -64,8 +70,16 @@ class Records:
     @functools.cached_property
     def patients(self) -> np.ndarray:
         """int32 [recording]: equal numbers mean the same patient."""
-        codes = self.table["patient_id"].combine_chunks().dictionary_encode().indices
-        return codes.to_numpy(zero_copy_only=False).astype(np.int32)
+        patients = self._column("patient_id").dictionary_encode()
+        return np.concatenate([chunk.indices.to_numpy() for chunk in patients.chunks]).astype(np.int32)
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """Hash over all recordings in their order: two data sets that differ in one sample differ here."""
+        digest = hashlib.sha256()
+        for chunk in self._column("waveform_hash").chunks:
+            digest.update("".join(chunk.to_pylist()).encode())
+        return digest.hexdigest()[:32]
 
     def labels(self, indices: np.ndarray | Sequence[int]) -> list[list[str]]:
         """SCP-ECG statements of each recording."""
@@ -76,12 +90,13 @@ class Records:
         return self.table.slice(int(index), 1).to_pylist()[0]
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        """int16 [len(indices), time, lead], 1 uV per LSB, in the order asked for.
+        """int16 [*shape of indices, time, lead], 1 uV per LSB, in the order asked for.
 
         Raises:
           InputError: a recording is not what was written; ArrayRecord keeps a hash of each.
         """
-        rows = np.asarray(indices)
+        indices = np.asarray(indices)
+        rows = indices.reshape(-1)
         out = np.empty((len(rows), self.samples, 12), np.int16)
         shard_of = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(shard_of):
@@ -89,10 +104,11 @@ class Records:
             positions = (rows[wanted] - self._starts[shard]).tolist()
             for place, example in zip(wanted, self._examples(int(shard), positions), strict=True):
                 out[place] = _signal(example, self.samples)
-        return out
+        return out.reshape(*indices.shape, self.samples, 12)
 
-    def _column(self, name: str) -> np.ndarray:
-        return self.table[name].to_numpy()
+    def _column(self, name: str) -> pyarrow.ChunkedArray:
+        # Read alone: of 5 million recordings the whole table takes 1.4 GB, and training needs three columns.
+        return _read_table(self.path / TABLE, name)[name]
 
     def _examples(self, shard: int, positions: list[int]) -> list[bytes]:
         file, _ = self._shards[shard]
@@ -106,7 +122,7 @@ def _prepared_folder(path: Path) -> Path:
     """`path`, or the one prepared data set below it (name/config/version)."""
     if not path.is_dir():
         raise InputError(f"{path}: no such folder; give the folder that ecgjax.launch.prepare printed")
-    found = sorted(table.parent for table in path.rglob("records.parquet")) if path.is_dir() else []
+    found = sorted(table.parent for table in path.rglob(TABLE)) if path.is_dir() else []
     if len(found) != 1:
         several = (
             f"{len(found)} prepared data sets ({', '.join(map(str, found[:4]))})" if found else "no prepared data set"
@@ -115,11 +131,22 @@ def _prepared_folder(path: Path) -> Path:
     return found[0]
 
 
-def _table(file: Path) -> tuple[pyarrow.Table, dict]:
-    """records.parquet, and what it says of the data set."""
+def _about(file: Path) -> tuple[int, dict]:
+    """Rows of records.parquet, and what it says of the data set."""
+    with _damage_named(file):
+        metadata = pyarrow.parquet.read_metadata(file)
+        return metadata.num_rows, json.loads((metadata.metadata or {})[b"ecgjax"])
+
+
+def _read_table(file: Path, *columns: str) -> pyarrow.Table:
+    with _damage_named(file):
+        return pyarrow.parquet.read_table(file, columns=list(columns) or None, read_dictionary=["split"])
+
+
+@contextlib.contextmanager
+def _damage_named(file: Path) -> Iterator[None]:
     try:
-        table = pyarrow.parquet.read_table(file)
-        return table, json.loads((table.schema.metadata or {})[b"ecgjax"])
+        yield
     except (OSError, ValueError, KeyError) as error:
         raise InputError(
             f"{file}: damaged, or not written by ecgjax.launch.prepare ({_first_line(error)}); "
@@ -146,6 +173,7 @@ def _shards(folder: Path) -> list[tuple[Path, int]]:
             f"{folder}: dataset_info.json or features.json cannot be read ({_first_line(error)}); "
             f"prepare the data set again"
         ) from error
+    _allow_open(len(shards), folder)
     for file, count in shards:
         found = _open_shard(str(file)).num_records() if file.exists() else None
         if found != count:
@@ -154,6 +182,17 @@ def _shards(folder: Path) -> list[tuple[Path, int]]:
             )
             raise InputError(f"{file}: {problem}; prepare the data set again")
     return shards
+
+
+def _allow_open(files: int, folder: Path) -> None:
+    """Shards stay open, five million recordings are 4,900 of them, and a process may open 1,024 unless it asks."""
+    needed = files + 512  # libraries, checkpoints and logs open some too
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or needed <= soft:
+        return
+    if hard != resource.RLIM_INFINITY and needed > hard:
+        raise InputError(f"{folder}: {files} shards, but a process may open {hard} files; raise ulimit -n to {needed}")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 @functools.cache

@@ -20,8 +20,8 @@ ENCODERS: dict[str, nn.Module] = {
 
 
 def settings(encoder: nn.Module) -> dict:
-    """An encoder's own fields, as they are saved in a checkpoint."""
-    own = (field.name for field in dataclasses.fields(encoder) if field.name not in ("parent", "name"))
+    """An encoder's own fields, as they are saved in a checkpoint: all but what it computes in, which is a run's."""
+    own = (field.name for field in dataclasses.fields(encoder) if field.name not in ("parent", "name", "dtype"))
     return {name: getattr(encoder, name) for name in own}
 
 

@@ -1,8 +1,12 @@
 """A small residual encoder: strided basic blocks, 0.7 M parameters, made for pre-training on a laptop's CPU."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from ecgjax.encoders.layers import BatchNorm, Conv, halve, relu
 
 
 class CompactResnet(nn.Module):
@@ -16,14 +20,17 @@ class CompactResnet(nn.Module):
     """Channels of each residual block."""
     kernel: int = 5
     """Samples that a convolution in a block spans."""
+    dtype: str = "float32"
+    """What convolutions and activations are computed in: float32 or bfloat16."""
 
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """[batch, time, lead] -> tokens [batch, ceil(time / 2**(blocks + 1)), width], embedding [batch, 2 * width]."""
-        hidden = nn.Conv(self.widths[0], (7,), strides=2, use_bias=False, name="stem")(signal)
-        hidden = nn.relu(_norm(train, "stem_norm")(hidden))
+        hidden = Conv(self.widths[0], 7, 2, dtype=self.dtype, name="stem")(signal)
+        hidden = relu(BatchNorm(name="stem_norm")(hidden, train=train))
         for number, width in enumerate(self.widths, start=1):
-            hidden = BasicBlock(width, self.kernel, name=f"block{number}")(hidden, train=train)
+            hidden = BasicBlock(width, self.kernel, self.dtype, name=f"block{number}")(hidden, train=train)
+        hidden = hidden.astype(jnp.float32)
         return hidden, jnp.concatenate([hidden.mean(1), hidden.max(1)], axis=-1)
 
 
@@ -32,17 +39,14 @@ class BasicBlock(nn.Module):
 
     width: int
     kernel: int
+    dtype: str
 
     @nn.compact
     def __call__(self, hidden: jax.Array, *, train: bool) -> jax.Array:
         """[batch, time, channel] -> [batch, ceil(time / 2), width]."""
-        shortcut = nn.avg_pool(hidden, (2,), strides=(2,), padding="SAME", count_include_pad=False)
-        shortcut = _norm(train, "shortcut_norm")(nn.Conv(self.width, (1,), use_bias=False, name="shortcut")(shortcut))
-        hidden = nn.Conv(self.width, (self.kernel,), strides=2, use_bias=False, name="conv1")(hidden)
-        hidden = nn.relu(_norm(train, "norm1")(hidden))
-        hidden = nn.Conv(self.width, (self.kernel,), use_bias=False, name="conv2")(hidden)
-        return nn.relu(shortcut + _norm(train, "norm2")(hidden))
-
-
-def _norm(train: bool, name: str) -> nn.BatchNorm:
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, name=name)
+        conv = functools.partial(Conv, self.width, dtype=self.dtype)
+        shortcut = BatchNorm(name="shortcut_norm")(conv(1, name="shortcut")(halve(hidden)), train=train)
+        hidden = conv(self.kernel, 2, name="conv1")(hidden)
+        hidden = relu(BatchNorm(name="norm1")(hidden, train=train))
+        hidden = conv(self.kernel, name="conv2")(hidden)
+        return relu(shortcut + BatchNorm(name="norm2")(hidden, train=train))

@@ -1,8 +1,13 @@
 """The encoder of PCLR (Diamant et al. 2022, doi:10.1371/journal.pcbi.1009862): the ResNet of Ribeiro et al. 2020
 (doi:10.1038/s41467-020-15432-4) with a 320-dimensional embedding, 6.4 M parameters."""
 
+import functools
+
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
+
+from ecgjax.encoders.layers import BatchNorm, Conv, max_pool, relu
 
 
 class PclrResnet(nn.Module):
@@ -19,15 +24,18 @@ class PclrResnet(nn.Module):
     """Samples that a convolution spans."""
     downsample: int = 4
     """Factor by which each unit shortens the time axis."""
+    dtype: str = "float32"
+    """What convolutions and activations are computed in: float32 or bfloat16."""
 
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """[batch, time, lead] -> tokens [batch, ceil(time / 256), 320], embedding [batch, 320]."""
-        hidden = _conv(self.stem, self.kernel, "stem")(signal)
-        hidden = shortcut = nn.relu(_norm(train, "stem_norm")(hidden))
+        stem = Conv(self.stem, self.kernel, kernel_init=nn.initializers.he_normal(), dtype=self.dtype, name="stem")
+        hidden = shortcut = relu(BatchNorm(name="stem_norm")(stem(signal), train=train))
         for number, width in enumerate(self.widths, start=1):
-            unit = ResidualUnit(width, self.kernel, self.downsample, name=f"unit{number}")
+            unit = ResidualUnit(width, self.kernel, self.downsample, self.dtype, name=f"unit{number}")
             hidden, shortcut = unit(hidden, shortcut, train=train)
+        hidden = hidden.astype(jnp.float32)
         return hidden, hidden.mean(1)
 
 
@@ -37,23 +45,16 @@ class ResidualUnit(nn.Module):
     width: int
     kernel: int
     downsample: int
+    dtype: str
 
     @nn.compact
     def __call__(self, hidden: jax.Array, shortcut: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """Two [batch, time, channel] -> two [batch, ceil(time / downsample), width]: activated, and before it."""
-        shortcut = nn.max_pool(shortcut, (self.downsample,), strides=(self.downsample,), padding="SAME")
-        shortcut = _conv(self.width, 1, "shortcut")(shortcut)
-        hidden = _conv(self.width, self.kernel, "conv1")(hidden)
-        hidden = nn.relu(_norm(train, "norm1")(hidden))
-        hidden = _conv(self.width, self.kernel, "conv2", stride=self.downsample)(hidden)
+        conv = functools.partial(Conv, kernel_init=nn.initializers.he_normal(), dtype=self.dtype)
+        shortcut = max_pool(shortcut, self.downsample, self.downsample)
+        shortcut = conv(self.width, 1, name="shortcut")(shortcut)
+        hidden = conv(self.width, self.kernel, name="conv1")(hidden)
+        hidden = relu(BatchNorm(name="norm1")(hidden, train=train))
+        hidden = conv(self.width, self.kernel, self.downsample, name="conv2")(hidden)
         total = hidden + shortcut
-        return nn.relu(_norm(train, "norm2")(total)), total
-
-
-def _conv(channels: int, kernel: int, name: str, stride: int = 1) -> nn.Conv:
-    init = nn.initializers.he_normal()
-    return nn.Conv(channels, (kernel,), strides=stride, use_bias=False, kernel_init=init, name=name)
-
-
-def _norm(train: bool, name: str) -> nn.BatchNorm:
-    return nn.BatchNorm(use_running_average=not train, momentum=0.9, name=name)
+        return relu(BatchNorm(name="norm2")(total, train=train)), total

@@ -4,9 +4,13 @@ He et al.'s "bag of tricks" ResNet (arXiv:1812.01187) in one dimension. Unlike t
 channels wide (256 after the bottleneck's expansion): xresnet1d50 has 0.89 M parameters.
 """
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from ecgjax.encoders.layers import BatchNorm, Conv, halve, max_pool, relu
 
 
 class XResnet1d(nn.Module):
@@ -22,22 +26,32 @@ class XResnet1d(nn.Module):
     """Channels after a bottleneck, as a multiple of `width`."""
     kernel: int = 5
     """Samples that a convolution spans."""
+    dtype: str = "float32"
+    """What convolutions and activations are computed in: float32 or bfloat16."""
 
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """[batch, time, lead] -> tokens [batch, ceil(time / 32), 256], embedding [batch, 512]."""
         hidden = signal
         for number, channels in enumerate(self.stem):
-            layer = ConvNorm(channels, self.kernel, stride=1 if number else 2, name=f"stem{number + 1}")
-            hidden = nn.relu(layer(hidden, train=train))
-        hidden = nn.max_pool(hidden, (3,), strides=(2,), padding=((1, 1),))  # pyright: ignore[reportArgumentType]
+            layer = ConvNorm(
+                channels, self.kernel, stride=1 if number else 2, dtype=self.dtype, name=f"stem{number + 1}"
+            )
+            hidden = relu(layer(hidden, train=train))
+        hidden = max_pool(hidden, window=3, stride=2, pads=(1, 1))
         for stage, depth in enumerate(self.depths):
             for block in range(depth):
                 stride = 2 if stage and block == 0 else 1
                 bottleneck = Bottleneck(
-                    self.width, self.expansion, self.kernel, stride, name=f"stage{stage + 1}_block{block + 1}"
+                    self.width,
+                    self.expansion,
+                    self.kernel,
+                    stride,
+                    self.dtype,
+                    name=f"stage{stage + 1}_block{block + 1}",
                 )
                 hidden = bottleneck(hidden, train=train)
+        hidden = hidden.astype(jnp.float32)
         return hidden, jnp.concatenate([hidden.mean(1), hidden.max(1)], axis=-1)
 
 
@@ -48,20 +62,22 @@ class Bottleneck(nn.Module):
     expansion: int
     kernel: int
     stride: int
+    dtype: str
 
     @nn.compact
     def __call__(self, hidden: jax.Array, *, train: bool) -> jax.Array:
         """[batch, time, channel] -> [batch, ceil(time / stride), width * expansion]."""
+        layer = functools.partial(ConvNorm, dtype=self.dtype)
         channels, shortcut = self.width * self.expansion, hidden
         if self.stride > 1:
-            shortcut = nn.avg_pool(shortcut, (2,), strides=(2,), padding="SAME", count_include_pad=False)
+            shortcut = halve(shortcut)
         if hidden.shape[-1] != channels:
-            shortcut = ConvNorm(channels, 1, name="shortcut")(shortcut, train=train)
-        hidden = nn.relu(ConvNorm(self.width, 1, name="reduce")(hidden, train=train))
-        hidden = nn.relu(ConvNorm(self.width, self.kernel, self.stride, name="conv")(hidden, train=train))
+            shortcut = layer(channels, 1, name="shortcut")(shortcut, train=train)
+        hidden = relu(layer(self.width, 1, name="reduce")(hidden, train=train))
+        hidden = relu(layer(self.width, self.kernel, self.stride, name="conv")(hidden, train=train))
         # A block begins as the identity: its last scale starts at zero (arXiv:1812.01187, section 3.1).
-        hidden = ConvNorm(channels, 1, scale_init=nn.initializers.zeros, name="expand")(hidden, train=train)
-        return nn.relu(shortcut + hidden)
+        hidden = layer(channels, 1, scale_init=nn.initializers.zeros, name="expand")(hidden, train=train)
+        return relu(shortcut + hidden)
 
 
 class ConvNorm(nn.Module):
@@ -71,19 +87,11 @@ class ConvNorm(nn.Module):
     kernel: int
     stride: int = 1
     scale_init: nn.initializers.Initializer = nn.initializers.ones
+    dtype: str = "float32"
 
     @nn.compact
     def __call__(self, hidden: jax.Array, *, train: bool) -> jax.Array:
         """[batch, time, channel] -> [batch, ceil(time / stride), channels]."""
-        padding = [(self.kernel // 2, self.kernel // 2)]
-        conv = nn.Conv(
-            self.channels,
-            (self.kernel,),
-            strides=self.stride,
-            padding=padding,
-            use_bias=False,
-            kernel_init=nn.initializers.he_normal(),
-            name="conv",
-        )
-        norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, scale_init=self.scale_init, name="norm")
-        return norm(conv(hidden))
+        init = nn.initializers.he_normal()
+        conv = Conv(self.channels, self.kernel, self.stride, self.kernel // 2, init, self.dtype, name="conv")
+        return BatchNorm(self.scale_init, name="norm")(conv(hidden), train=train)

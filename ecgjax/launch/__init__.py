@@ -3,9 +3,11 @@
 import contextlib
 import io
 import itertools
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -57,8 +59,11 @@ def chosen(option: str, names: Iterable[str], default: str) -> str:
 
 
 def say_where() -> None:
-    """Says on which devices the work runs."""
+    """Says on which devices the work runs; what is compiled there is kept for the next time."""
     import jax
 
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "ecgjax" / "compiled"))
     kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
-    print(f"jax {jax.__version__}: {jax.device_count()} x {kinds} ({jax.default_backend()})", file=sys.stderr)
+    process = f", process {jax.process_index()} of {jax.process_count()}" if jax.process_count() > 1 else ""
+    print(f"jax {jax.__version__}: {jax.device_count()} x {kinds} ({jax.default_backend()}){process}", file=sys.stderr)

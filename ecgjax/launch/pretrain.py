@@ -5,11 +5,13 @@ import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
+import jax
 import tyro
 
 from ecgjax.launch import chosen, parse, run, say_where
 from ecgjax.objectives import OBJECTIVES
 from ecgjax.train.pretraining import Pretraining
+from ecgjax.train.processes import Processes
 
 DEMO = {"num_steps": 220, "batch_size": 128}
 """Enough for the synthetic cohort: about a minute on two CPU cores."""
@@ -34,6 +36,10 @@ class Arguments:
     """Steps between checkpoints."""
     log_every: int = 10
     """Steps between log lines."""
+    cache: Literal["none", "device"] = "none"
+    """Read each batch from the shards, or keep all recordings in device memory. The batches are the same."""
+    processes: Annotated[Processes, tyro.conf.arg(name="")] = Processes()
+    """Alone, or one of several."""
 
 
 def main() -> None:
@@ -43,6 +49,7 @@ def main() -> None:
     if not any(word.startswith("--data") for word in sys.argv):
         settings = dataclasses.replace(settings, **DEMO)
     arguments = parse(Arguments, default=Arguments(objective=objective, settings=settings))
+    arguments.processes.join()
     say_where()
     # After the parser: a mistyped option does not wait for them.
     from ecgjax.data.records import Records
@@ -55,8 +62,10 @@ def main() -> None:
         console.print("simulating a cohort of 1,008 patients in runs/data (kept for the next time)")
     records = Records(arguments.data or prepare("synthetic/100hz", "runs/data"))
     workdir = arguments.workdir or Path("runs") / f"pretrain-{records.name.split('/')[0]}"
-    every = {"save_every": arguments.save_every, "log_every": arguments.log_every}
-    first_look(pretrain(arguments.settings, records, workdir, **every), records, workdir)
+    how = {"save_every": arguments.save_every, "log_every": arguments.log_every, "cache": arguments.cache}
+    checkpoint = pretrain(arguments.settings, records, workdir, **how)
+    if jax.process_index() == 0:
+        first_look(checkpoint, records, workdir)
 
 
 if __name__ == "__main__":

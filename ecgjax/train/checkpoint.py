@@ -1,17 +1,16 @@
 """Checkpoints: an Orbax bundle of named parts, strictly loaded and checked against a manifest of content hashes.
 
 encoder    {"params": ..., "batch_stats": ...}: all that fine-tuning, the benchmark and Colab load
-train      step, projection head, optimizer state: what resuming needs besides
-data       the position of the Grain iterator
+train      step, projection head, optimizer state: what resuming needs besides. The step is also the place in the data
 config     JSON: encoder, preprocessing, and every setting of the run
-manifest   JSON: SHA-256 of every array and of the two parts above. Orbax itself does not notice a flipped bit
+manifest   JSON: SHA-256 of every array and of the config. Orbax itself does not notice a flipped bit
 """
 
 import hashlib
 import json
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -23,9 +22,6 @@ from ecgjax import encoders
 from ecgjax.signals import InputError, Preprocessing
 from ecgjax.train.state import TrainState
 
-if TYPE_CHECKING:
-    import grain
-
 FORMAT = 1
 
 
@@ -36,6 +32,14 @@ def _orbax_context() -> ocp.Context:
         registry.add(ocp.handlers.JsonHandler, checkpointable_name=name)
     context = ocp.Context()
     context.checkpointables.registry = registry
+    return context
+
+
+def _read_alone() -> ocp.Context:
+    """For what a process may read without the others, who would be waited for."""
+    context, me = ocp.Context(), jax.process_index()
+    alone = context.multiprocessing
+    alone.primary_host, alone.active_processes, alone.barrier_sync_key_prefix = me, {me}, f"alone{me}"
     return context
 
 
@@ -64,19 +68,18 @@ class Checkpoints:
         """The folder of the checkpoint after `step` steps."""
         return self._directory / str(step)
 
-    def save(self, state: TrainState, data: "grain.DatasetIterator", config: dict) -> None:
+    def save(self, state: TrainState, config: dict) -> None:
         """Saves after `state.step` steps; replaces a damaged checkpoint of that step."""
         encoder, train = _parts(state)
-        manifest = {**_hashes({"encoder": encoder, "train": train}), **_json_hashes(data, config)}
-        parts = {"encoder": encoder, "train": train, "data": data, "config": config, "manifest": manifest}
+        manifest = {**_hashes({"encoder": encoder, "train": train}), "config": _digest_json(config)}
+        parts = {"encoder": encoder, "train": train, "config": config, "manifest": manifest}
         self._orbax.save_checkpointables(int(state.step), parts, force=True, overwrite=True)
 
-    def resume(self, state: TrainState, data: "grain.DatasetIterator", config: dict) -> TrainState | None:
-        """The newest undamaged state, with `data` moved to its place; None where nothing was saved yet.
+    def resume(self, state: TrainState, config: dict) -> TrainState | None:
+        """The newest undamaged state; None where nothing was saved yet.
 
         Args:
           state: a fresh state of the run: structure, shapes and placement.
-          data: a fresh iterator of the run, changed in place.
           config: the run's config; it must be the saved one.
 
         Raises:
@@ -89,23 +92,20 @@ class Checkpoints:
             path = self.path(step)
             try:
                 _check_same_run(read_config(path), config, path)
-                return self._load(path, state, data)
+                return self._load(path, state)
             except CheckpointDamaged as damage:
                 warnings.warn(f"{damage}; trying the one before", stacklevel=2)
         raise InputError(f"{self._directory}: no undamaged checkpoint left; give another --workdir")
 
-    def _load(self, path: Path, state: TrainState, data: "grain.DatasetIterator") -> TrainState:
+    def _load(self, path: Path, state: TrainState) -> TrainState:
         encoder, train = _parts(state)
-        abstract = {"encoder": _abstract(encoder), "train": _abstract(train), "data": data}
-        start = data.get_state()
+        abstract = {"encoder": _abstract(encoder), "train": _abstract(train)}
         try:
             loaded, json_parts = ocp.load_checkpointables(str(path), abstract), _read_json(path)
         except Exception as error:  # Orbax and its stores raise a dozen types for broken files
-            data.set_state(start)
             raise CheckpointDamaged(f"{path}: cannot be read ({_first_line(error)})") from error
         arrays = {name: loaded[name] for name in ("encoder", "train")}
-        if {**_hashes(arrays), **_json_hashes(data, json_parts["config"])} != json_parts["manifest"]:
-            data.set_state(start)
+        if {**_hashes(arrays), "config": _digest_json(json_parts["config"])} != json_parts["manifest"]:
             raise CheckpointDamaged(f"{path}: its content is not what was saved")
         return _joined(loaded["encoder"], loaded["train"])
 
@@ -124,7 +124,8 @@ def load_encoder(path: str | Path) -> tuple[nn.Module, dict, Preprocessing, dict
     encoder, preprocessing = described_encoder(config)
     abstract = abstract_encoder(encoder, preprocessing)
     try:
-        variables = ocp.load(str(path), abstract, checkpointable_name="encoder")
+        with _read_alone():
+            variables = ocp.load(str(path), abstract, checkpointable_name="encoder")
         manifest = _read_json(path)["manifest"]
     except Exception as error:
         raise CheckpointDamaged(
@@ -165,7 +166,8 @@ def read_config(path: Path) -> dict:
 
 
 def _read_json(path: Path) -> dict:
-    return ocp.load_checkpointables(str(path), {"config": None, "manifest": None})
+    with _read_alone():
+        return ocp.load_checkpointables(str(path), {"config": None, "manifest": None})
 
 
 def describe(name: str, encoder: nn.Module, preprocessing: Preprocessing) -> dict:
@@ -217,10 +219,6 @@ def _abstract(tree: dict) -> dict:
 def _hashes(tree: dict) -> dict[str, str]:
     leaves = jax.tree.leaves_with_path(tree)
     return {jax.tree_util.keystr(path): _digest(np.asarray(leaf).tobytes()) for path, leaf in leaves}
-
-
-def _json_hashes(data: "grain.DatasetIterator", config: dict) -> dict[str, str]:
-    return {"data": _digest_json(data.get_state()), "config": _digest_json(config)}
 
 
 def _digest(content: bytes) -> str:

@@ -24,8 +24,19 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def split(mesh: Mesh) -> NamedSharding:
-    """The first axis in equal parts: batches."""
+    """The first axis in equal parts: a batch, or recordings that wait in device memory."""
     return NamedSharding(mesh, PartitionSpec("data"))
+
+
+def split_stack(mesh: Mesh) -> NamedSharding:
+    """The second axis in equal parts: a stack of batches, [step, batch, ...]."""
+    return NamedSharding(mesh, PartitionSpec(None, "data"))
+
+
+def rows_here(batch_size: int, mesh: Mesh) -> np.ndarray:
+    """Rows of a global batch that this process's devices hold, ascending: those it has to read."""
+    parts = split(mesh).addressable_devices_indices_map((batch_size,)).values()
+    return np.unique(np.concatenate([np.arange(batch_size)[part] for part in parts if part]))
 
 
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
@@ -34,6 +45,6 @@ def check_batch_size(batch_size: int, mesh: Mesh) -> None:
         raise InputError(f"batch of {batch_size} over {mesh.size} devices: give --batch-size a multiple of {mesh.size}")
 
 
-def place(batch: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """This process's part of a batch -> the global, split batch."""
-    return jax.tree.map(lambda part: jax.make_array_from_process_local_data(split(mesh), part), batch)
+def place(stack: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """This process's part of a stack of batches -> the global, split one."""
+    return jax.tree.map(lambda part: jax.make_array_from_process_local_data(split_stack(mesh), part), stack)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax.sharding import Mesh
 
-from ecgjax.train.sharding import replicated, split
+from ecgjax.train.sharding import replicated, split, split_stack
 
 
 @flax.struct.dataclass
@@ -38,22 +38,26 @@ def create_state(variables: dict, tx: optax.GradientTransformation, mesh: Mesh) 
     return jax.device_put(jax.tree.map(jnp.copy, state), replicated(mesh))
 
 
-def make_step(loss: Callable, tx: optax.GradientTransformation, mesh: Mesh) -> Callable:
-    """The jitted step.
+def make_step(loss: Callable, tx: optax.GradientTransformation, mesh: Mesh, fetch: Callable | None = None) -> Callable:
+    """The jitted steps of one dispatch.
 
     Args:
       loss: (variables, batch, key) -> (loss, (metrics, updates)), an objective's.
       tx: the optimizer.
       mesh: where it runs.
+      fetch: (resident, batch) -> batch, where signals wait in device memory and batches only say which.
 
     Returns:
-      (state, batch, key) -> (state, metrics). The run's key is folded with the step, so a resumed step draws what the
-      uninterrupted one would have. The given state's buffers are reused for the new one.
+      (state, stack of batches [step, batch, ...], key, resident or None) -> (state, metrics of the last step). The
+      run's key is folded with the step, so a resumed step draws what the uninterrupted one would have. The given
+      state's buffers are reused for the new one.
     """
 
     def step(state: TrainState, batch: dict, key: jax.Array) -> tuple[TrainState, dict]:
         def loss_of(params: dict):
-            return loss({"params": params, **state.collections}, batch, jax.random.fold_in(key, state.step))
+            # Objectives know no mesh, but they may say that a value is needed on every device.
+            with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
+                return loss({"params": params, **state.collections}, batch, jax.random.fold_in(key, state.step))
 
         (value, (metrics, updates)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
         changes, opt_state = tx.update(gradients, state.opt_state, state.params)
@@ -62,5 +66,15 @@ def make_step(loss: Callable, tx: optax.GradientTransformation, mesh: Mesh) -> C
         new = TrainState(state.step + 1, params, {**state.collections, **updates}, opt_state)
         return new, metrics
 
+    def dispatch(state: TrainState, stack: dict, key: jax.Array, resident: jax.Array | None = None):
+        def one(state: TrainState, batch: dict):
+            return step(state, fetch(resident, batch) if fetch else batch, key)
+
+        if len(stack["signal"]) == 1:  # no loop to compile around it
+            return one(state, jax.tree.map(lambda part: part[0], stack))
+        state, metrics = jax.lax.scan(one, state, stack)
+        return state, jax.tree.map(lambda metric: metric[-1], metrics)
+
     shared = replicated(mesh)
-    return jax.jit(step, in_shardings=(shared, split(mesh), shared), out_shardings=(shared, shared), donate_argnums=0)
+    shardings = (shared, split_stack(mesh), shared, split(mesh))
+    return jax.jit(dispatch, in_shardings=shardings, out_shardings=(shared, shared), donate_argnums=0)

@@ -1,0 +1,104 @@
+"""Data to measure with, where none is given: random walks, written by the project's own conversion."""
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import tensorflow_datasets as tfds
+from tensorflow_datasets.core import splits
+
+from ecgjax.signals import LEADS
+from tfds_builders import conversion, table
+
+
+@dataclasses.dataclass(eq=False, kw_only=True)
+class WalksConfig(conversion.RecordingsConfig):
+    """So many recordings, two of each patient."""
+
+    recordings: int
+
+
+class RandomWalks(conversion.RecordingsBuilder):
+    """Random walks in the place of ECGs: bytes cost the same whatever they mean."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = []
+    patient_key = b"ecgjax/benchmarks"
+
+    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
+        return [
+            conversion.Recording(
+                record_id=f"{number:08d}", source_patient_id=str(number // 2), split="train", location=number
+            )
+            for number in range(self.builder_config.recordings)  # pyright: ignore[reportAttributeAccessIssue]
+        ]
+
+    def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
+        steps = np.random.default_rng(recording.location).integers(-9, 10, (self.builder_config.samples, len(LEADS)))
+        return {"signal": steps.cumsum(axis=0).astype(np.int16)}
+
+
+def walks(folder: Path, *, recordings: int, samples: int) -> Path:
+    """A prepared data set of random walks below `folder`."""
+    return Path(_builder(folder, recordings, samples).data_dir)
+
+
+def cohort(folder: Path, *, shards: int, patients: int) -> Path:
+    """A prepared data set of shards x 1,024 recordings, of one sample each, of `patients` patients.
+
+    All shards are one file under many names, so that a cohort of millions can be opened, paired and read without its
+    terabyte of signals.
+    """
+    per_shard = RandomWalks.recordings_per_shard
+    builder = _builder(folder, per_shard, samples=1)
+    path = Path(builder.data_dir)
+    template = builder._get_filename_template("train")
+    (first,) = path.glob("*.array_record-*")
+    original = first.rename(path / "original")
+    for number in range(shards):
+        os.link(original, template.sharded_filepath(shard_index=number, num_shards=shards))
+    size_bytes = shards * original.stat().st_size
+    info = tfds.core.SplitInfo("train", [per_shard] * shards, size_bytes, filename_template=template)
+    builder.info.set_splits(splits.SplitDict([info]))
+    builder.info.write_to_directory(path)
+    pa.parquet.write_table(_table(shards * per_shard, patients), path / table.FILE)
+    return path
+
+
+def _builder(folder: Path, recordings: int, samples: int) -> RandomWalks:
+    rate_hz = max(samples / 10, 1)
+    config = WalksConfig(name=f"{samples}samples", rate_hz=rate_hz, samples=samples, recordings=recordings)
+    builder = RandomWalks(config=config, data_dir=folder)
+    builder.download_and_prepare()
+    return builder
+
+
+def _table(recordings: int, patients: int) -> pa.Table:
+    """A table as `table.make` writes it, of recordings of random patients."""
+    rng = np.random.default_rng(0)
+    two = [pa.array(["a", "b"]).take(rng.integers(2, size=recordings)) for _ in range(3)]
+    codes, ends = pa.array(["NORM", "SR"] * recordings), np.arange(recordings + 1, dtype=np.int32)
+    columns = {
+        "record_id": pa.array(range(recordings)).cast(pa.string()),
+        "patient_id": _hashes(patients, rng).take(rng.integers(patients, size=recordings)),
+        "recorded_at": pa.array(rng.integers(1_200_000_000, 1_700_000_000, recordings), pa.timestamp("s")),
+        "age": pa.array(rng.uniform(20, 90, recordings).astype(np.float32)),
+        **dict(zip(("sex", "site", "device"), two, strict=True)),
+        "split": pa.array(["train"]).take(np.zeros(recordings, np.int8)),
+        "fold": pa.array(np.ones(recordings, np.int8)),
+        "labels": pa.ListArray.from_arrays(2 * ends, codes),
+        "quality": pa.ListArray.from_arrays(0 * ends, codes),
+        "waveform_hash": _hashes(recordings, rng),
+    }
+    about = {"dataset": "random_walks/cohort:1.0.0", "rate_hz": 1, "samples": 1}
+    return pa.table(columns, schema=table.SCHEMA.with_metadata({"ecgjax": json.dumps(about)}))
+
+
+def _hashes(count: int, rng: np.random.Generator) -> pa.StringArray:
+    """Random 32 hex digits each."""
+    ends = np.arange(0, 32 * count + 1, 32, dtype=np.int32)
+    return pa.StringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(rng.bytes(16 * count).hex().encode()))

@@ -1,0 +1,89 @@
+"""Results for people and for programs: a table, JSON with the facts of the machine, a plot."""
+
+import datetime
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import jax
+import rich.box
+import rich.console
+import rich.table
+
+Rows = list[dict[str, Any]]
+
+
+def write(name: str, rows: Rows, *, figure: str, out: Path) -> None:
+    """Prints `rows` and writes OUT/NAME.json and OUT/NAME.png, bars of `figure` if any row has it."""
+    out.mkdir(parents=True, exist_ok=True)
+    show(name, rows)
+    (out / f"{name}.json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    print(out / f"{name}.json")
+    if drawn := [row for row in rows if row.get(figure)]:
+        _plot(name, drawn, figure, out / f"{name}.png")
+        print(out / f"{name}.png")
+
+
+def show(name: str, rows: Rows) -> None:
+    """Prints rows as a Markdown table; a column for every figure that any row has."""
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    table = rich.table.Table(*columns, box=rich.box.MARKDOWN)
+    for row in rows:
+        table.add_row(*(_cell(row.get(column)) for column in columns))
+    print(f"\n{name}")
+    rich.console.Console(width=200, highlight=False).print(table)
+
+
+def machine() -> dict[str, Any]:
+    """Where and when the figures were measured."""
+    return {
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "devices": jax.device_count(),
+        "device_kind": jax.devices()[0].device_kind,
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+    }
+
+
+def _cpu() -> str:
+    """The processor's name where the system says it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return named[0] if named else platform.machine()
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)
+
+
+def _plot(name: str, rows: Rows, figure: str, file: Path) -> None:
+    import matplotlib.pyplot as plt
+
+    labels = [", ".join([row["what"], *_context(row, figure)]) for row in rows]
+    drawing, axes = plt.subplots(figsize=(9, 0.9 + 0.28 * len(rows)), layout="constrained")
+    bars = axes.barh(labels, [row[figure] for row in rows])
+    axes.bar_label(bars, [_cell(row[figure]) for row in rows], padding=3)
+    axes.set(xscale="log", xlabel=figure.replace("_", " "), title=name)
+    axes.invert_yaxis()
+    axes.margins(x=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    drawing.savefig(file, dpi=120)
+    plt.close(drawing)
+
+
+def _context(row: dict[str, Any], figure: str) -> list[str]:
+    """What tells a row from others of the same name: its whole numbers, with their units."""
+    return [f"{value:,} {key}" for key, value in row.items() if isinstance(value, int) and key != figure]

@@ -1,0 +1,231 @@
+"""The step compiled for TPU slices: the reading of HLO, the cost model, and a small compilation where libtpu is."""
+
+import importlib.util
+import json
+from collections import Counter
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from ecgjax.objectives.patient_contrast import PatientContrast
+from ecgjax.signals import InputError
+from ecgjax.tpu import ahead_of_time, flops, hlo, scaling
+from ecgjax.tpu.ahead_of_time import Step, compile_step
+from ecgjax.tpu.hlo import Collective
+from ecgjax.tpu.report import describe, show
+from ecgjax.tpu.slices import parse_slice
+from ecgjax.train.pretraining import Pretraining
+
+needs_libtpu = pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="needs pip install '.[aot]'")
+
+TEXT = """HloModule jit_step, is_scheduled=true, entry_computation_layout={(f32[64,128]{1,0})->f32[64,128]{1,0}}
+
+%add (x: f32[], y: f32[]) -> f32[] {
+  %x = f32[]{:T(128)} parameter(0)
+  %y = f32[]{:T(128)} parameter(1)
+  ROOT %sum = f32[]{:T(128)} add(%x, %y)
+}
+
+%body.1 (state.1: (s32[], f32[512,128])) -> (s32[], f32[512,128]) {
+  %state.1 = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) parameter(0)
+  %part = f32[64,128]{1,0:T(8,128)S(1)} get-tuple-element(%state.1), index=1
+  %work = f32[64,128]{1,0:T(8,128)} negate(%part), backend_config={"window_config":{"estimated_cycles":"100"}}
+  %gathered = f32[512,128]{1,0:T(8,128)} all-gather(%part), channel_id=1, dimensions={0}, replica_groups=[1,8]<=[8]
+  ROOT %out = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) tuple(%part, %gathered)
+}
+
+%condition.1 (state.2: (s32[], f32[512,128])) -> pred[] {
+  %state.2 = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) parameter(0)
+  ROOT %more = pred[]{:T(512)} constant(true)
+}
+
+%fused (p: bf16[1024]) -> bf16[128] {
+  %p = bf16[1024]{0:T(1024)(128)(2,1)} parameter(0)
+  ROOT %scattered = bf16[128]{0:T(1024)(128)(2,1)} reduce-scatter(%p), replica_groups={}, to_apply=%add
+}
+
+%all-reduce-scatter (q: f32[64,128]) -> f32[8,128] {
+  %q = f32[64,128]{1,0:T(8,128)} parameter(0)
+  %reduced = f32[64,128]{1,0:T(8,128)} all-reduce(%q), channel_id=4, to_apply=%add
+  ROOT %own = f32[8,128]{1,0:T(8,128)} dynamic-slice(%reduced), dynamic_slice_sizes={8,128}
+}
+
+%sliced (whole: f32[512,128], at: s32[]) -> f32[8,128] {
+  %whole = f32[512,128]{1,0:T(8,128)} parameter(0)
+  %at = s32[]{:T(128)} parameter(1)
+  ROOT %piece = f32[8,128]{1,0:T(8,128)} dynamic-slice(%whole, %at), dynamic_slice_sizes={8,128}
+}
+
+%updated (all: f32[512,128], new: f32[8,128], to: s32[]) -> f32[512,128] {
+  %all = f32[512,128]{1,0:T(8,128)} parameter(0)
+  %new = f32[8,128]{1,0:T(8,128)} parameter(1)
+  %to = s32[]{:T(128)} parameter(2)
+  ROOT %with = f32[512,128]{1,0:T(8,128)} dynamic-update-slice(%all, %new, %to, %to)
+}
+
+ENTRY %main.9_spmd (p0: f32[64,128]) -> f32[64,128] {
+  %p0 = f32[64,128]{1,0:T(8,128)} parameter(0), metadata={op_name="all-reduce(x)"}
+  %init = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) tuple(%p0, %p0)
+  %loop = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) while(%init), condition=%condition.1, body=%body.1, \
+backend_config={"known_trip_count":{"n":"5"},"cost":"1"}
+  %loop.2 = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) while(%loop), condition=%condition.1, body=%body.1
+  %both = (f32[64]{0:T(128)}, f32[]{:T(128)}) all-reduce(%p0, %p0), channel_id=2, to_apply=%add
+  %start = (f32[8,128]{1,0:T(8,128)}, f32[64,128]{1,0:T(8,128)}) all-gather-start(%p0), channel_id=3, dimensions={0}
+  %done = f32[64,128]{1,0:T(8,128)} all-gather-done(%start)
+  %fusion.1 = bf16[128]{0:T(1024)(128)(2,1)} fusion(%p0), kind=kCustom, calls=%fused
+  %fusion.2 = f32[8,128]{1,0:T(8,128)} fusion(%done), kind=kCustom, calls=%all-reduce-scatter
+  ROOT %result = f32[64,128]{1,0:T(8,128)} copy(%done)
+}
+"""
+
+
+def test_collectives_of_a_program():
+    program = hlo.read(TEXT)
+    assert program.collectives == {
+        Collective("all-gather", 512 * 128 * 4): 5 + 1,  # five rounds of the loop, one of the endless loop
+        Collective("all-reduce", 64 * 4 + 4): 1,
+        Collective("all-gather", 64 * 128 * 4): 1,  # started, then done: one
+        Collective("reduce-scatter", 128 * 2): 1,
+        Collective("reduce-scatter", 8 * 128 * 4): 1,
+    }
+    assert program.endless == 1
+    assert program.cycles == 6 * 100
+
+
+def test_traffic_is_hbm_only_and_slices_count_as_what_they_take():
+    entry = """
+ENTRY %main (p0: f32[512,128], i: s32[]) -> f32[512,128] {
+  %p0 = f32[512,128]{1,0:T(8,128)} parameter(0)
+  %i = s32[]{:T(128)S(2)} parameter(1)
+  %near = f32[512,128]{1,0:T(8,128)S(1)} negate(%p0)
+  %piece.1 = f32[8,128]{1,0:T(8,128)} fusion(%p0, %i), kind=kLoop, calls=%sliced
+  %sum.1 = f32[8,128]{1,0:T(8,128)} add(%piece.1, %piece.1)
+  ROOT %stored = f32[512,128]{1,0:T(8,128)} fusion(%p0, %sum.1, %i), kind=kLoop, calls=%updated
+}
+"""
+    whole, piece = 512 * 128 * 4, 8 * 128 * 4
+    assert hlo.read(TEXT[: TEXT.index("ENTRY")] + entry).traffic_bytes == whole + (2 + 3 + 2) * piece
+
+
+def test_bytes_of_shapes():
+    assert (
+        hlo.shape_bytes("(f32[64,128]{1,0:T(8,128)S(1)}, /*index=1*/bf16[8]{0}, pred[3]{0}, u32[])") == 32768 + 16 + 7
+    )
+
+
+def test_collective_times_against_hand_computed_values():
+    pod, host = parse_slice("v5e:16x16"), parse_slice("v5e:2x4")
+    # Rings of 16: 8 + 8 hops, four links of 50 GB/s; lines of 2 and 4: 1 + 3 hops, two links.
+    assert pod.seconds("all-reduce", 100, 0) == pytest.approx(100 * 32e-6)
+    assert pod.seconds("all-reduce", 0, 1e9) == pytest.approx(2 * 1e9 * 255 / 256 / 200e9)
+    assert host.seconds("all-gather", 1, 1e9) == pytest.approx(4e-6 + 1e9 * 7 / 8 / 100e9)
+    assert host.seconds("reduce-scatter", 1, 1e9 / 8) == pytest.approx(host.seconds("all-gather", 1, 1e9))
+    assert host.seconds("collective-permute", 1, 1e9) == pytest.approx(4e-6 + 0.02)
+    assert host.seconds("all-to-all", 1, 1e9 / 8) == pytest.approx(4e-6 + 1e9 / 4 / 100e9)
+    # A cube of 4x4x4 is a torus: 2 + 2 + 2 hops, six links of 100 GB/s; anything smaller is not.
+    assert parse_slice("v5p:4x4x4").seconds("all-gather", 1, 6e9) == pytest.approx(6e-6 + 6e9 * 63 / 64 / 600e9)
+    assert parse_slice("v5p:2x2x4").seconds("all-gather", 1, 0) == pytest.approx(5e-6)
+    assert parse_slice("v5e:1x1").seconds("all-reduce", 1, 1e9) == 0
+
+
+def _step(chips: int, *, gathered: int) -> Step:
+    collectives = Counter({Collective("all-reduce", 1000): 10, Collective("all-gather", gathered): 1})
+    program = hlo.Program(collectives, traffic_bytes=819_000_000, cycles=3_000_000, endless=0)
+    slice = parse_slice("v5e:2x4").of(chips)
+    return Step(
+        slice, 64 * chips, flops=1e9 * chips, hbm_bytes=3 * 2**30, temp_bytes=2**30, program=program, compile_s=1
+    )
+
+
+def test_weak_scaling_between_two_compiled_ends(monkeypatch):
+    compiled = []
+
+    def compile_step(settings, slice, *, samples, rate_hz, effort):
+        compiled.append((settings.batch_size, slice.name, effort))
+        return _step(slice.chips, gathered=100 * slice.chips)
+
+    monkeypatch.setattr(scaling, "compile_step", compile_step)
+    settings, step = Pretraining(batch_size=32 * 64), _step(64, gathered=6400)
+    rows = scaling.weak_scaling(settings, step, samples=1000, rate_hz=100.0, effort=-1.0)
+    assert compiled == [(32 * 8, "v5e:2x4", -1.0), (32 * 256, "v5e:16x16", -1.0)]
+    assert [row.slice.chips for row in rows] == [8, 16, 32, 64, 128, 256]
+    assert [row.recordings for row in rows] == [64 * row.slice.chips for row in rows]
+    assert [row.collectives["all-gather"] for row in rows] == [(1, 100 * row.slice.chips) for row in rows]
+    assert rows[3] == scaling.estimate(step)
+    # 1 ms of traffic, 2 ms of cycles at 1.5 GHz; 10 all-reduces of 8 us and a gather of 4 us on 2x4, next to no bytes.
+    assert rows[0].step_s == pytest.approx((1e-3 + 84e-6, 2e-3 + 84e-6), rel=1e-3)
+    assert rows[5].exchange_s == pytest.approx(10 * 32e-6 + 16e-6, rel=1e-2)
+    report = json.loads(json.dumps(describe(settings, step, rows)))
+    assert report["weak_scaling"][0]["efficiency_roofline"] == 1
+    assert report["weak_scaling"][5]["efficiency_cycles"] == pytest.approx(2084 / 2336, rel=1e-2)
+    # 2 GiB beside the intermediates, 13.75 of 15.75 GiB for them, 1 used by 32 pairs a chip.
+    assert report["largest_batch_size"] == int(32 * 13.75) * 64
+
+
+@pytest.mark.parametrize("name", ["v5e", "v5e:", "v5e:16*16", "v7:2x2", "v5e:0x4", "v5e:16x"])
+def test_wrong_topologies_are_refused(name):
+    with pytest.raises(InputError, match="v5e:16x16"):
+        parse_slice(name)
+
+
+def test_slices_of_a_generation():
+    assert [parse_slice("v6e:2x2").of(chips).name for chips in (8, 256)] == ["v6e:2x4", "v6e:16x16"]
+    assert parse_slice("v5p:2x2x1").of(128).chips == 128
+
+
+def test_flops_of_products_convolutions_and_loops():
+    def network(signal, kernel, weights):
+        for _ in range(2):
+            signal = jax.lax.conv_general_dilated(
+                signal, kernel, (2,), [(2, 2)], dimension_numbers=("NWC", "WIO", "NWC")
+            )
+        return jax.lax.scan(lambda hidden, weight: (hidden @ weight, None), signal.mean(1), weights)[0].sum()
+
+    shapes = jnp.zeros((4, 64, 8)), jnp.zeros((5, 8, 8)), jnp.zeros((3, 8, 8))
+    forward = 2 * 4 * (32 + 16) * 5 * 8 * 8 + 3 * 2 * 4 * 8 * 8
+    assert flops.count(jax.jit(network).trace(*shapes).jaxpr) == forward
+    # Backward is twice forward; the strides' zeros are not counted.
+    gradient = jax.jit(jax.grad(network, argnums=(0, 1, 2))).trace(*shapes)
+    assert flops.count(gradient.jaxpr) == pytest.approx(3 * forward)
+
+
+SETTINGS = Pretraining(objective=PatientContrast(projection=(16, 128)), batch_size=64)
+STORED = {"samples": 400, "rate_hz": 100.0}
+
+
+@needs_libtpu
+def test_a_small_step_for_eight_chips(tiny_encoders, capsys):
+    step = compile_step(SETTINGS, parse_slice("v5e:2x4"), effort=-1.0, **STORED)
+    views, width, parameters = 128, 8, 4 * (7 * 12 * 8 + 11 * 8 * 8 + 4 * 2 * 8 + 16 * 16 + 16 + 16 * 128 + 128)
+    # Views of 250 samples. No gradient reaches the signal, so the stem costs two thirds of what the others do.
+    stem, rest = 125 * 7 * 12 * 8, 63 * 11 * 8 * 8 + 16 * 16 + 16 * 128
+    assert step.flops * 8 == pytest.approx(2 * views * (2 * stem + 3 * rest + 3 * views * 128), rel=0.01)
+    exchanged = scaling.totals(step.program.collectives)
+    statistics, embeddings = 4 * 4 * width * 4, views * 128 * 4
+    assert parameters + statistics <= exchanged["all-reduce"][1] <= parameters + statistics + embeddings + 4096
+    assert exchanged["all-gather"][1] >= embeddings / 2  # in bfloat16 at least
+    assert step.recordings == views and 0 < step.hbm_bytes < 2**30 and step.program.cycles > 0
+    show(SETTINGS, step, [])
+    assert "all-gather" in capsys.readouterr().out
+
+
+@needs_libtpu
+def test_a_slice_that_libtpu_refuses():
+    with pytest.raises(InputError, match="v5e:3x5: .*; usual are 2x4, 4x4"):
+        ahead_of_time.devices(parse_slice("v5e:3x5"))
+
+
+@needs_libtpu
+def test_a_batch_that_does_not_divide():
+    with pytest.raises(InputError, match="give --batch-size a multiple of 8"):
+        compile_step(Pretraining(batch_size=12), parse_slice("v5e:2x4"), **STORED)
+
+
+def test_without_libtpu(monkeypatch):
+    def missing(**_):
+        raise RuntimeError("JAX TPU support not installed; cannot generate TPU topology.")
+
+    monkeypatch.setattr(ahead_of_time.topologies, "get_topology_desc", missing)
+    with pytest.raises(InputError, match=r"pip install 'ecgjax\[aot\]'"):
+        ahead_of_time.devices(parse_slice("v5e:2x4"))
