@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from benchmarks import Given
 from ecgjax.objectives.nt_xent import nt_xent, unit_length
 from ecgjax.objectives.patient_contrast import PatientContrast
+from ecgjax.tpu.ahead_of_time import batch_shapes
 from ecgjax.train.pretraining import Pretraining, step_and_state, with_precision
 from ecgjax.train.sharding import data_mesh
 
@@ -64,11 +65,7 @@ def _of_step(encoder: str, pairs: int, microbatch: int) -> float:
     settings = with_precision(Pretraining(encoder=encoder, objective=objective, batch_size=pairs))
     step, create = step_and_state(settings, rate_hz=RATE_HZ, mesh=data_mesh())
     key = jax.random.key(0)
-    batch = {
-        "signal": jax.ShapeDtypeStruct((1, pairs, 2, SAMPLES, 12), jnp.int16),
-        "patient": jax.ShapeDtypeStruct((1, pairs), jnp.int32),
-    }
-    return _temporaries(step.lower(jax.eval_shape(create, key), batch, key, None))
+    return _temporaries(step.lower(jax.eval_shape(create, key), batch_shapes(settings, SAMPLES), key, None))
 
 
 def _temporaries(lowered: jax.stages.Lowered) -> float:
