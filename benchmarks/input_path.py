@@ -112,9 +112,7 @@ def _loaded(read: Callable[[int], np.ndarray], count: int) -> Callable[[], int]:
 
     def epoch() -> int:
         threads = torch.get_num_threads()
-        torch.set_num_threads(
-            1
-        )  # as a worker process of a DataLoader does: several would wait for each other on one core
+        torch.set_num_threads(1)  # as in a worker process: several would wait for each other on one core
         try:
             return sum(len(batch) for batch in loader)
         finally:

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from benchmarks import Given
 from ecgjax.objectives.nt_xent import nt_xent, unit_length
 from ecgjax.objectives.patient_contrast import PatientContrast
-from ecgjax.train.pretraining import Pretraining, initial_variables, loss_of
+from ecgjax.tpu.ahead_of_time import batch_shapes
+from ecgjax.train.pretraining import Pretraining, step_and_state, with_precision
 from ecgjax.train.sharding import data_mesh
-from ecgjax.train.state import create_state, make_step
 
 FIGURE = "temporary_mb"
 DIMENSION, TEMPERATURE, RATE_HZ, SAMPLES = 128, 0.1, 100, 1000
@@ -62,14 +62,10 @@ def _of_loss(loss, views: int) -> float:
 
 def _of_step(encoder: str, pairs: int, microbatch: int) -> float:
     objective = PatientContrast(microbatch=microbatch)
-    settings = Pretraining(encoder=encoder, objective=objective, batch_size=pairs)
-    mesh, tx, key = data_mesh(), settings.optimizer.build(settings.num_steps), jax.random.key(0)
-    state = jax.eval_shape(lambda: create_state(initial_variables(settings, key), tx, mesh))
-    batch = {
-        "signal": jax.ShapeDtypeStruct((1, pairs, 2, SAMPLES, 12), jnp.int16),
-        "patient": jax.ShapeDtypeStruct((1, pairs), jnp.int32),
-    }
-    return _temporaries(make_step(loss_of(settings, RATE_HZ), tx, mesh).lower(state, batch, key, None))
+    settings = with_precision(Pretraining(encoder=encoder, objective=objective, batch_size=pairs))
+    step, create = step_and_state(settings, rate_hz=RATE_HZ, mesh=data_mesh())
+    key = jax.random.key(0)
+    return _temporaries(step.lower(jax.eval_shape(create, key), batch_shapes(settings, SAMPLES), key, None))
 
 
 def _temporaries(lowered: jax.stages.Lowered) -> float:

@@ -203,7 +203,9 @@ def test_a_small_step_for_eight_chips(tiny_encoders, capsys):
     assert step.flops * 8 == pytest.approx(2 * views * (2 * stem + 3 * rest + 3 * views * 128), rel=0.01)
     exchanged = scaling.totals(step.program.collectives)
     statistics, embeddings = 4 * 4 * width * 4, views * 128 * 4
-    assert parameters + statistics <= exchanged["all-reduce"][1] <= parameters + statistics + embeddings + 4096
+    halved = 2 * (7 * 12 * 8 + 11 * 8 * 8)  # the kernels' gradients are exchanged in bfloat16, as they are computed
+    least = parameters - halved + statistics
+    assert least <= exchanged["all-reduce"][1] <= parameters + statistics + embeddings + 4096
     assert exchanged["all-gather"][1] >= embeddings / 2  # in bfloat16 at least
     assert step.recordings == views and 0 < step.hbm_bytes < 2**30 and step.program.cycles > 0
     show(SETTINGS, step, [])

@@ -92,7 +92,7 @@ class PatientContrast:
             embeddings = {"views": projections.reshape(*signal.shape[:2], -1)}
             if slow:
                 first, _ = network.apply({**own, **slow}, views[::2], **project)
-                embeddings["first"] = jax.lax.stop_gradient(unit_length(first))
+                embeddings["first"] = unit_length(first)
             return embeddings, updates
 
         embeddings, updates = in_microbatches(encode, batch["signal"], key, size=self.microbatch)

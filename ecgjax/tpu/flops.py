@@ -14,8 +14,8 @@ def count(jaxpr: Any) -> float:
     """FLOPs of one call, a multiplication and an addition being two; over all devices.
 
     Args:
-      jaxpr: as in `jax.jit(f).trace(...).jaxpr`. A scan counts as often as it runs; of a cond's branches the dearest;
-        a while loop, whose length is not in the jaxpr, once.
+      jaxpr: as in `jax.jit(f).trace(...).jaxpr`. A scan counts as often as it runs; of a cond's branches the dearest,
+        or the TPU's where platforms have their own; a while loop, whose length is not in the jaxpr, once.
     """
     total = 0.0
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
@@ -25,11 +25,18 @@ def count(jaxpr: Any) -> float:
         elif name == "conv_general_dilated":
             total += _of_convolution(equation)
         elif name == "cond":
-            total += max(count(branch) for branch in params["branches"])
+            total += max(map(count, _branches(params)))
         else:
             times = params["length"] if name == "scan" else params["mesh"].size if name == "shard_map" else 1
             total += times * sum(count(inner) for inner in jax.extend.core.jaxprs_in_params(params))
     return total
+
+
+def _branches(params: dict) -> list:
+    """A cond's branches that a TPU may take (`jax.lax.platform_dependent` is a cond as well)."""
+    platforms = params.get("branches_platforms") or [None] * len(params["branches"])
+    named = [branch for branch, names in zip(params["branches"], platforms, strict=True) if names and "tpu" in names]
+    return named or [branch for branch, names in zip(params["branches"], platforms, strict=True) if names is None]
 
 
 def _of_product(equation: Any) -> float:
