@@ -22,7 +22,7 @@ from ecgjax.data.records import Records
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.train.pretraining import Pretraining, pretrain
-from tfds_builders.conversion import prepare
+from tfds_builders.prepare import prepare
 
 TINY = CompactResnet(widths=(8,))
 """An encoder that compiles in a second or two. `tiny_encoders` puts it in the place of compact_resnet."""

@@ -11,8 +11,8 @@ import pyarrow.parquet
 import pytest
 
 from ecgjax.signals import LEADS, MISSING, InputError
-from tfds_builders import conversion
 from tfds_builders.arrays import arrays_dataset_builder, description, files
+from tfds_builders.prepare import prepare
 
 ABOUT = {"rate_hz": 500, "units": "mV", "leads": list(LEADS), "axes": ["recording", "time", "lead"]}
 
@@ -55,7 +55,7 @@ def _prepare(tmp_path: Path, **about: Any) -> tuple[dict[str, np.ndarray], dict]
     """Signals by name of the file and window, and the report."""
     (tmp_path / "raw" / description.FILE).write_text(json.dumps(ABOUT | about))
     arguments = {"source": tmp_path / "raw", "patient_key": tmp_path / "key"}
-    prepared = conversion.prepare("arrays/500hz", tmp_path / "out", **arguments)
+    prepared = prepare("arrays/500hz", tmp_path / "out", **arguments)
     summary = json.loads((prepared / "report.json").read_text())
     builder = arrays_dataset_builder.Builder(config="500hz", source=tmp_path / "raw", key_file=tmp_path / "key")
     found = {}
@@ -188,4 +188,4 @@ def test_descriptions_that_are_none(tmp_path):
             description.read(tmp_path)
     (tmp_path / description.FILE).write_text(json.dumps(ABOUT))
     with pytest.raises(InputError, match="no file with one of the endings .npy"):
-        conversion.prepare("arrays", tmp_path / "out", source=tmp_path, patient_key=tmp_path.parent / "key")
+        prepare("arrays", tmp_path / "out", source=tmp_path, patient_key=tmp_path.parent / "key")

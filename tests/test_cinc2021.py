@@ -13,8 +13,8 @@ import tensorflow_datasets as tfds
 import tiny_ptb_xl
 
 from ecgjax.signals import LEADS, InputError
-from tfds_builders import conversion
 from tfds_builders.cinc2021 import snomed
+from tfds_builders.prepare import prepare
 
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
@@ -38,7 +38,7 @@ def test_names_say_the_source_and_comments_the_person(tmp_path):
         _write(tmp_path / "raw" / "g1" / name)
     _write(tmp_path / "raw" / "E00002", age="NaN", sex="Unknown", dx="164889003, 59118001,164889003,free text")
     _write(tmp_path / "raw" / "other")
-    prepared = conversion.prepare("cinc2021/100hz", tmp_path / "out", source=tmp_path / "raw")
+    prepared = prepare("cinc2021/100hz", tmp_path / "out", source=tmp_path / "raw")
     rows = _records(prepared)
     sites = {name: row["site"] for name, row in rows.items()}
     assert sites == {
@@ -57,7 +57,7 @@ def test_names_say_the_source_and_comments_the_person(tmp_path):
     assert rows["S0001"]["split"] == rows["I0001"]["split"] == "train"
     for file in prepared.iterdir():
         assert b"Doe" not in file.read_bytes(), file.name
-    with_ptb_xl = conversion.prepare("cinc2021/100hz_with_ptb_xl", tmp_path / "out", source=tmp_path / "raw")
+    with_ptb_xl = prepare("cinc2021/100hz_with_ptb_xl", tmp_path / "out", source=tmp_path / "raw")
     assert set(_records(with_ptb_xl)) - set(rows) == {"HR00001"}
 
 
@@ -66,7 +66,7 @@ def test_windows_of_a_record_keep_its_patient_and_a_short_one_is_rejected(tmp_pa
     _write(tmp_path / "raw/A0002", samples=2400)
     _write(tmp_path / "raw/A0003")
     (tmp_path / "raw/A0004.hea").write_text("A0004 12 500\n")
-    prepared = conversion.prepare("cinc2021/100hz", tmp_path / "out", source=tmp_path / "raw")
+    prepared = prepare("cinc2021/100hz", tmp_path / "out", source=tmp_path / "raw")
     rows = _records(prepared)
     assert set(rows) == {"A0001-w1", "A0001-w2", "A0001-w3", "A0003"}
     windows = [row for name, row in rows.items() if name.startswith("A0001")]
@@ -79,11 +79,11 @@ def test_windows_of_a_record_keep_its_patient_and_a_short_one_is_rejected(tmp_pa
 
 def test_a_folder_without_records_of_the_challenge(tmp_path):
     with pytest.raises(InputError, match="cinc2021: give the folder of its files as --source; they are at https://"):
-        conversion.prepare("cinc2021", tmp_path)
+        prepare("cinc2021", tmp_path)
     with pytest.raises(InputError, match="absent: no such folder; give the one that holds cinc2021"):
-        conversion.prepare("cinc2021", tmp_path, source=tmp_path / "absent")
+        prepare("cinc2021", tmp_path, source=tmp_path / "absent")
     with pytest.raises(InputError, match="no A0001.hea, JS00001.hea or the like"):
-        conversion.prepare("cinc2021", tmp_path, source=tmp_path)
+        prepare("cinc2021", tmp_path, source=tmp_path)
 
 
 def test_no_statement_is_translated_twice_or_into_an_unknown_one():
@@ -107,7 +107,7 @@ def test_real_records_equal_wfdbs(tmp_path):
     if "ECGJAX_SAMPLES" not in os.environ:
         pytest.skip("ECGJAX_SAMPLES does not name a folder with real recordings")
     source = Path(os.environ["ECGJAX_SAMPLES"], "cinc-2021")
-    prepared = conversion.prepare("cinc2021/500hz_with_ptb_xl", tmp_path, source=source)
+    prepared = prepare("cinc2021/500hz_with_ptb_xl", tmp_path, source=source)
     builder: Any = tfds.builder_from_directory(prepared)
     written = {
         example["record_id"].decode(): example["signal"]

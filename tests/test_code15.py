@@ -13,7 +13,7 @@ import scipy.io
 import tensorflow_datasets as tfds
 
 from ecgjax.signals import InputError
-from tfds_builders import conversion
+from tfds_builders.prepare import prepare
 
 h5py = pytest.importorskip("h5py")
 FLAGS = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg")
@@ -50,7 +50,7 @@ def _signals(prepared: Path) -> dict[str, np.ndarray]:
 def test_zeros_are_taken_away_and_short_exams_rejected(tmp_path):
     exams = {11: _exam(4096), 13: _exam(4000, 1), 12: _exam(2934, 2), 14: np.zeros((0, 12))}
     source = _write(tmp_path / "raw", exams, AF="True", SB="True", RBBB="True")
-    prepared = conversion.prepare("code15/400hz", tmp_path / "out", source=source)
+    prepared = prepare("code15/400hz", tmp_path / "out", source=source)
     for exam, signal in _signals(prepared).items():
         np.testing.assert_allclose(signal, exams[int(exam)][:4000] * 1000, atol=0.5)
     summary = json.loads((prepared / "report.json").read_text())
@@ -58,7 +58,7 @@ def test_zeros_are_taken_away_and_short_exams_rejected(tmp_path):
     assert rejected == {"12": "length", "14": "length"}
     row = pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()[0]
     assert (row["age"], row["sex"], row["labels"]) == (53.0, "male", ["code15:RBBB", "SBRAD", "AFIB"])
-    seven = _signals(conversion.prepare("code15/100hz_7s", tmp_path / "out", source=source))
+    seven = _signals(prepare("code15/100hz_7s", tmp_path / "out", source=source))
     assert set(seven) == {"11", "12", "13"} and {signal.shape for signal in seven.values()} == {(700, 12)}
 
 
@@ -67,7 +67,7 @@ def test_exams_of_a_part_that_is_absent_are_rejected(tmp_path):
     with (source / "exams.csv").open("a") as file:
         last = (source / "exams.csv").read_text().splitlines()[1]
         file.write(last.replace("part0", "part3").replace("11", "21") + "\n" + last.replace("11", "22") + "\n")
-    prepared = conversion.prepare("code15", tmp_path / "out", source=source)
+    prepared = prepare("code15", tmp_path / "out", source=source)
     summary = json.loads((prepared / "report.json").read_text())
     assert summary["reasons"] == {"missing_file": 2} and summary["written"] == 1
 
@@ -79,7 +79,7 @@ def test_exams_of_a_part_that_is_absent_are_rejected(tmp_path):
 def test_a_cell_that_cannot_be_read(tmp_path, column, value):
     source = _write(tmp_path / "raw", {11: _exam(4096)}, **{column: value})
     with pytest.raises(InputError, match=f"exams.csv: exam_id 11: {column} "):
-        conversion.prepare("code15", tmp_path / "out", source=source)
+        prepare("code15", tmp_path / "out", source=source)
 
 
 def test_real_exams(tmp_path):
@@ -94,7 +94,7 @@ def test_real_exams(tmp_path):
         writer = csv.DictWriter(file, columns, extrasaction="ignore")
         writer.writeheader()
         writer.writerows(row | {"trace_file": "exams_part0.hdf5"} for row in rows)
-    prepared = conversion.prepare("code15/400hz", tmp_path / "out", source=source)
+    prepared = prepare("code15/400hz", tmp_path / "out", source=source)
     signals = _signals(prepared)
     assert len(signals) == 4  # the other six are of 7.3 s
     for exam, signal in signals.items():

@@ -1,5 +1,6 @@
 """tfds_builders.conversion on a toy data set: shards, table, report, and what it refuses."""
 
+import functools
 import json
 import os
 import re
@@ -15,14 +16,16 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from ecgjax.signals import LEADS, MISSING, InputError
-from tfds_builders import conversion, quality, report, thumbnails
+from tfds_builders import conversion, journal, quality, report, shards, thumbnails
+from tfds_builders.prepare import prepare
+from tfds_builders.recordings import Recording, RecordingsConfig
 
 
 class Toy(conversion.RecordingsBuilder):
     """Recordings made of their number; the file "reject" in `source` has the numbers of those to reject."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [conversion.RecordingsConfig(name="tiny", rate_hz=100, samples=50)]
+    BUILDER_CONFIGS = [RecordingsConfig(name="tiny", rate_hz=100, samples=50)]
     pkg_dir_path = epath.Path(__file__).parent  # a lone module has no folder that TFDS finds
     patient_key = b"toy"
     recordings_per_shard = 3
@@ -32,7 +35,7 @@ class Toy(conversion.RecordingsBuilder):
 
     def find_recordings(self, dl_manager):
         return [
-            conversion.Recording(
+            Recording(
                 record_id=f"r{number}",
                 source_patient_id=f"Jane Doe {number // 2}",
                 split=split,
@@ -62,7 +65,8 @@ def _signal(number: int) -> np.ndarray:
 def _convert(folder: Path, *, reject: str = "", workers: int = 1, **changes) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "reject").write_text(reject)
-    builder = Toy(data_dir=folder / "out", source=folder, workers=workers, **changes)
+    run = functools.partial(shards.write_all, workers=workers)
+    builder = Toy(data_dir=folder / "out", source=folder, run=run, **changes)
     builder.download_and_prepare()
     return Path(builder.data_dir)
 
@@ -94,6 +98,73 @@ def test_the_same_bytes_whatever_the_number_of_workers(tmp_path):
     assert sorted(os.listdir(one)) == sorted(os.listdir(two))
     for file in one.iterdir():
         assert file.read_bytes() == (two / file.name).read_bytes(), file.name
+
+
+class _Stopped(BaseException):
+    """As by SIGKILL: nothing is tidied up."""
+
+
+def _stop_after(shards_written: int, monkeypatch) -> None:
+    save, count = journal.save, iter(range(100))
+
+    def save_or_stop(plan, shard):
+        if next(count) == shards_written:
+            raise _Stopped
+        save(plan, shard)
+
+    monkeypatch.setattr(journal, "save", save_or_stop)
+
+
+def test_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    whole = _convert(tmp_path / "a", reject="4")
+    (tmp_path / "b").mkdir()
+    with monkeypatch.context() as patch, pytest.raises(_Stopped):
+        _stop_after(2, patch)
+        _convert(tmp_path / "b", reject="4")
+    reads = []
+    read = Toy.read_recording
+    monkeypatch.setattr(Toy, "read_recording", lambda self, row: reads.append(row.record_id) or read(self, row))
+    resumed = _convert(tmp_path / "b", reject="4")
+    assert reads == ["r6", "r7", "r8", "r9", "r10", "r11"]  # of the third shard on
+    assert sorted(os.listdir(whole)) == sorted(os.listdir(resumed))
+    for file in whole.iterdir():
+        assert file.read_bytes() == (resumed / file.name).read_bytes(), file.name
+    assert not list(resumed.parent.glob(".unfinished*"))
+
+
+@pytest.mark.parametrize("harm", ["part", "journal", "plan"])
+def test_a_shard_that_is_not_whole_is_written_anew(tmp_path, monkeypatch, harm):
+    whole = _convert(tmp_path / "a")
+    with monkeypatch.context() as patch, pytest.raises(_Stopped):
+        _stop_after(2, patch)
+        _convert(tmp_path / "b")
+    (unfinished,) = (tmp_path / "b").rglob(".unfinished-1.0.0")
+    if harm == "part":
+        part = unfinished / "train-0.part"
+        part.write_bytes(part.read_bytes()[:-3000])
+    elif harm == "journal":
+        text = (unfinished / "train-0.json").read_text()
+        (unfinished / "train-0.json").write_text(text[: len(text) // 2])
+    else:  # other recordings are found now
+        monkeypatch.setattr(Toy, "splits", ["train"] * 10 + ["test"] * 2)
+        whole = _convert(tmp_path / "c")
+    again = _convert(tmp_path / "b")
+    for file in whole.iterdir():
+        assert file.read_bytes() == (again / file.name).read_bytes(), file.name
+
+
+def test_what_a_runner_loses_is_an_error(tmp_path):
+    """As Beam's DirectRunner did: it ends well, and a part of its work is not there."""
+
+    def lose(builder, plans):
+        for plan in plans[:-1]:
+            shards.write(builder, plan)
+        return map(shards.written, plans)
+
+    (tmp_path / "reject").write_text("")
+    with pytest.raises(InputError, match="test-3.part: was not written, or not wholly"):
+        Toy(data_dir=tmp_path / "out", source=tmp_path, run=lose).download_and_prepare()
+    assert not list((tmp_path / "out").rglob("records.parquet"))
 
 
 def test_rejected_recordings_are_counted_with_their_reason(tmp_path):
@@ -153,7 +224,7 @@ def test_what_must_hold_of_all_recordings(second, message):
     first = {"record_id": "a", "source_patient_id": "p", "split": "train", "location": 0}
     other = {"record_id": "b", "source_patient_id": "q", "split": "train", "location": 1}
     with pytest.raises(InputError, match=message):
-        conversion._select([conversion.Recording(**first), conversion.Recording(**other | second)], None)
+        conversion._select([Recording(**first), Recording(**other | second)], None)
 
 
 def test_a_data_set_without_recordings_is_an_error():
@@ -174,7 +245,7 @@ def test_a_data_set_without_recordings_is_an_error():
 )
 def test_arguments_that_cannot_be_honoured(tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
-        conversion.prepare(**arguments, out=tmp_path)
+        prepare(**arguments, out=tmp_path)
 
 
 def test_flags():

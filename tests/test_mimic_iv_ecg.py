@@ -13,7 +13,8 @@ import tensorflow_datasets as tfds
 import tiny_ptb_xl
 
 from ecgjax.signals import LEADS, InputError
-from tfds_builders import conversion, splits
+from tfds_builders import splits
+from tfds_builders.prepare import prepare
 
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
@@ -43,7 +44,7 @@ def test_leads_are_put_in_order_and_patients_kept_together(tmp_path):
     stored = _write(tmp_path / "raw")
     absent = tmp_path / "raw/files/p1000/p10000248/s40000003/40000003.dat"
     absent.unlink()
-    prepared = conversion.prepare("mimic_iv_ecg/500hz", tmp_path / "out", source=tmp_path / "raw")
+    prepared = prepare("mimic_iv_ecg/500hz", tmp_path / "out", source=tmp_path / "raw")
     rows = {row["record_id"]: row for row in pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()}
     assert rows["40000000"]["patient_id"] == rows["40000001"]["patient_id"] != rows["40000002"]["patient_id"]
     assert rows["40000000"]["recorded_at"] == datetime.datetime(2180, 7, 20, 8, 44)
@@ -63,7 +64,7 @@ def test_leads_are_put_in_order_and_patients_kept_together(tmp_path):
 def test_a_cell_that_cannot_be_read(tmp_path, column, value):
     _write(tmp_path / "raw", **{column: value})
     with pytest.raises(InputError, match=f"record_list.csv: study_id 40000000: {column} .* replace the file"):
-        conversion.prepare("mimic_iv_ecg", tmp_path / "out", source=tmp_path / "raw")
+        prepare("mimic_iv_ecg", tmp_path / "out", source=tmp_path / "raw")
 
 
 def test_splits_have_their_shares_and_depend_on_the_key():

@@ -13,7 +13,7 @@ import tensorflow_datasets as tfds
 import tiny_ptb_xl
 
 from ecgjax.signals import InputError
-from tfds_builders import conversion
+from tfds_builders.prepare import prepare
 
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
@@ -25,7 +25,7 @@ def test_a_recording_is_cut_into_windows(tmp_path):
     tiny_ptb_xl.write_record(folder / "patient007/s0001_re", samples=32_000, fs=1000, comments=comments)
     tiny_ptb_xl.write_record(folder / "patient008/s0002_re", samples=9000, fs=1000)
     tiny_ptb_xl.write_record(folder / "patient008/s0003lre", samples=10_000, fs=1000, comments=["age: 50", "Note: Doe"])
-    prepared = conversion.prepare("ptb_diagnostic/100hz", tmp_path / "out", source=folder)
+    prepared = prepare("ptb_diagnostic/100hz", tmp_path / "out", source=folder)
     rows = {row["record_id"]: row for row in pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()}
     first, *_ = windows = [rows[f"patient007-s0001_re-w{number}"] for number in (1, 2, 3)]
     assert len({row["patient_id"] for row in windows}) == 1 and len({row["split"] for row in windows}) == 1
@@ -37,14 +37,14 @@ def test_a_recording_is_cut_into_windows(tmp_path):
 
 def test_a_folder_without_patients(tmp_path):
     with pytest.raises(InputError, match=r"no patient\*/\*.hea; give the folder that holds patient001"):
-        conversion.prepare("ptb_diagnostic", tmp_path, source=tmp_path)
+        prepare("ptb_diagnostic", tmp_path, source=tmp_path)
 
 
 def test_a_real_recording_equals_wfdbs(tmp_path):
     if "ECGJAX_SAMPLES" not in os.environ:
         pytest.skip("ECGJAX_SAMPLES does not name a folder with real recordings")
     shutil.copytree(Path(os.environ["ECGJAX_SAMPLES"], "ptb-diagnostic"), tmp_path / "raw/patient001")
-    prepared = conversion.prepare("ptb_diagnostic/1000hz", tmp_path / "out", source=tmp_path / "raw")
+    prepared = prepare("ptb_diagnostic/1000hz", tmp_path / "out", source=tmp_path / "raw")
     builder: Any = tfds.builder_from_directory(prepared)
     (split,) = builder.info.splits
     windows = np.concatenate([example["signal"] for example in builder.as_data_source(split)])

@@ -11,7 +11,7 @@ import pytest
 
 from ecgjax.evaluate.tasks import STATEMENTS
 from ecgjax.signals import InputError
-from tfds_builders import conversion
+from tfds_builders.prepare import prepare
 from tfds_builders.sph import sph_dataset_builder as sph
 
 h5py = pytest.importorskip("h5py")
@@ -38,7 +38,7 @@ def test_windows_labels_and_rejections(tmp_path):
     (source / "records/A00003.h5").unlink()
     with h5py.File(source / "records/A00004.h5", "w") as file:
         file["ecg"] = np.zeros((5000, 12))
-    prepared = conversion.prepare("sph/500hz", tmp_path / "out", source=source)
+    prepared = prepare("sph/500hz", tmp_path / "out", source=source)
     table = {row["record_id"]: row for row in pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()}
     assert set(table) == {"A00001", "A00002-w1", "A00002-w2"}
     first = table["A00001"]

@@ -16,8 +16,10 @@ import pyarrow.parquet
 import pytest
 
 from ecgjax.signals import LEADS, MISSING
-from tfds_builders import conversion, leads, quality, vendor, vendor_sandbox
+from tfds_builders import leads, quality, vendor, vendor_sandbox
+from tfds_builders.prepare import prepare
 from tfds_builders.quality import RecordingError
+from tfds_builders.recordings import Recording
 from tfds_builders.vendor_folder import vendor_folder_dataset_builder as vendor_folder
 
 pytest.importorskip("ecgdatakit")
@@ -74,7 +76,7 @@ def test_files_that_are_refused(tmp_path, case):
     changes, reason = BAD[case]
     muse.write(tmp_path / "a.xml", **changes)
     builder = vendor_folder.Builder(config="500hz", source=tmp_path, data_dir=tmp_path / "out")
-    recording = conversion.Recording(record_id="a", source_patient_id="p", split="train", location=("a.xml", 0))
+    recording = Recording(record_id="a", source_patient_id="p", split="train", location=("a.xml", 0))
     with pytest.raises(RecordingError, match="a.xml") as caught:
         quality.require_ecg(builder.read_recording(recording)["signal"], "a.xml")
     assert caught.value.reason == reason and "\n" not in str(caught.value)
@@ -238,7 +240,7 @@ def test_real_philips_files_lose_their_calibration_pulse(tmp_path, version):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/a.xml").write_bytes(path.read_bytes())
     settings = {"source": tmp_path / "raw", "patient_key": tmp_path / "key"}
-    prepared = conversion.prepare("vendor_folder/500hz", tmp_path / "out", **settings)
+    prepared = prepare("vendor_folder/500hz", tmp_path / "out", **settings)
     assert json.loads((prepared / "report.json").read_text())["written"] == 1
     signal = leads.to_stored(found.value_uv, found.names, "a")[:5000].astype(int)
     # Within two steps of 5 uV: the pulse of 1 mV in all leads alike would not be.

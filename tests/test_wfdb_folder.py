@@ -14,7 +14,8 @@ import pytest
 import tiny_ptb_xl
 
 from ecgjax.signals import InputError
-from tfds_builders import conversion, listing, privacy
+from tfds_builders import listing, privacy
+from tfds_builders.prepare import prepare
 
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
@@ -34,7 +35,7 @@ def _write(folder: Path, rows: list[dict[str, str]] | None = None, *, files=("DO
 
 def _prepare(tmp_path: Path, name: str = "out") -> tuple[Path, list[dict]]:
     key = tmp_path / "secret/key"
-    prepared = conversion.prepare("wfdb_folder", tmp_path / name, source=tmp_path / "raw", patient_key=key)
+    prepared = prepare("wfdb_folder", tmp_path / name, source=tmp_path / "raw", patient_key=key)
     return prepared, pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()
 
 
@@ -117,7 +118,7 @@ def test_the_key_decides_and_is_kept_apart(tmp_path):
     ):
         (tmp_path / "short").write_bytes(b"1234")
         with pytest.raises(InputError, match=message):
-            conversion.prepare("wfdb_folder", tmp_path / "out3", source=tmp_path / "raw", patient_key=key)
+            prepare("wfdb_folder", tmp_path / "out3", source=tmp_path / "raw", patient_key=key)
 
 
 @pytest.mark.parametrize(
@@ -153,4 +154,4 @@ def test_a_file_listed_twice_and_a_table_without_files(tmp_path):
         listing.read(tmp_path / "raw")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no WFDB header"):
-        conversion.prepare("wfdb_folder", tmp_path / "out", source=tmp_path / "empty", patient_key=tmp_path / "key")
+        prepare("wfdb_folder", tmp_path / "out", source=tmp_path / "empty", patient_key=tmp_path / "key")

@@ -7,8 +7,8 @@ import pytest
 
 from ecgjax.signals import MISSING
 from tfds_builders import windows
-from tfds_builders.conversion import Recording, RecordingsConfig
 from tfds_builders.quality import RecordingError
+from tfds_builders.recordings import Recording, RecordingsConfig
 
 CONFIG = RecordingsConfig(name="100hz", rate_hz=100, samples=1000)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 from ecgjax.signals import InputError
 from tfds_builders import privacy, source_table, splits
-from tfds_builders.conversion import SPLITS, Recording
+from tfds_builders.recordings import SPLITS, Recording
 
 FILE = "recordings.csv"
 

@@ -19,8 +19,8 @@ from ecgjax.signals import InputError
 from tfds_builders.report import Rejection
 
 if TYPE_CHECKING:
-    from tfds_builders.conversion import Recording
-    from tfds_builders.shards import Shard
+    from tfds_builders.plan import Shard
+    from tfds_builders.recordings import Recording
 
 KEY_BYTES = 32
 LEAST_KEY_BYTES = 16

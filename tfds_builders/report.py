@@ -14,7 +14,7 @@ import pyarrow as pa
 from tfds_builders.thumbnails import DRAWN, svg
 
 if TYPE_CHECKING:
-    from tfds_builders.shards import Kept
+    from tfds_builders.plan import Kept
 
 JSON, HTML = "report.json", "report.html"
 SHOWN = 200

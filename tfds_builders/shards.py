@@ -1,4 +1,4 @@
-"""Writing shards: one worker process reads the recordings of a shard and writes those that can be read."""
+"""Shards: a worker reads the recordings of a plan and writes those that can be read."""
 
 import concurrent.futures
 import concurrent.futures.process
@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import multiprocessing
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -16,56 +17,47 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 from tensorflow_datasets.core import example_serializer
 
 from ecgjax.signals import LEADS, InputError
-from tfds_builders import quality
+from tfds_builders import journal, quality
+from tfds_builders.plan import Kept, Plan, Shard
+from tfds_builders.recordings import Recording, RecordingsConfig
 from tfds_builders.report import Rejection
 from tfds_builders.thumbnails import DRAWN, shrink
 
 if TYPE_CHECKING:
-    from tfds_builders.conversion import Recording, RecordingsBuilder, RecordingsConfig
+    from tfds_builders.conversion import RecordingsBuilder
 
 
 OPTIONS = "group_size:1,uncompressed"
 """Uncompressed since ECGs hardly shrink, each readable on its own."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """A shard to write."""
+def write_all(builder: "RecordingsBuilder", plans: Sequence[Plan], *, workers: int) -> Iterator[Shard]:
+    """The shards in order of the plans; written by one worker, this very process, or several, unless they are there.
 
-    path: Path
-    split: str
-    recordings: Sequence["Recording"]
-
-
-@dataclasses.dataclass(frozen=True)
-class Kept:
-    """A recording that was written."""
-
-    recording: "Recording"
-    quality: list[str]
-    waveform_hash: str
-    """First 32 hex digits of the SHA-256 of the int16 samples."""
-    small: np.ndarray | None = None
-    """The recording as report.html draws it, if it has flags: int16 [POINTS, 12]."""
-
-    @property
-    def kind(self) -> str:
-        """By which it is chosen to be drawn: its first flag, whatever the lead."""
-        return self.quality[0].split(":")[0] if self.quality else ""
+    Raises:
+      InputError: a worker was killed, or a shard is not there although it was written.
+    """
+    shards = [journal.load(plan) for plan in plans]
+    writing = _write_in_order(builder, [plan for plan, shard in zip(plans, shards, strict=True) if not shard], workers)
+    for plan, shard in zip(plans, shards, strict=True):
+        if not shard:
+            next(writing)
+        yield shard or written(plan)
 
 
-@dataclasses.dataclass(frozen=True)
-class Shard:
-    """What became of the recordings of a shard, each list in the order of the plan."""
+def written(plan: Plan) -> Shard:
+    """The shard of a plan that was written.
 
-    path: Path
-    split: str
-    kept: list[Kept]
-    rejections: list[Rejection]
+    Raises:
+      InputError: it is not there, or not wholly.
+    """
+    shard = journal.load(plan)
+    if shard is None:
+        raise InputError(f"{plan.path}: was not written, or not wholly (is the disk full?); run again")
+    return shard
 
 
-def write_all(builder: "RecordingsBuilder", plans: Sequence[Plan], workers: int) -> Iterator[Shard]:
-    """Writes the shards in order of the plans; one worker is this very process."""
+def _write_in_order(builder: "RecordingsBuilder", plans: Sequence[Plan], workers: int) -> Iterator[None]:
     builders = [builder] * len(plans)
     if workers == 1:
         yield from map(write, builders, plans)
@@ -73,40 +65,53 @@ def write_all(builder: "RecordingsBuilder", plans: Sequence[Plan], workers: int)
     # spawn: the caller may have started JAX, whose threads do not survive a fork.
     pool = concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
     try:
-        yield from pool.map(write, builders, plans)
+        yield from pool.map(write, builders, map(without_patients, plans))
     except concurrent.futures.process.BrokenProcessPool as error:
         problem = f"{builder.name}: a worker process was killed (out of memory?)"
-        raise InputError(f"{problem}; use fewer --workers than {workers}") from error
+        raise InputError(f"{problem}; run again with fewer --workers than {workers}: it goes on") from error
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def write(builder: "RecordingsBuilder", plan: Plan) -> Shard:
-    """Writes one shard of TFDS's examples."""
+def without_patients(plan: Plan) -> Plan:
+    """The plan for another process or machine, to which it matters not whose the recordings are."""
+    recordings = [dataclasses.replace(recording, source_patient_id="") for recording in plan.recordings]
+    return dataclasses.replace(plan, recordings=recordings)
+
+
+def write(builder: "RecordingsBuilder", plan: Plan) -> None:
+    """Writes one shard of TFDS's examples, and then its journal."""
+    passing = plan.path.with_suffix(".tmp")
+    with contextlib.closing(ArrayRecordWriter(str(passing), OPTIONS)) as writer:
+        shard = _write(builder, plan, writer)
+    os.replace(passing, plan.path)
+    journal.save(plan, shard)
+
+
+def _write(builder: "RecordingsBuilder", plan: Plan, writer: ArrayRecordWriter) -> Shard:
     features = builder.features()
     specs: Any = features.get_serialized_info()
     serializer = example_serializer.ExampleSerializer(specs)
     config = builder.builder_config
     shard = Shard(plan.path, plan.split, kept=[], rejections=[])
-    with contextlib.closing(ArrayRecordWriter(str(plan.path), OPTIONS)) as writer:
-        for recording in plan.recordings:
-            signal = None
-            try:
-                example = builder.read_recording(recording)
-                signal = _check(example["signal"], config, recording.record_id)
-                quality.require_ecg(signal, f"recording {recording.record_id}")
-            except InputError as error:
-                reason, small = getattr(error, "reason", "unreadable"), None if signal is None else shrink(signal)
-                shard.rejections.append(Rejection(recording.record_id, plan.split, reason, str(error), small))
-                continue
-            encoded = features.encode_example({"record_id": recording.record_id, **example})
-            # deterministic: a proto's map is otherwise written in another order by another process.
-            writer.write(serializer.get_tf_example(encoded).SerializeToString(deterministic=True))
-            shard.kept.append(_kept(recording, signal, config.rate_hz))
+    for recording in plan.recordings:
+        signal = None
+        try:
+            example = builder.read_recording(recording)
+            signal = _check(example["signal"], config, recording.record_id)
+            quality.require_ecg(signal, f"recording {recording.record_id}")
+        except InputError as error:
+            reason, small = getattr(error, "reason", "unreadable"), None if signal is None else shrink(signal)
+            shard.rejections.append(Rejection(recording.record_id, plan.split, reason, str(error), small))
+            continue
+        encoded = features.encode_example({"record_id": recording.record_id, **example})
+        # deterministic: a proto's map is otherwise written in another order by another process.
+        writer.write(serializer.get_tf_example(encoded).SerializeToString(deterministic=True))
+        shard.kept.append(_kept(recording, signal, config.rate_hz))
     return dataclasses.replace(shard, kept=_draw_few(shard.kept), rejections=_draw_few(shard.rejections))
 
 
-def _kept(recording: "Recording", signal: np.ndarray, rate_hz: float) -> Kept:
+def _kept(recording: Recording, signal: np.ndarray, rate_hz: float) -> Kept:
     digest = hashlib.sha256(signal.tobytes()).hexdigest()[:32]
     flags = quality.flags(signal, rate_hz)
     return Kept(recording, flags, digest, shrink(signal) if flags else None)
@@ -125,7 +130,7 @@ def _draw_few(rows: list[Drawn]) -> list[Drawn]:
     return few
 
 
-def _check(signal: np.ndarray, config: "RecordingsConfig", record_id: str) -> np.ndarray:
+def _check(signal: np.ndarray, config: RecordingsConfig, record_id: str) -> np.ndarray:
     if signal.dtype != np.int16 or signal.ndim != 2 or signal.shape[1] != len(LEADS):
         given = f"{signal.dtype} {list(signal.shape)}"
         raise TypeError(f"{record_id}: read_recording gave {given}, not int16 [time, 12]")

@@ -16,7 +16,7 @@ from tfds_builders.quality import RecordingError
 from tfds_builders.wfdb_header import Header, Signal
 
 if TYPE_CHECKING:
-    from tfds_builders.conversion import Recording, RecordingsConfig
+    from tfds_builders.recordings import Recording, RecordingsConfig
 
 INVALID = -32768
 """What stands for a missing sample in sums, and as a first sample, in headers written by the C library."""

@@ -16,7 +16,7 @@ from tfds_builders.leads import quantise
 from tfds_builders.quality import RecordingError
 
 if TYPE_CHECKING:
-    from tfds_builders.conversion import Recording, RecordingsConfig
+    from tfds_builders.recordings import Recording, RecordingsConfig
 
 RATES_HZ = (50, 50_000)
 """The lowest and the highest rate that is taken for one of an ECG."""

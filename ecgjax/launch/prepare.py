@@ -23,6 +23,8 @@ class Prepare:
     """Folder of the raw files, laid out as their publisher does. Without it they are downloaded."""
     workers: int = 1
     """Processes. The bytes written are the same for any number."""
+    beam: str | None = None
+    """Let Apache Beam write the shards; the options of its pipeline, such as "--runner=DataflowRunner --project=..."."""
     limit: int | None = None
     """Convert only the first so many recordings of each split, into a folder of their own."""
     patient_key: Path | None = None
@@ -31,7 +33,8 @@ class Prepare:
 
 def main() -> None:
     args = parse(Prepare)
-    from tfds_builders import conversion, report  # not above: --help should not wait for TFDS
+    from tfds_builders import report  # not above: --help should not wait for TFDS
+    from tfds_builders.prepare import prepare
 
     columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
     bar = rich.progress.Progress(*columns, console=rich.console.Console(stderr=True))
@@ -44,7 +47,7 @@ def main() -> None:
 
     bar.disable = not bar.console.is_terminal
     with bar:
-        prepared = conversion.prepare(**vars(args), progress=show)
+        prepared = prepare(**vars(args), progress=show)
     if bar.tasks[task].total is None:
         print(f"{args.dataset} had been prepared before; delete {prepared} to do it again")
     print("\n".join(report.headline(json.loads((prepared / report.JSON).read_text()))))

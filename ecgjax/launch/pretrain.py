@@ -56,7 +56,7 @@ def main() -> None:
     from ecgjax.evaluate.first_look import first_look
     from ecgjax.train.pretraining import pretrain
     from ecgjax.train.runlog import console
-    from tfds_builders.conversion import prepare
+    from tfds_builders.prepare import prepare
 
     if not arguments.data:
         console.print("simulating a cohort of 1,008 patients in runs/data (kept for the next time)")

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from tfds_builders import quality, wfdb
-from tfds_builders.conversion import Recording
+from tfds_builders.recordings import Recording
 from tfds_builders.wfdb_folder.wfdb_folder_dataset_builder import Builder
 
 opened: list[str] = []

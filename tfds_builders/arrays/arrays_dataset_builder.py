@@ -7,6 +7,7 @@ from ecgjax.signals import InputError
 from tfds_builders import conversion, leads, listing, windows
 from tfds_builders.arrays import description, files
 from tfds_builders.quality import RecordingError
+from tfds_builders.recordings import Recording, rates
 
 
 class Builder(conversion.RecordingsBuilder):
@@ -14,11 +15,11 @@ class Builder(conversion.RecordingsBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
-    BUILDER_CONFIGS = conversion.rates(100, 500)
+    BUILDER_CONFIGS = rates(100, 500)
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"
     patient_key = None
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
+    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         source = self.source_folder("a place of your own")
         about = description.read(source)
         samples = {name: count for file in files.find(source) for name, count in self._names(file, about).items()}
@@ -45,7 +46,7 @@ class Builder(conversion.RecordingsBuilder):
             counts = [0]  # is rejected when it is read
         return {f"{file}#{index}" if several else file: count for index, count in enumerate(counts)}
 
-    def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         assert self.source is not None  # find_recordings has seen it
         name, window = recording.location
         file, _, index = name.partition("#")

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from ecgjax.signals import InputError
 from tfds_builders import conversion, splits, wfdb, wfdb_header
 from tfds_builders.cinc2021 import snomed
+from tfds_builders.recordings import Recording, RecordingsConfig
 
 URL = "https://physionet.org/content/challenge-2021/1.0.3/"
 NAMES = re.compile(r"(A|Q|I|S|HR|E|JS)(\d{4,5})", re.ASCII)
@@ -30,7 +31,7 @@ SEVERAL_OF_A_PATIENT = {"I", "S", "HR"}
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class CincConfig(conversion.RecordingsConfig):
+class CincConfig(RecordingsConfig):
     """The challenge's recordings at one rate."""
 
     ptb_xl: bool = False
@@ -56,7 +57,7 @@ class Builder(conversion.RecordingsBuilder):
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"
     patient_key = b"ecgjax/cinc2021"
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
+    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         source = self.source_folder(URL)
         with_ptb_xl = cast(CincConfig, self.builder_config).ptb_xl
         records = sorted(path.relative_to(source).with_suffix("") for path in source.rglob("*.hea"))
@@ -67,11 +68,11 @@ class Builder(conversion.RecordingsBuilder):
         find = functools.partial(wfdb.find_windows, source, config=self.builder_config)
         return [window for record in records for window in find(record, functools.partial(self._recording, record))]
 
-    def _recording(self, record: Path, header: wfdb_header.Header | None) -> conversion.Recording:
+    def _recording(self, record: Path, header: wfdb_header.Header | None) -> Recording:
         letters, number = NAMES.fullmatch(record.name).groups()  # pyright: ignore[reportOptionalMemberAccess]
         chapman = "chapman_shaoxing" if int(number) <= LAST_OF_CHAPMAN else "ningbo"
         split = splits.of_patient(record.name, self.secret())
-        return conversion.Recording(
+        return Recording(
             record_id=record.name,
             source_patient_id=record.name,
             split="train" if letters in SEVERAL_OF_A_PATIENT else split,
@@ -80,7 +81,7 @@ class Builder(conversion.RecordingsBuilder):
             **(_about(wfdb_header.fields(header.comments)) if header else {}),
         )
 
-    def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         assert self.source is not None  # find_recordings has seen it
         return {"signal": wfdb.read_window(self.source, recording, self.builder_config)}
 

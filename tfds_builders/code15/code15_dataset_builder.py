@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from ecgjax.signals import LEADS
 from tfds_builders import conversion, hdf5, leads, source_table, splits, windows
 from tfds_builders.quality import RecordingError
+from tfds_builders.recordings import Recording, RecordingsConfig, rates
 
 URL = "https://zenodo.org/records/4916206"
 TABLE = "exams.csv"
@@ -35,23 +36,23 @@ class Builder(conversion.RecordingsBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "CODE-15 % 1.0.0."}
     BUILDER_CONFIGS = [
-        *conversion.rates(100, 400, 500),
-        conversion.RecordingsConfig(name="100hz_7s", rate_hz=100, samples=700, description="The first 7 s at 100 Hz."),
+        *rates(100, 400, 500),
+        RecordingsConfig(name="100hz_7s", rate_hz=100, samples=700, description="The first 7 s at 100 Hz."),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"
     patient_key = b"ecgjax/code15"
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
+    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         source = self.source_folder(URL)
         rows = source_table.read(source / TABLE, CELLS, REMEDY)
         recordings = [self._recording(row, source / TABLE) for row in rows]
         # In the order of the files, since a chunk of a file holds many recordings.
         return sorted(recordings, key=lambda recording: recording.location)
 
-    def _recording(self, row: source_table.Row, table: Path) -> conversion.Recording:
+    def _recording(self, row: source_table.Row, table: Path) -> Recording:
         where = f"{table}: exam_id {row['exam_id'][:20]}"
         cells = {column: source_table.cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
-        return conversion.Recording(
+        return Recording(
             record_id=cells["exam_id"],
             source_patient_id=cells["patient_id"],
             split=splits.of_patient(cells["patient_id"], self.secret()),
@@ -66,7 +67,7 @@ class Builder(conversion.RecordingsBuilder):
         assert self.source is not None
         return _places(self.source / file).get(exam, -1)
 
-    def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         assert self.source is not None  # find_recordings has seen it
         file, index = recording.location
         where, config = f"{self.source / file}: exam {recording.record_id}", self.builder_config

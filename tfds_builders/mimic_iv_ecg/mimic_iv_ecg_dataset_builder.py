@@ -10,6 +10,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from tfds_builders import conversion, source_table, splits, wfdb
+from tfds_builders.recordings import Recording, rates
 
 URL = "https://physionet.org/content/mimic-iv-ecg/1.0/"
 TABLE = "record_list.csv"
@@ -21,18 +22,18 @@ class Builder(conversion.RecordingsBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "MIMIC-IV-ECG 1.0."}
-    BUILDER_CONFIGS = conversion.rates(100, 500)
+    BUILDER_CONFIGS = rates(100, 500)
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"
     patient_key = b"ecgjax/mimic_iv_ecg"
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
+    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         table = self.source_folder(URL) / TABLE
         return [self._recording(row, table) for row in source_table.read(table, CELLS, REMEDY)]
 
-    def _recording(self, row: source_table.Row, table: Path) -> conversion.Recording:
+    def _recording(self, row: source_table.Row, table: Path) -> Recording:
         where = f"{table}: study_id {row['study_id'][:20]}"
         cells = {column: source_table.cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
-        return conversion.Recording(
+        return Recording(
             record_id=cells["study_id"],
             source_patient_id=cells["subject_id"],
             split=splits.of_patient(cells["subject_id"], self.secret()),
@@ -40,7 +41,7 @@ class Builder(conversion.RecordingsBuilder):
             recorded_at=cells["ecg_time"],
         )
 
-    def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         assert self.source is not None  # find_recordings has seen it
         return {"signal": wfdb.read_window(self.source, recording, self.builder_config)}
 

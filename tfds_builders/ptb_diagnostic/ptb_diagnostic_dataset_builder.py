@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 
 from ecgjax.signals import InputError
 from tfds_builders import conversion, splits, wfdb, wfdb_header
+from tfds_builders.recordings import Recording, rates
 
 URL = "https://physionet.org/content/ptbdb/1.0.0/"
 REASONS = {
@@ -35,11 +36,11 @@ class Builder(conversion.RecordingsBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "PTB Diagnostic 1.0.0, the twelve standard leads."}
-    BUILDER_CONFIGS = conversion.rates(100, 500, 1000)
+    BUILDER_CONFIGS = rates(100, 500, 1000)
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"
     patient_key = b"ecgjax/ptb_diagnostic"
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
+    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         source = self.source_folder(URL)
         records = sorted(path.relative_to(source).with_suffix("") for path in source.glob("patient*/*.hea"))
         if not records:
@@ -47,9 +48,9 @@ class Builder(conversion.RecordingsBuilder):
         find = functools.partial(wfdb.find_windows, source, config=self.builder_config)
         return [window for record in records for window in find(record, functools.partial(self._recording, record))]
 
-    def _recording(self, record: Path, header: wfdb_header.Header | None) -> conversion.Recording:
+    def _recording(self, record: Path, header: wfdb_header.Header | None) -> Recording:
         patient = record.parent.name
-        return conversion.Recording(
+        return Recording(
             record_id=f"{patient}-{record.name}",
             source_patient_id=patient,
             split=splits.of_patient(patient, self.secret()),
@@ -57,7 +58,7 @@ class Builder(conversion.RecordingsBuilder):
             **(_about(wfdb_header.fields(header.comments)) if header else {}),
         )
 
-    def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         assert self.source is not None  # find_recordings has seen it
         return {"signal": wfdb.read_window(self.source, recording, self.builder_config)}
 

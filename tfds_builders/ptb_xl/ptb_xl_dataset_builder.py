@@ -14,6 +14,7 @@ from tensorflow_datasets.core.download.util import DownloadError
 
 from ecgjax.signals import InputError
 from tfds_builders import conversion, quality, source_table, wfdb
+from tfds_builders.recordings import Recording, RecordingsConfig
 from tfds_builders.source_table import cell, if_given, whole
 
 FOLDER = "ptb-xl-a-large-publicly-available-electrocardiography-dataset-1.0.3"
@@ -30,13 +31,13 @@ class Builder(conversion.RecordingsBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "PTB-XL 1.0.3, all 21,799 recordings."}
     BUILDER_CONFIGS = [
-        conversion.RecordingsConfig(name="100hz", rate_hz=100, samples=1000, description="Downsampled by the authors."),
-        conversion.RecordingsConfig(name="500hz", rate_hz=500, samples=5000, description="As published."),
+        RecordingsConfig(name="100hz", rate_hz=100, samples=1000, description="Downsampled by the authors."),
+        RecordingsConfig(name="500hz", rate_hz=500, samples=5000, description="As published."),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"
     patient_key = b"ecgjax/ptb_xl"
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
+    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         if self.source is None:
             self.source = _download(dl_manager)
         rate_hz = self.builder_config.rate_hz
@@ -49,7 +50,7 @@ class Builder(conversion.RecordingsBuilder):
         rows = source_table.read(table, (*CELLS, location), REMEDY)
         return [_recording(row, location, table) for row in rows]
 
-    def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         assert self.source is not None  # find_recordings has set it
         signal, rate_hz = wfdb.read_record(self.source / recording.location)
         if rate_hz != self.builder_config.rate_hz:
@@ -68,10 +69,10 @@ def _download(dl_manager: tfds.download.DownloadManager) -> Path:
         raise InputError(f"{problem}; fetch and unpack it, and give its folder as --source") from error
 
 
-def _recording(row: dict[str, str], location: str, table: Path) -> conversion.Recording:
+def _recording(row: dict[str, str], location: str, table: Path) -> Recording:
     where = f"{table}: ecg_id {row['ecg_id'][:20]}"
     cells = {column: cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
-    return conversion.Recording(
+    return Recording(
         record_id=cells["ecg_id"],
         source_patient_id=cells["patient_id"],
         split=SPLIT_OF_FOLD[cells["strat_fold"]],

@@ -12,6 +12,7 @@ import tensorflow_datasets as tfds
 from ecgjax.signals import LEADS
 from tfds_builders import conversion, hdf5, leads, source_table, splits, windows
 from tfds_builders.quality import RecordingError
+from tfds_builders.recordings import Recording, rates
 
 URL = "https://doi.org/10.6084/m9.figshare.c.5779802"
 TABLE = "metadata.csv"
@@ -53,19 +54,19 @@ class Builder(conversion.RecordingsBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
-    BUILDER_CONFIGS = conversion.rates(100, 500)
+    BUILDER_CONFIGS = rates(100, 500)
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"
     patient_key = b"ecgjax/sph"
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
+    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         table = self.source_folder(URL) / TABLE
         rows = source_table.read(table, CELLS, REMEDY)
         return [window for row in rows for window in self._windows(row, table)]
 
-    def _windows(self, row: source_table.Row, table: Path) -> list[conversion.Recording]:
+    def _windows(self, row: source_table.Row, table: Path) -> list[Recording]:
         where = f"{table}: ECG_ID {row['ECG_ID'][:20]}"
         cells = {column: source_table.cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
-        recording = conversion.Recording(
+        recording = Recording(
             record_id=cells["ECG_ID"],
             source_patient_id=cells["Patient_ID"],
             split=splits.of_patient(cells["Patient_ID"], self.secret()),
@@ -77,7 +78,7 @@ class Builder(conversion.RecordingsBuilder):
         )
         return windows.each(recording, samples=cells["N"], from_hz=RATE_HZ, config=self.builder_config)
 
-    def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         assert self.source is not None  # find_recordings has seen it
         file, index = recording.location
         path, config = self.source / file, self.builder_config

@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 from ecgjax.signals import InputError
 from tfds_builders import conversion, leads, listing, privacy, splits, vendor, windows
 from tfds_builders.quality import RecordingError
+from tfds_builders.recordings import Recording, rates
 
 
 class Builder(conversion.RecordingsBuilder):
@@ -15,11 +16,11 @@ class Builder(conversion.RecordingsBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
-    BUILDER_CONFIGS = conversion.rates(100, 500)
+    BUILDER_CONFIGS = rates(100, 500)
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"
     patient_key = None
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
+    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         source = self.source_folder("a place of your own")
         paths = [path.relative_to(source) for path in source.rglob("*") if path.is_symlink() or path.is_file()]
         files = [str(path) for path in paths if path.name != listing.FILE and not path.name.startswith(".")]
@@ -29,7 +30,7 @@ class Builder(conversion.RecordingsBuilder):
         recordings = listing.recordings(files, listed, self.secret())
         return [window for recording in recordings for window in self._windows(recording, listed)]
 
-    def _windows(self, recording: conversion.Recording, listed: dict | None) -> list[conversion.Recording]:
+    def _windows(self, recording: Recording, listed: dict | None) -> list[Recording]:
         assert self.source is not None
         try:
             found = vendor.read(self.source / recording.location)
@@ -39,7 +40,7 @@ class Builder(conversion.RecordingsBuilder):
         samples = len(found.value_uv)
         return windows.each(recording, samples=samples, from_hz=found.rate_hz, config=self.builder_config)
 
-    def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         assert self.source is not None  # find_recordings has seen it
         name, window = recording.location
         where, config = str(self.source / name), self.builder_config
@@ -49,9 +50,7 @@ class Builder(conversion.RecordingsBuilder):
         return {"signal": windows.cut(signal, window, config, where)}
 
 
-def _completed(
-    recording: conversion.Recording, found: vendor.VendorRecording, entry: dict, key: bytes
-) -> conversion.Recording:
+def _completed(recording: Recording, found: vendor.VendorRecording, entry: dict, key: bytes) -> Recording:
     """The recording with what its file says, where recordings.csv does not say it."""
     patient = entry.get("patient") or found.patient or recording.source_patient_id
     return dataclasses.replace(

@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 
 from ecgjax.signals import InputError
 from tfds_builders import conversion, listing, wfdb
+from tfds_builders.recordings import Recording, rates
 
 
 class Builder(conversion.RecordingsBuilder):
@@ -15,11 +16,11 @@ class Builder(conversion.RecordingsBuilder):
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First version."}
-    BUILDER_CONFIGS = conversion.rates(100, 500)
+    BUILDER_CONFIGS = rates(100, 500)
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"
     patient_key = None
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
+    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         source = self.source_folder("a place of your own")
         headers = [str(path.relative_to(source).with_suffix("")) for path in source.rglob("*.hea")]
         if not headers:
@@ -32,11 +33,11 @@ class Builder(conversion.RecordingsBuilder):
             for window in find(Path(recording.location), functools.partial(_described, recording))
         ]
 
-    def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         assert self.source is not None  # find_recordings has seen it
         return {"signal": wfdb.read_window(self.source, recording, self.builder_config)}
 
 
-def _described(recording: conversion.Recording, header: object) -> conversion.Recording:
+def _described(recording: Recording, header: object) -> Recording:
     """The recording as listed: comments of a header are free text, and its date is often that of a conversion."""
     return recording
