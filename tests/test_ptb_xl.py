@@ -244,7 +244,7 @@ def test_real_records_at_both_rates(tmp_path, config):
 
 
 def test_real_conversion_killed_again_and_again(tmp_path):
-    """ECGJAX_KILLS times at random moments, with one and with two workers; it ends with the bytes of an unkilled one."""
+    """ECGJAX_KILLS times at random moments, with one or two workers; it ends with the bytes of an unkilled one."""
     words = ["--dataset", "ptb_xl/100hz", "--source", _folder("ECGJAX_PTB_XL")]
     started = time.monotonic()
     assert _command(*words, "--out", tmp_path / "whole").returncode == 0

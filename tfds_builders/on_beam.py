@@ -5,7 +5,6 @@ all machines see. Beam 2.77's DirectRunner lost records without a word when it r
 shard that has no journal, and that is an error, after which the same command goes on with the shards that are missing.
 """
 
-import shlex
 from collections.abc import Iterator, Sequence
 
 from ecgjax.signals import InputError
@@ -14,13 +13,13 @@ from tfds_builders.conversion import RecordingsBuilder
 from tfds_builders.plan import Plan, Shard
 
 
-def write_all(builder: RecordingsBuilder, plans: Sequence[Plan], *, options: str) -> Iterator[Shard]:
+def write_all(builder: RecordingsBuilder, plans: Sequence[Plan], *, options: Sequence[str]) -> Iterator[Shard]:
     """The shards in order of the plans; those that are not there are written by a Beam pipeline.
 
     Args:
       builder: reads the recordings; a copy travels, without the secret key.
       plans: the shards.
-      options: of the pipeline, as on a command line.
+      options: of the pipeline, NAME=VALUE each.
 
     Raises:
       InputError: Beam is not installed, the pipeline failed, or a shard is not there although it ended well.
@@ -36,7 +35,7 @@ def write_all(builder: RecordingsBuilder, plans: Sequence[Plan], *, options: str
         yield shards.written(plan)
 
 
-def _run(builder: RecordingsBuilder, plans: Sequence[Plan], options: str) -> None:
+def _run(builder: RecordingsBuilder, plans: Sequence[Plan], options: Sequence[str]) -> None:
     try:
         import apache_beam as beam  # pyright: ignore[reportMissingImports]
         from apache_beam.options.pipeline_options import PipelineOptions  # pyright: ignore[reportMissingImports]
@@ -48,7 +47,7 @@ def _run(builder: RecordingsBuilder, plans: Sequence[Plan], options: str) -> Non
 
     try:
         # Reshuffle: the plans would be fused into one bundle, for one worker.
-        with beam.Pipeline(options=PipelineOptions(shlex.split(options))) as pipeline:
+        with beam.Pipeline(options=PipelineOptions([f"--{option}" for option in options])) as pipeline:
             _ = pipeline | beam.Create(plans) | beam.Reshuffle() | beam.Map(write)
     except Exception as error:  # runners raise whatever they like
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]

@@ -7,7 +7,7 @@ import functools
 import importlib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ def prepare(
     *,
     source: Path | str | None = None,
     workers: int = 1,
-    beam: str | None = None,
+    beam: Sequence[str] | None = None,
     limit: int | None = None,
     progress: Progress | None = None,
     patient_key: Path | str | None = None,
@@ -38,7 +38,7 @@ def prepare(
       out: where prepared data sets go; this one to out/name/config/version.
       source: folder with the raw files as their publisher lays them out; without it they are downloaded.
       workers: processes that write shards; the bytes written do not depend on it.
-      beam: options of an Apache Beam pipeline that writes the shards in place of workers, as "--runner=DirectRunner".
+      beam: options of an Apache Beam pipeline that writes the shards in place of workers, as "runner=FlinkRunner".
       limit: keep the first so many recordings of each split. Such a part has a folder of its own.
       progress: called with the recordings done and the recordings in all.
       patient_key: file with the secret under which patients of one's own files are hashed; made if there is none.
@@ -73,7 +73,7 @@ def prepare(
     return prepared
 
 
-def _runner(workers: int, beam: str | None) -> Run:
+def _runner(workers: int, beam: Sequence[str] | None) -> Run:
     if beam is None:
         return functools.partial(shards.write_all, workers=workers)
     from tfds_builders import on_beam  # an extra; takes seconds to import

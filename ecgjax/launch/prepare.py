@@ -23,8 +23,8 @@ class Prepare:
     """Folder of the raw files, laid out as their publisher does. Without it they are downloaded."""
     workers: int = 1
     """Processes. The bytes written are the same for any number."""
-    beam: str | None = None
-    """Let Apache Beam write the shards; the options of its pipeline, such as "--runner=DataflowRunner --project=..."."""
+    beam: tuple[str, ...] | None = None
+    """Let Apache Beam write the shards: the options of its pipeline, such as runner=DataflowRunner project=..."""
     limit: int | None = None
     """Convert only the first so many recordings of each split, into a folder of their own."""
     patient_key: Path | None = None
