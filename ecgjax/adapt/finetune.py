@@ -15,6 +15,7 @@ from ecgjax.adapt.classifier import Adapted, Classification, classifier_variable
 from ecgjax.augment import Augmentation
 from ecgjax.data.batches import labelled_batches
 from ecgjax.data.records import Records
+from ecgjax.data.seen import seen_in
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import InputError, Preprocessing
 from ecgjax.train.loop import train
@@ -114,6 +115,7 @@ class FineTuning:
                 "start_weights": encoder.fingerprint,
                 "finetuning": json.loads(json.dumps(dataclasses.asdict(self))),
             },
+            seen=encoder.seen | seen_in(records, indices),
             title=title,
             save_every=self.save_every or num_steps,
             log_every=50,

@@ -6,6 +6,7 @@ from pathlib import Path
 from ecgjax.adapt import Method
 from ecgjax.adapt.classifier import predict
 from ecgjax.data.records import Records
+from ecgjax.data.seen import refuse_seen, refuse_shared
 from ecgjax.evaluate import plots
 from ecgjax.evaluate.low_label import draw_labelled, labelled
 from ecgjax.evaluate.metrics import patient_bootstrap
@@ -60,6 +61,9 @@ def adapt_and_report(
     records = Records(data)
     indices, targets = labelled(records, task, "train")
     tested = {split: labelled(records, task, split) for split in ("validation", "test")}  # refused now, not at the end
+    refuse_shared(records)
+    for chosen, _ in tested.values():
+        refuse_seen(encoder.seen, records, chosen)
     if labels is not None:
         count = round(labels * len(indices)) if labels < 1 else int(labels)
         drawn = draw_labelled(targets, records.patients[indices], count, seed=settings.seed, balanced=task.is_single)
