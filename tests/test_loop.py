@@ -118,7 +118,7 @@ def run(records, tmp_path):
         return train(
             step_fn, state, batches,
             key=jax.random.key(0), mesh=data_mesh(), workdir=tmp_path, config={"format": 1},
-            seen=Seen.none(), title="test", **settings,
+            seen=Seen(np.ones(1, np.uint64), np.ones(1, np.uint64)), title="test", **settings,
         )  # fmt: skip
 
     return start
