@@ -4,6 +4,10 @@ import functools
 import json
 import os
 import re
+import signal
+import subprocess
+import sys
+import time
 import types
 import xml.etree.ElementTree
 from pathlib import Path
@@ -165,6 +169,18 @@ def test_what_a_runner_loses_is_an_error(tmp_path):
     with pytest.raises(InputError, match="test-3.part: was not written, or not wholly"):
         Toy(data_dir=tmp_path / "out", source=tmp_path, run=lose).download_and_prepare()
     assert not list((tmp_path / "out").rglob("records.parquet"))
+
+
+def test_workers_end_with_a_conversion_that_is_killed(tmp_path):
+    words = ["--dataset", "synthetic/500hz", "--out", tmp_path, "--workers", "2"]
+    command = [sys.executable, "-m", "ecgjax.launch.prepare", *map(str, words)]
+    where, pipe = Path(__file__).parent.parent, subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, cwd=where)
+    while process.poll() is None and not list(tmp_path.rglob(".unfinished-*/train*")):
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=60)  # returns once no process is left that could write to its pipes
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_rejected_recordings_are_counted_with_their_reason(tmp_path):

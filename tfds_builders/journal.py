@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import uuid
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
@@ -25,7 +26,7 @@ def save(plan: Plan, shard: Shard) -> None:
     kept = [[place, row.quality, row.waveform_hash, _packed(row.small)] for place, row in shard.places(plan)]
     rejected = [[row.record_id, row.reason, row.detail, _packed(row.small)] for row in shard.rejections]
     text = json.dumps({"plan": _digest(plan), "kept": kept, "rejected": rejected})
-    passing = plan.journal.with_suffix(".tmp")
+    passing = plan.journal.with_suffix(f".{uuid.uuid4().hex}")
     passing.write_text(text, encoding="utf-8")
     os.replace(passing, plan.journal)
 

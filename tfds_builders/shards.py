@@ -7,6 +7,8 @@ import dataclasses
 import hashlib
 import multiprocessing
 import os
+import threading
+import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -63,7 +65,8 @@ def _write_in_order(builder: "RecordingsBuilder", plans: Sequence[Plan], workers
         yield from map(write, builders, plans)
         return
     # spawn: the caller may have started JAX, whose threads do not survive a fork.
-    pool = concurrent.futures.ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+    spawn = multiprocessing.get_context("spawn")
+    pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, initializer=_end_with_parent)
     try:
         yield from pool.map(write, builders, map(without_patients, plans))
     except concurrent.futures.process.BrokenProcessPool as error:
@@ -71,6 +74,18 @@ def _write_in_order(builder: "RecordingsBuilder", plans: Sequence[Plan], workers
         raise InputError(f"{problem}; run again with fewer --workers than {workers}: it goes on") from error
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """Lest a worker go on, and wait for ever, when the conversion itself is killed."""
+    parent = multiprocessing.parent_process()
+    assert parent
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def without_patients(plan: Plan) -> Plan:
@@ -81,7 +96,7 @@ def without_patients(plan: Plan) -> Plan:
 
 def write(builder: "RecordingsBuilder", plan: Plan) -> None:
     """Writes one shard of TFDS's examples, and then its journal."""
-    passing = plan.path.with_suffix(".tmp")
+    passing = plan.path.with_suffix(f".{uuid.uuid4().hex}")  # whoever else is at the same shard
     with contextlib.closing(ArrayRecordWriter(str(passing), OPTIONS)) as writer:
         shard = _write(builder, plan, writer)
     os.replace(passing, plan.path)
