@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
@@ -67,3 +68,31 @@ def say_where() -> None:
     kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
     process = f", process {jax.process_index()} of {jax.process_count()}" if jax.process_count() > 1 else ""
     print(f"jax {jax.__version__}: {jax.device_count()} x {kinds} ({jax.default_backend()}){process}", file=sys.stderr)
+
+
+class Counted:
+    """Progress of what is counted: a bar on a terminal, lines elsewhere. Called with what is done and what there is."""
+
+    def __init__(self, things: str):
+        import rich.console
+        import rich.progress
+
+        columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
+        self._bar = rich.progress.Progress(*columns, console=rich.console.Console(stderr=True))
+        self._bar.disable = not self._bar.console.is_terminal
+        self._task, self._things, self._started = self._bar.add_task(things, total=None), things, time.monotonic()
+        self.total = 0
+        """0 as long as it was not called."""
+
+    def __call__(self, done: int, total: int) -> None:
+        self.total = total
+        self._bar.update(self._task, completed=done, total=total)
+        if self._bar.disable:
+            print(f"{done:,} of {total:,} {self._things}, {time.monotonic() - self._started:.0f} s", file=sys.stderr)
+
+    def __enter__(self) -> "Counted":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._bar.stop()

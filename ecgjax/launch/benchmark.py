@@ -12,6 +12,7 @@ from ecgjax.evaluate.benchmark import Benchmark, benchmark, markdown
 from ecgjax.evaluate.tasks import TASKS
 from ecgjax.launch import parse, run, say_where
 from ecgjax.pretrained import load
+from ecgjax.remote import local
 
 TaskName = Literal[tuple(TASKS)]  # type: ignore[valid-type]
 MAIN_TASKS = ("superclass", "af", "flutter", "premature", "av_block_1", "mi")
@@ -23,8 +24,8 @@ class Arguments:
 
     checkpoint: Path
     """A pre-trained encoder: a checkpoint or the workdir of a run."""
-    data: Path
-    """A prepared data set."""
+    data: str
+    """A prepared data set, a folder or URL."""
     out: Path = Path("runs/benchmark")
     """benchmark.csv, per_seed.csv, benchmark.md and benchmark.png go here; trained runs too, so that they resume."""
     tasks: tuple[TaskName, ...] = MAIN_TASKS  # pyright: ignore[reportInvalidTypeForm]
@@ -37,7 +38,7 @@ def main() -> None:
     """Entry point."""
     arguments = parse(Arguments)
     say_where()
-    records, encoder = Records(arguments.data), load(arguments.checkpoint)
+    records, encoder = Records(local(arguments.data)), load(arguments.checkpoint)
     rows = benchmark(arguments.settings, encoder, records, [TASKS[name] for name in arguments.tasks], arguments.out)
     table = markdown(rows)
     (arguments.out / "benchmark.md").write_text(table)

@@ -11,14 +11,15 @@ from ecgjax.encoders import ENCODERS
 from ecgjax.evaluate.supervised import adapt_and_report, start_encoder
 from ecgjax.evaluate.tasks import TASKS
 from ecgjax.launch import chosen, parse, run, say_where
+from ecgjax.remote import local
 
 
 @dataclasses.dataclass(frozen=True)
 class Finetune:
     """Trains a classifier with labels and tests it; resumes by itself."""
 
-    data: Path
-    """A prepared data set (see ecgjax.launch.prepare)."""
+    data: str
+    """A prepared data set, a folder or URL (see ecgjax.launch.prepare)."""
     task: Literal[tuple(TASKS)]  # type: ignore[valid-type]
     """What to predict."""
     checkpoint: Path | None = None
@@ -48,7 +49,7 @@ def main() -> None:
         arguments.settings,
         encoder,
         name,
-        data=arguments.data,
+        data=local(arguments.data),
         task=TASKS[arguments.task],
         labels=arguments.labels,
         workdir=arguments.workdir,

@@ -2,13 +2,10 @@
 
 import dataclasses
 import json
-import sys
-import time
 from pathlib import Path
 
-import rich.progress
-
-from ecgjax.launch import parse, run
+from ecgjax.launch import Counted, parse, run
+from ecgjax.remote import cache, is_remote, local, publish
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,10 +14,10 @@ class Prepare:
 
     dataset: str
     """Data set, and its config if not the default: ptb_xl, ptb_xl/500hz, synthetic, ..."""
-    out: Path
-    """Folder for prepared data sets; this one goes to OUT/name/config/version."""
-    source: Path | None = None
-    """Folder of the raw files, laid out as their publisher does. Without it they are downloaded."""
+    out: str
+    """Folder for prepared data sets, or a URL (gs://...); this one goes to OUT/name/config/version."""
+    source: str | None = None
+    """Folder or URL of the raw files, laid out as their publisher does. Without it they are downloaded."""
     workers: int = 1
     """Processes. The bytes written are the same for any number."""
     beam: tuple[str, ...] | None = None
@@ -36,23 +33,19 @@ def main() -> None:
     from tfds_builders import report  # not above: --help should not wait for TFDS
     from tfds_builders.prepare import prepare
 
-    columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
-    bar = rich.progress.Progress(*columns, console=rich.console.Console(stderr=True))
-    task, started = bar.add_task("recordings", total=None), time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total)
-        if not bar.console.is_terminal:
-            print(f"{done:,} of {total:,} recordings, {time.monotonic() - started:.0f} s", file=sys.stderr)
-
-    bar.disable = not bar.console.is_terminal
-    with bar:
-        prepared = prepare(**vars(args), progress=show)
-    if bar.tasks[task].total is None:
+    with Counted("recordings") as counted:
+        out = cache() / "made" if is_remote(args.out) else args.out
+        source = local(args.source) if args.source else None
+        prepared = prepare(**vars(args) | {"out": out, "source": source}, progress=counted)
+    if not counted.total:
         print(f"{args.dataset} had been prepared before; delete {prepared} to do it again")
     print("\n".join(report.headline(json.loads((prepared / report.JSON).read_text()))))
-    print(f"data set  {prepared}\nreport    {prepared / report.HTML}")
-    print(f"next      python -m ecgjax.launch.pretrain --data {prepared}")
+    place = str(prepared)
+    if is_remote(args.out):
+        place = f"{args.out.rstrip('/')}/{prepared.relative_to(out)}"
+        publish(prepared, place)
+    print(f"data set  {place}\nreport    {prepared / report.HTML}")
+    print(f"next      python -m ecgjax.launch.pretrain --data {place}")
 
 
 if __name__ == "__main__":

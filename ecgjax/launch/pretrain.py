@@ -10,6 +10,7 @@ import tyro
 
 from ecgjax.launch import chosen, parse, run, say_where
 from ecgjax.objectives import OBJECTIVES
+from ecgjax.remote import local
 from ecgjax.train.pretraining import Pretraining
 from ecgjax.train.processes import Processes
 
@@ -24,8 +25,8 @@ class Arguments:
     Resumes by itself: the same command goes on from the last checkpoint in the workdir.
     """
 
-    data: tuple[Path, ...] = ()
-    """Prepared data sets (see ecgjax.launch.prepare). Without any the embedded synthetic cohort is made."""
+    data: tuple[str, ...] = ()
+    """Prepared data sets (see ecgjax.launch.prepare), folders or URLs. Without any a synthetic cohort is made."""
     weights: tuple[float, ...] = ()
     """Each data set's share of a batch. Default: every recording counts the same."""
     workdir: Path | None = None
@@ -62,7 +63,7 @@ def main() -> None:
 
     if not arguments.data:
         console.print("simulating a cohort of 1,008 patients in runs/data (kept for the next time)")
-    records = Mixture(arguments.data or [prepare("synthetic/100hz", "runs/data")])
+    records = Mixture([*map(local, arguments.data)] or [prepare("synthetic/100hz", "runs/data")])
     workdir = arguments.workdir or Path("runs") / f"pretrain-{'+'.join(m.name.split('/')[0] for m in records.members)}"
     how = {"save_every": arguments.save_every, "log_every": arguments.log_every, "cache": arguments.cache}
     how["weights"] = arguments.weights

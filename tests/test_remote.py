@@ -1,0 +1,72 @@
+"""Data sets in object stores; fsspec's store in memory stands in for one."""
+
+import fsspec
+import pytest
+
+from ecgjax import remote
+from ecgjax.data.records import Records
+from ecgjax.launch import prepare
+from ecgjax.signals import InputError
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def store():
+    store = fsspec.filesystem("memory")
+    yield store
+    store.store.clear()
+    store.pseudo_dirs[:] = [""]
+
+
+def test_a_local_folder_is_itself(tmp_path):
+    assert remote.local(str(tmp_path)) == tmp_path
+
+
+def test_a_data_set_there_and_back(prepared, store):
+    order = []
+    put = store.put_file
+    store.put_file = lambda source, target: order.append(target) or put(source, target)
+    remote.publish(prepared, "memory://bucket/ptb/1.0.0/")
+    del store.put_file
+    assert order[-1].endswith("records.parquet") and len(order) == len(list(prepared.iterdir()))
+    copy = remote.local("memory://bucket/ptb/1.0.0")
+    assert {file.name: file.read_bytes() for file in copy.iterdir()} == {
+        file.name: file.read_bytes() for file in prepared.iterdir()
+    }
+    assert Records(copy).fingerprint == Records(prepared).fingerprint
+    store.rm("/bucket/ptb/1.0.0/report.html")
+    again = remote.local("memory://bucket/ptb/1.0.0")
+    assert again != copy and not (again / "report.html").exists()
+
+
+def test_a_copy_is_made_once(store, monkeypatch):
+    store.pipe("/bucket/raw/a/b.txt", b"text")
+    copy = remote.local("memory://bucket/raw")
+    assert copy.name == "raw" and (copy / "a/b.txt").read_bytes() == b"text"
+    monkeypatch.setattr(store, "get_file", None)
+    assert remote.local("memory://bucket/raw") == copy
+
+
+def test_the_command_takes_from_there_and_puts_there(store, monkeypatch, capsys):
+    words = ["prepare", "--dataset", "synthetic/100hz", "--out", "memory://bucket/out", "--limit", "4"]
+    monkeypatch.setattr("sys.argv", words)
+    prepare.main()
+    said = capsys.readouterr().out
+    assert "next      python -m ecgjax.launch.pretrain --data memory://bucket/out/synthetic/100hz-limit4/1.0.0" in said
+    assert len(Records(remote.local("memory://bucket/out/synthetic/100hz-limit4/1.0.0"))) == 12
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("memory://bucket/absent", "memory://bucket/absent: no such folder, or an empty one"),
+        ("nosuchstore://bucket/x", "nosuchstore://bucket/x: .*not known"),
+    ],
+)
+def test_what_is_not_there_is_one_line(store, url, message):
+    with pytest.raises(InputError, match=message):
+        remote.local(url)
