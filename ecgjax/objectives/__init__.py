@@ -6,6 +6,7 @@ An objective is a frozen dataclass whose fields are the method's settings. The l
   init(encoder, key, signal) -> variables: {"params": {"encoder": ..., ...}, other collections likewise};
   loss(encoder, variables, batch, key, ...) -> (loss, (metrics, updates)): `updates` are the new values of the
     collections besides "params" (batch statistics, slow targets, queues), which the loop carries without knowing them.
+    batch["progress"] says how much of the run is done, from 0 to below 1. Metrics include `embedding_statistics`.
 """
 
 from ecgjax.objectives.patient_contrast import PatientContrast

@@ -18,8 +18,11 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.augment import Augmentation
+from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import NOBODY, nt_xent, unit_length
+from ecgjax.objectives.projection_head import ProjectionHead
+from ecgjax.objectives.slow_network import followed
 from ecgjax.signals import InputError, Preprocessing, preprocess
 
 
@@ -80,18 +83,20 @@ class PatientContrast:
         Returns:
           loss, (metrics, updates).
         """
-        network, slow = self._network(encoder), self._followed(variables)
+        network, slow = self._network(encoder), None
+        if self.queue:
+            slow = {"params": followed(variables["slow"]["params"], variables["params"], self.queue_momentum)}
 
         def encode(signal: jax.Array, key: jax.Array):
-            """[pair, 2, time, lead] -> {"views": [pair, 2, dimension], "first": [pair, dimension] by `slow`}."""
+            """[pair, 2, time, lead] -> {"embedding", "views": [pair, 2, width], "first": [pair, width] by `slow`}."""
             recordings = preprocess(signal.reshape(-1, *signal.shape[2:]), preprocessing, rate_hz=rate_hz)
             views = self.augmentation.views(recordings, key, rate_hz=preprocessing.rate_hz)
             project = {"train": True, "mutable": ["batch_stats"]}
             own = {"params": variables["params"], "batch_stats": variables["batch_stats"]}
-            projections, updates = network.apply(own, views, **project)
-            embeddings = {"views": projections.reshape(*signal.shape[:2], -1)}
+            (embedding, projections), updates = network.apply(own, views, **project)
+            embeddings = {"embedding": embedding[::2], "views": projections.reshape(*signal.shape[:2], -1)}
             if slow:
-                first, _ = network.apply({**own, **slow}, views[::2], **project)
+                (_, first), _ = network.apply({**own, **slow}, views[::2], **project)
                 embeddings["first"] = unit_length(first)
             return embeddings, updates
 
@@ -107,17 +112,9 @@ class PatientContrast:
             new = dict(zip(QUEUE, (embeddings["first"], batch["patient"]), strict=True))
             newest = {name: jnp.concatenate([new[name], queue[name]])[: self.queue] for name in QUEUE}
             updates = {**updates, "slow": slow, "queue": newest}
-        return loss, ({"pair_accuracy": hit_rate, **_geometry(embeddings["views"])}, updates)
-
-    def _followed(self, variables: dict) -> dict | None:
-        """The slow network after one more step towards the trained one."""
-        if not self.queue:
-            return None
-        keep = self.queue_momentum
-        moved = jax.tree.map(
-            lambda slow, own: keep * slow + (1 - keep) * own, variables["slow"]["params"], variables["params"]
-        )
-        return {"params": jax.lax.stop_gradient(moved)}
+        unit = unit_length(embeddings["views"])
+        metrics = {"pair_accuracy": hit_rate, "positive_cosine": (unit[:, 0] * unit[:, 1]).sum(-1).mean()}
+        return loss, (metrics | embedding_statistics(embeddings["embedding"]), updates)
 
     def _network(self, encoder: nn.Module) -> nn.Module:
         return _Projected(encoder=encoder, widths=self.projection)
@@ -127,25 +124,13 @@ QUEUE = ("embedding", "patient")
 """What the queue holds: unit vectors [queue, dimension], newest first, and their patients."""
 
 
-def _geometry(projections: jax.Array) -> dict[str, jax.Array]:
-    """Of [pair, 2, dimension]: how near partners are, and how far all spread: 1 evenly, 0 where a run has collapsed."""
-    unit = unit_length(projections)
-    return {
-        "positive_cosine": (unit[:, 0] * unit[:, 1]).sum(-1).mean(),
-        "embedding_spread": 1 - jnp.linalg.norm(unit.mean((0, 1))),
-    }
-
-
 class _Projected(nn.Module):
-    """An encoder and the projection head on its embedding."""
+    """An encoder and the projection head on its embedding; both are given."""
 
     encoder: nn.Module
     widths: tuple[int, ...]
 
     @nn.compact
-    def __call__(self, signal: jax.Array, *, train: bool) -> jax.Array:
-        _, hidden = self.encoder(signal, train=train)
-        for number, width in enumerate(self.widths, start=1):
-            hidden = nn.relu(hidden) if number > 1 else hidden
-            hidden = nn.Dense(width, name=f"projector{number}")(hidden)
-        return hidden.astype(jnp.float32)
+    def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        _, embedding = self.encoder(signal, train=train)
+        return embedding, ProjectionHead(self.widths, name="projector")(embedding, train=train)

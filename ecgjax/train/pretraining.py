@@ -146,7 +146,7 @@ def step_and_state(
     def create(key: jax.Array) -> TrainState:
         return create_state(initial_variables(settings, key), tx, mesh)
 
-    return make_step(loss, tx, mesh, fetch), create
+    return make_step(loss, tx, mesh, num_steps=settings.num_steps, fetch=fetch), create
 
 
 def initial_variables(settings: Pretraining, key: jax.Array) -> dict:
