@@ -9,9 +9,15 @@ An objective is a frozen dataclass whose fields are the method's settings. The l
     batch["progress"] says how much of the run is done, from 0 to below 1. Metrics include `embedding_statistics`.
 """
 
+from typing import Union
+
 from ecgjax.objectives.patient_contrast import PatientContrast
+from ecgjax.objectives.simclr import Simclr
 
-OBJECTIVES = {"patient_contrast": PatientContrast}
+OBJECTIVES = {
+    "patient_contrast": PatientContrast,
+    "simclr": Simclr,
+}
 
-Objective = PatientContrast
-"""Any objective's settings; a union as soon as there are two."""
+Objective = Union[tuple(OBJECTIVES.values())]  # noqa: UP007  # type: ignore[valid-type]
+"""Any objective's settings."""

@@ -21,7 +21,7 @@ from ecgjax.augment import Augmentation
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import NOBODY, nt_xent, unit_length
-from ecgjax.objectives.projection_head import ProjectionHead
+from ecgjax.objectives.projection_head import ProjectedEncoder
 from ecgjax.objectives.slow_network import followed
 from ecgjax.signals import InputError, Preprocessing, preprocess
 
@@ -117,20 +117,8 @@ class PatientContrast:
         return loss, (metrics | embedding_statistics(embeddings["embedding"]), updates)
 
     def _network(self, encoder: nn.Module) -> nn.Module:
-        return _Projected(encoder=encoder, widths=self.projection)
+        return ProjectedEncoder(encoder=encoder, widths=self.projection)
 
 
 QUEUE = ("embedding", "patient")
 """What the queue holds: unit vectors [queue, dimension], newest first, and their patients."""
-
-
-class _Projected(nn.Module):
-    """An encoder and the projection head on its embedding; both are given."""
-
-    encoder: nn.Module
-    widths: tuple[int, ...]
-
-    @nn.compact
-    def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
-        _, embedding = self.encoder(signal, train=train)
-        return embedding, ProjectionHead(self.widths, name="projector")(embedding, train=train)

@@ -24,3 +24,17 @@ class ProjectionHead(nn.Module):
     def _normalised(self, hidden: jax.Array, number: int, train: bool) -> jax.Array:
         rows = hidden.reshape(-1, 1, hidden.shape[-1])  # as [batch, time, channel]
         return BatchNorm(name=f"norm{number}")(rows, train=train).reshape(hidden.shape)
+
+
+class ProjectedEncoder(nn.Module):
+    """An encoder, called `encoder`, and the projection head on its embedding, called `projector`."""
+
+    encoder: nn.Module
+    widths: tuple[int, ...]
+    batch_norm: bool = False
+
+    @nn.compact
+    def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        """[batch, time, lead] -> embedding [batch, dimension], projection [batch, widths[-1]]."""
+        _, embedding = self.encoder(signal, train=train)
+        return embedding, ProjectionHead(self.widths, self.batch_norm, name="projector")(embedding, train=train)
