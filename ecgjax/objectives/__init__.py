@@ -11,10 +11,14 @@ An objective is a frozen dataclass whose fields are the method's settings. The l
 
 from typing import Union
 
+from ecgjax.objectives.byol import Byol
+from ecgjax.objectives.clocs import Clocs
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.objectives.simclr import Simclr
 
 OBJECTIVES = {
+    "byol": Byol,
+    "clocs": Clocs,
     "patient_contrast": PatientContrast,
     "simclr": Simclr,
 }
