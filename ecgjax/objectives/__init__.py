@@ -13,14 +13,18 @@ from typing import Union
 
 from ecgjax.objectives.byol import Byol
 from ecgjax.objectives.clocs import Clocs
+from ecgjax.objectives.cpc import Cpc
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.objectives.simclr import Simclr
+from ecgjax.objectives.swav import Swav
 
 OBJECTIVES = {
     "byol": Byol,
     "clocs": Clocs,
+    "cpc": Cpc,
     "patient_contrast": PatientContrast,
     "simclr": Simclr,
+    "swav": Swav,
 }
 
 Objective = Union[tuple(OBJECTIVES.values())]  # noqa: UP007  # type: ignore[valid-type]
