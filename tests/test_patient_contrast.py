@@ -11,6 +11,7 @@ import pytest
 from conftest import TINY
 
 from ecgjax.augment import Augmentation
+from ecgjax.data.pairs import PairRule
 from ecgjax.objectives.nt_xent import NOBODY, nt_xent
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.signals import InputError, Preprocessing, preprocess
@@ -193,3 +194,10 @@ def test_queue_follows_slowly_and_forgets_the_oldest(batch):
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="give a temperature above 0, a queue of 0 or more and a momentum from 0"):
         PatientContrast(**wrong)
+
+
+def test_rule_for_pairs_is_what_the_data_path_is_asked_for():
+    objective = PatientContrast(instance_share=0.3, min_days=1, max_days=30)
+    assert objective.examples == PairRule(instance_share=0.3, min_days=1, max_days=30)
+    with pytest.raises(InputError, match="instance-share 2"):
+        PatientContrast(instance_share=2)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 import grain
 import numpy as np
 
-from ecgjax.data.pairs import PatientPairs
+from ecgjax.data.pairs import PairRule, PatientPairs
 from ecgjax.data.records import Records
 from ecgjax.signals import InputError
 
@@ -47,7 +47,7 @@ def pretraining_batches(
     records: Records,
     indices: np.ndarray,
     *,
-    examples: str,
+    examples: str | PairRule,
     batch_size: int,
     seed: int,
     rows: slice | np.ndarray = slice(None),
@@ -58,7 +58,7 @@ def pretraining_batches(
     Args:
       records: the prepared data set.
       indices: the recordings that may be used.
-      examples: "patient_pair" or "single", what the objective asks for.
+      examples: "single", "patient_pair" or the rule that pairs must keep, what the objective asks for.
       batch_size: pairs or recordings of a batch, over all processes.
       seed: order and partners.
       rows: this process's part of a batch, by default all of it.
@@ -72,7 +72,7 @@ def pretraining_batches(
             f"batch of {batch_size} from {len(indices)} recordings in {records.path}: "
             f"give --batch-size 1 to {len(indices)}"
         )
-    pairs = PatientPairs(indices, records.patients) if examples == "patient_pair" else None
+    pairs = None if examples == "single" else _pairs(records, indices, examples)
     if pairs and pairs.patients < 2:
         raise InputError(f"{records.path}: one patient only; contrast needs the recordings of at least two")
     read = read or records.read
@@ -86,6 +86,12 @@ def pretraining_batches(
         return {"signal": read(chosen), "patient": records.patients[chosen[:, 0] if pairs else chosen]}
 
     return Batches(make, recordings=2 * batch_size if pairs else batch_size)
+
+
+def _pairs(records: Records, indices: np.ndarray, examples: str | PairRule) -> PatientPairs:
+    rule = examples if isinstance(examples, PairRule) else PairRule()
+    recorded_at = records.recorded_at if rule.needs_dates else None
+    return PatientPairs(indices, records.patients, rule=rule, recorded_at=recorded_at)
 
 
 def labelled_batches(

@@ -2,7 +2,7 @@
 
 An objective is a frozen dataclass whose fields are the method's settings. The loop asks of it:
 
-  examples: "patient_pair" or "single", what `ecgjax.data` puts into a batch;
+  examples: "single", "patient_pair" or an `ecgjax.data.pairs.PairRule`, what `ecgjax.data` puts into a batch;
   init(encoder, key, signal) -> variables: {"params": {"encoder": ..., ...}, other collections likewise};
   loss(encoder, variables, batch, key, ...) -> (loss, (metrics, updates)): `updates` are the new values of the
     collections besides "params" (batch statistics, slow targets, queues), which the loop carries without knowing them.

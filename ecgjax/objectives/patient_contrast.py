@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.augment import Augmentation
+from ecgjax.data.pairs import PairRule
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import NOBODY, nt_xent, unit_length
@@ -40,17 +41,29 @@ class PatientContrast:
     """Recordings of earlier batches that serve as negatives too; 0: none."""
     queue_momentum: float = 0.999
     """Share of itself that the queue's slow network keeps at each step."""
+    instance_share: float = 0.0
+    """Share of the pairs that are two views of one recording. Rhythms come and go (atrial fibrillation may be present
+    at one visit and absent at the next), and pairs of visits alone teach the encoder not to see that."""
+    min_days: float = 0.0
+    """Least time between a pair's recordings, in days. A recording that nothing of the patient's is far enough from is
+    its own partner; one without a date counts as any time away."""
+    max_days: float = 0.0
+    """Most time between a pair's recordings, in days, likewise; 0: any."""
     microbatch: int = 0
     """Pairs that are encoded at a time, to save memory; they share batch statistics. 0: the whole batch."""
 
-    examples = "patient_pair"
-
     def __post_init__(self):
+        _ = self.examples  # says what is wrong with a rule
         if self.temperature <= 0 or self.queue < 0 or not 0 <= self.queue_momentum < 1:
             raise InputError(
                 f"temperature {self.temperature}, queue {self.queue}, momentum {self.queue_momentum}: give a "
                 f"temperature above 0, a queue of 0 or more and a momentum from 0 to below 1"
             )
+
+    @property
+    def examples(self) -> PairRule:
+        """Which two recordings are a pair."""
+        return PairRule(instance_share=self.instance_share, min_days=self.min_days, max_days=self.max_days)
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
