@@ -13,7 +13,6 @@ from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.layers import (
     BatchNorm,
     Conv,
-    Lstm,
     bfloat16_deviation,
     conv,
     dense_conv,
@@ -132,24 +131,3 @@ def test_computing_dtype_is_a_setting(encoder):
 def test_dense_convolution_is_the_plain_one(pads):
     plain = functools.partial(conv, pads=pads)
     _agree(lambda hidden, kernel: dense_conv(hidden, kernel, pads), plain, _random(3, 20, 4), _random(5, 4, 6))
-
-
-def test_lstm_is_flaxs():
-    """The same parameters, in one matrix instead of four."""
-    hidden = np.random.default_rng(0).normal(size=(3, 20, 5)).astype(np.float32)
-    reference = nn.RNN(nn.OptimizedLSTMCell(4))
-    theirs = jax.jit(reference.init)(jax.random.key(0), hidden)["params"]["cell"]
-    bias = np.random.default_rng(1).normal(size=16).astype(np.float32)
-    for gate, part in zip("ifgo", np.split(bias, 4), strict=True):
-        theirs[f"h{gate}"]["bias"] = part
-    params = {
-        "input": np.concatenate([theirs[f"i{gate}"]["kernel"] for gate in "ifgo"], axis=1),
-        "recurrent": np.concatenate([theirs[f"h{gate}"]["kernel"] for gate in "ifgo"], axis=1),
-        "bias": bias,
-    }
-    with jax.numpy_rank_promotion("allow"):
-        expected = jax.jit(reference.apply)({"params": {"cell": theirs}}, hidden)
-    found = jax.jit(Lstm(4).apply)({"params": params}, hidden)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    half = jax.jit(Lstm(4, "bfloat16").apply)({"params": params}, hidden)
-    assert half.dtype == jnp.float32 and 1e-6 < np.abs(half - expected).max() < 0.05

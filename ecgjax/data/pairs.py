@@ -26,7 +26,7 @@ class PairRule:
             raise InputError(f"instance-share {self.instance_share}: give a share of the pairs, from 0 to 1")
         if min(self.min_days, self.max_days) < 0 or 0 < self.max_days < self.min_days:
             raise InputError(
-                f"min-days {self.min_days}, max-days {self.max_days}: give nothing negative, and max-days 0 or the larger"
+                f"min-days {self.min_days}, max-days {self.max_days}: give max-days 0 or the larger, none below 0"
             )
 
     @property

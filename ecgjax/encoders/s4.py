@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecgjax.encoders.layers import ConvStack, concat_pool
+from ecgjax.encoders.context import ConvStack, concat_pool
 
 
 class S4(nn.Module):

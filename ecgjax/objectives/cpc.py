@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.augment import Augmentation
-from ecgjax.encoders.layers import Lstm
+from ecgjax.encoders.context import Lstm
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.signals import InputError, Preprocessing, preprocess
