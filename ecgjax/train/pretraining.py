@@ -37,7 +37,7 @@ LARGEST_DEVIATION = 0.5
 class Pretraining:
     """Settings of a pre-training run."""
 
-    objective: Annotated[tyro.conf.AvoidSubcommands[Objective], tyro.conf.arg(name="")] = PatientContrast()
+    objective: Annotated[tyro.conf.AvoidSubcommands[Objective], tyro.conf.arg(name="")] = PatientContrast()  # type: ignore[valid-type]
     """The method, with its settings."""
     encoder: Literal[tuple(ENCODERS)] = "compact_resnet"  # type: ignore[valid-type]
     """The encoder's architecture."""
