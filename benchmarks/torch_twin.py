@@ -138,13 +138,15 @@ class Projected(nn.Module):
     def __init__(self, name: str, layout: str, widths: tuple[int, int] = (256, 128)):
         super().__init__()
         self.encoder = TWINS[name](layout)
-        self.projector1 = nn.Linear(self.encoder.dimension, widths[0])
-        self.projector2 = nn.Linear(*widths)
+        self.projector = nn.ModuleDict(
+            {"layer1": nn.Linear(self.encoder.dimension, widths[0]), "layer2": nn.Linear(*widths)}
+        )
         if layout == "channels_last":
             self.to(memory_format=torch.channels_last)
 
     def forward(self, signal: Tensor) -> Tensor:
-        return self.projector2(F.relu(self.projector1(self.encoder(signal)))).float()
+        hidden = F.relu(self.projector["layer1"](self.encoder(signal)))
+        return self.projector["layer2"](hidden).float()
 
 
 def nt_xent(projections: Tensor, patients: Tensor, temperature: float = 0.1) -> Tensor:

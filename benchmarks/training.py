@@ -92,7 +92,7 @@ def jax_step(name: str, signal: np.ndarray, precision: str):
         pairs = projections.reshape(len(signal) // 2, 2, -1)
         return nt_xent(pairs, jnp.arange(len(pairs)), temperature=0.1)[0], ({}, updates)
 
-    step, state = make_step(loss, tx, mesh), create_state(dict(variables), tx, mesh)
+    step, state = make_step(loss, tx, mesh, num_steps=1), create_state(dict(variables), tx, mesh)
     stack, key = jax.device_put({"signal": signal[None]}, jax.devices()[0]), jax.random.key(0)
 
     def run():

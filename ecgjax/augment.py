@@ -30,23 +30,35 @@ class Augmentation:
     """Largest amplitude of a baseline wander of 0.05 to 0.5 Hz in mV, one phase and amplitude a lead."""
     time_out: float = 0.25
     """Longest silenced span, as a share of the view (TimeOut of Mehari & Strodthoff 2022)."""
+    shortest_time_out: float = 0.0
+    """Shortest silenced span, as a share of the view."""
+    stretch: float = 0.0
+    """A piece of 1 - stretch to all of the crop is stretched to its length, unevenly."""
 
     def __post_init__(self):
-        if self.crop_s <= 0 or min(self.lead_mask, self.gain, self.noise_mv, self.wander_mv, self.time_out) < 0:
+        if self.crop_s <= 0 or min(dataclasses.astuple(self)) < 0:
             raise InputError(f"{self}: crop_s must be positive, and nothing negative")
+        if self.stretch >= 1 or self.shortest_time_out > self.time_out:
+            raise InputError(f"{self}: stretch must be below 1, and shortest_time_out at most time_out")
 
     def view(self, signal: jax.Array, key: jax.Array, *, rate_hz: float) -> jax.Array:
         """One view of one recording: float32 [time, lead] -> [crop_s * rate_hz, lead]."""
-        crop_key, gain_key, wander_key, noise_key, time_key, lead_key = jax.random.split(key, 6)
+        crop_key, gain_key, wander_key, noise_key, time_key, lead_key, stretch_key = jax.random.split(key, 7)
         view = crop(signal, crop_key, samples=min(round(self.crop_s * rate_hz), signal.shape[0]))
+        view = stretch(view, stretch_key, most=self.stretch) if self.stretch else view
         view = scale(view, gain_key, spread=self.gain) if self.gain else view
         view = baseline_wander(view, wander_key, rate_hz=rate_hz, most_mv=self.wander_mv) if self.wander_mv else view
         view = white_noise(view, noise_key, most_mv=self.noise_mv) if self.noise_mv else view
-        view = time_out(view, time_key, longest=self.time_out) if self.time_out else view
+        if self.time_out:
+            view = time_out(view, time_key, longest=self.time_out, shortest=self.shortest_time_out)
         return lead_mask(view, lead_key, most=self.lead_mask) if self.lead_mask else view
 
-    def views(self, signals: jax.Array, key: jax.Array, *, rate_hz: float) -> jax.Array:
-        """One view of each recording: float32 [batch, time, lead] -> [batch, crop_s * rate_hz, lead]."""
+    def views(self, signals: jax.Array, key: jax.Array, *, rate_hz: float, each: int = 1) -> jax.Array:
+        """Views of each recording: float32 [batch, time, lead] -> [batch * each, crop_s * rate_hz, lead].
+
+        Those of one recording stand one after the other.
+        """
+        signals = jnp.repeat(signals, each, axis=0)
         keys = jax.random.split(key, signals.shape[0])
         views = jax.vmap(lambda signal, key: self.view(signal, key, rate_hz=rate_hz))(signals, keys)
         # On a TPU the first convolution and its gradient would each make the views anew (cycles of a step: 2.67 M, and
@@ -54,10 +66,37 @@ class Augmentation:
         return jax.lax.optimization_barrier(views)
 
 
+MEHARI_VIEWS = Augmentation(
+    crop_s=2.5, stretch=0.5, time_out=0.4, shortest_time_out=0.2, lead_mask=0, gain=0, noise_mv=0, wander_mv=0
+)
+"""RandomResizedCrop and TimeOut, those of SimCLR, BYOL and SwAV in Mehari & Strodthoff 2022 (arXiv:2103.12676)."""
+
+
 def crop(signal: jax.Array, key: jax.Array, *, samples: int) -> jax.Array:
     """A random piece of `samples` samples; every start is equally likely."""
     start = jax.random.randint(key, (), 0, signal.shape[0] - samples + 1)
     return jax.lax.dynamic_slice_in_dim(signal, start, samples, axis=0)
+
+
+def stretch(signal: jax.Array, key: jax.Array, *, most: float) -> jax.Array:
+    """A random piece of the signal, of 1 - `most` to all of it, stretched to its length with a jitter.
+
+    Each sample of the piece is given a place of its own, drawn at random but in order, and what is between is
+    interpolated linearly: the resize of Mehari & Strodthoff 2022 (RandomResizedCrop of hhi-aml/ecg-selfsupervised).
+    """
+    time = signal.shape[0]
+    share_key, start_key, place_key = jax.random.split(key, 3)
+    kept = jnp.round(time * (1 - jax.random.uniform(share_key, maxval=most))).astype(jnp.int32)
+    start = jax.random.randint(start_key, (), 0, time - kept + 1)
+    position = jnp.arange(time)
+    taken = jax.random.permutation(place_key, time) < kept
+    before = jax.lax.cummax(jnp.where(taken, position, -1))
+    after = jax.lax.cummin(jnp.where(taken, position, time), reverse=True)
+    left = jnp.cumsum(taken) - 1  # of the piece's samples; -1 before the first
+    right = jnp.minimum(left + ~taken, kept - 1)
+    share = ((position - before) / jnp.maximum(after - before, 1)).astype(signal.dtype)[:, None]
+    piece = jnp.take(signal, start + jnp.stack([jnp.maximum(left, 0), right]), axis=0)
+    return piece[0] + share * (piece[1] - piece[0])
 
 
 def scale(signal: jax.Array, key: jax.Array, *, spread: float) -> jax.Array:
@@ -89,11 +128,11 @@ def white_noise(signal: jax.Array, key: jax.Array, *, most_mv: float) -> jax.Arr
 _NORMAL_QUANTILES = scipy.special.ndtri((np.arange(256) + 0.5) / 256).astype(np.float32)
 
 
-def time_out(signal: jax.Array, key: jax.Array, *, longest: float) -> jax.Array:
-    """All leads silent for a span of 0 to `longest` of the view."""
+def time_out(signal: jax.Array, key: jax.Array, *, longest: float, shortest: float = 0.0) -> jax.Array:
+    """All leads silent for a span of `shortest` to `longest` of the view."""
     time = signal.shape[0]
     span_key, start_key = jax.random.split(key)
-    span = jax.random.uniform(span_key, maxval=longest) * time
+    span = jax.random.uniform(span_key, minval=shortest, maxval=longest) * time
     start = jax.random.uniform(start_key) * (time - span)
     position = jnp.arange(time)[:, None]
     return jnp.where((position >= start) & (position < start + span), 0.0, signal)

@@ -30,6 +30,23 @@ def test_crop_is_a_piece_and_every_start_occurs():
     assert np.bincount(starts.astype(int)).min() > 500 / 11 / 2
 
 
+def test_stretch_keeps_the_order_of_a_piece_and_all_its_samples():
+    """Of a ramp: the view never falls, starts and ends within it, and holds every sample in between."""
+    position = jnp.arange(80.0)[:, None] + jnp.zeros((1, 2))
+    views = _draws(augment.stretch, position, most=0.5)
+    assert (views[..., 0] == views[..., 1]).all() and (np.diff(views[..., 0], axis=1) >= 0).all()
+    first, last = views[:, 0, 0].round().astype(int), views[:, -1, 0].round().astype(int)
+    np.testing.assert_allclose(views[:, [0, -1], 0], np.stack([first, last], 1), atol=1e-4)
+    for view, start, end in zip(views[..., 0], first, last, strict=True):
+        assert np.abs(view[:, None] - np.arange(start, end + 1)).min(0).max() < 1e-3
+    share = (last - first + 1) / 80
+    assert 0.49 < share.min() < 0.55 and 0.95 < share.max() <= 1 and abs(share.mean() - 0.75) < 0.03
+
+
+def test_stretch_of_nothing_is_the_signal():
+    np.testing.assert_allclose(_draws(augment.stretch, most=0.0)[0], SIGNAL, atol=1e-6)
+
+
 def test_scale_keeps_einthovens_law():
     i, ii = SIGNAL[:, :1], SIGNAL[:, 1:2]
     scaled = _draws(augment.scale, jnp.concatenate([i, ii, ii - i], axis=1), spread=0.2)
@@ -53,6 +70,11 @@ def test_noise_is_white_normal_and_up_to_the_level_asked_for():
     assert abs((standard**4).mean() - 3) < 0.1 and abs((standard**3).mean()) < 0.02
     neighbours = (standard[:, 1:] * standard[:, :-1]).mean(), (standard[..., 1:] * standard[..., :-1]).mean()
     assert np.abs(neighbours).max() < 0.01
+
+
+def test_time_out_is_as_long_as_asked_for():
+    share = (_draws(augment.time_out, longest=0.4, shortest=0.2) == 0).mean((1, 2))
+    assert 0.195 < share.min() < 0.21 and 0.39 < share.max() < 0.405 and abs(share.mean() - 0.3) < 0.01
 
 
 def test_time_out_is_one_silent_span_of_all_leads():

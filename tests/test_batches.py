@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from ecgjax.data.batches import labelled_batches, pretraining_batches
+from ecgjax.data.pairs import PairRule
 from ecgjax.signals import InputError
 
 
@@ -54,6 +55,24 @@ def test_pairs_are_of_one_patient_within_the_recordings_allowed():
     alone = [index for index in INDICES if (RECORDS.patients[INDICES] == RECORDS.patients[index]).sum() == 1]
     np.testing.assert_array_equal(seen[..., 0] == seen[..., 1], np.isin(seen[..., 0], alone))
     np.testing.assert_array_equal(batch["patient"], RECORDS.patients[batch["signal"][:, 0, 0, 0]])
+
+
+def test_pairs_keep_the_rule(records):
+    """On the simulated cohort, whose visits are years apart, by the dates of its table."""
+    batches = pretraining_batches(
+        records,
+        records.split("train"),
+        examples=PairRule(min_days=200, max_days=900),
+        batch_size=16,
+        seed=0,
+        read=lambda rows: rows,
+    )
+    recorded_at = np.array(records.table["recorded_at"].to_pylist(), "datetime64[s]")
+    np.testing.assert_array_equal(records.recorded_at, recorded_at)
+    pairs = np.concatenate([batches.make(number)["signal"] for number in range(20)])
+    days = np.abs(np.diff(recorded_at[pairs].astype(np.int64), axis=1))[:, 0] / 86_400
+    itself = pairs[:, 0] == pairs[:, 1]
+    assert ((days[~itself] >= 200) & (days[~itself] <= 900)).all() and 0 < itself.mean() < 1
 
 
 def test_single_recordings():

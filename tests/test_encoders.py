@@ -11,7 +11,9 @@ import pytest
 from ecgjax import encoders
 from ecgjax.encoders import ENCODERS
 from ecgjax.encoders.compact_resnet import CompactResnet
+from ecgjax.encoders.conv_lstm import ConvLstm
 from ecgjax.encoders.pclr_resnet import PclrResnet
+from ecgjax.encoders.s4 import S4
 from ecgjax.encoders.xresnet1d import XResnet1d
 from ecgjax.signals import InputError
 
@@ -19,6 +21,9 @@ SMALL = {
     "compact_resnet": CompactResnet(widths=(4,)),
     "pclr_resnet": PclrResnet(stem=4, widths=(4, 6), kernel=4),
     "xresnet1d50": XResnet1d(depths=(1, 1), stem=(4, 6), width=4, expansion=2),
+    "xresnet1d101": XResnet1d(depths=(1, 2), stem=(4, 6), width=4, expansion=2),
+    "conv_lstm": ConvLstm(widths=(6, 6), kernels=(1, 1), strides=(2, 1), lstm=5),
+    "s4": S4(widths=(6, 6), kernels=(3, 1), strides=(2, 1), layers=2, states=4),
 }
 
 
@@ -42,6 +47,11 @@ def _described(name, samples=1000):
         ("pclr_resnet", 1000, (4, 320), 320),
         ("xresnet1d50", 1000, (32, 256), 512),
         ("xresnet1d50", 250, (8, 256), 512),
+        ("xresnet1d101", 1000, (32, 256), 512),
+        ("conv_lstm", 1000, (1000, 512), 1536),
+        ("conv_lstm", 250, (250, 512), 1536),
+        ("s4", 1000, (500, 512), 1536),
+        ("s4", 251, (126, 512), 1536),
     ],
 )
 def test_shapes(name, samples, tokens, embedding):
@@ -49,11 +59,21 @@ def test_shapes(name, samples, tokens, embedding):
     assert found_tokens.shape == (3, *tokens) and found_embedding.shape == (3, embedding)
 
 
-@pytest.mark.parametrize(("name", "millions"), [("compact_resnet", 0.7), ("pclr_resnet", 6.39), ("xresnet1d50", 0.89)])
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("compact_resnet", "0.7"),
+        ("pclr_resnet", "6.39"),
+        ("xresnet1d50", "0.89"),
+        ("xresnet1d101", "1.80"),
+        ("conv_lstm", "5.00"),
+        ("s4", "3.21"),  # 3.8 with the heads of ECG-CPC: test_cpc
+    ],
+)
 def test_parameters_are_as_many_as_published(name, millions):
     variables, _, _ = _described(name)
     found = sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) / 1e6
-    assert round(found, 1 if name == "compact_resnet" else 2) == millions
+    assert f"{found:.{len(millions) - 2}f}" == millions
 
 
 @pytest.fixture(scope="module", params=ENCODERS)

@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from ecgjax.data.pairs import PatientPairs
+from ecgjax.data.pairs import DAY_S, PairRule, PatientPairs
+from ecgjax.signals import InputError
 
 # Patients 0 to 4 have 1, 4, 2, 1 and 3 recordings, in no order; some of the data set's recordings must not be used.
 PATIENTS = np.array([1, 4, 0, 2, 9, 1, 4, 3, 1, 9, 2, 4, 1], np.int32)
@@ -53,3 +54,72 @@ def test_five_million_recordings_are_quick():
     assert (patients[drawn[:, 0]] == patients[drawn[:, 1]]).all()
     alone = np.bincount(patients)[patients[drawn[:, 0]]] == 1
     np.testing.assert_array_equal(drawn[:, 0] == drawn[:, 1], alone)
+
+
+# Days of thirty recordings of four patients; some of the same day, one of five unknown.
+_RNG = np.random.default_rng(5)
+OWNERS = _RNG.integers(4, size=30).astype(np.int32)
+DAYS = np.where(_RNG.random(30) < 0.2, np.nan, _RNG.integers(40, size=30))
+DATES = np.array(
+    [np.datetime64("NaT") if np.isnan(day) else np.datetime64(int(day) * DAY_S, "s") for day in DAYS], "datetime64[s]"
+)
+
+
+@pytest.mark.parametrize("rule", [(0, 7), (10, 20), (10, 0), (0, 0.5), (50, 0), (3, 3)])
+@pytest.mark.parametrize("dates", ["some unknown", "all unknown"])
+def test_partners_are_those_that_the_rule_allows_equally_likely(rule, dates):
+    days = DAYS if dates == "some unknown" else np.full(30, np.nan)
+    recorded_at = DATES if dates == "some unknown" else np.full(30, "NaT", "datetime64[s]")
+    usable = np.arange(30)[::-1][:-4]
+    pairs = PatientPairs(usable, OWNERS, rule=PairRule(min_days=rule[0], max_days=rule[1]), recorded_at=recorded_at)
+    rng, positions = np.random.default_rng(0), np.arange(len(usable))
+    drawn = np.array([pairs.draw(positions, rng)[:, 1] for _ in range(1500)])
+    for position, index in enumerate(usable):
+        gap = np.abs(days[usable] - days[index])
+        near_enough = np.isnan(gap) | ((gap >= rule[0]) & (gap <= (rule[1] or np.inf)))
+        mine = usable[near_enough & (OWNERS[usable] == OWNERS[index]) & (usable != index)]
+        expected = mine if len(mine) else np.array([index])
+        found, counts = np.unique(drawn[:, position], return_counts=True)
+        np.testing.assert_array_equal(found, np.sort(expected))
+        share = 1 / len(expected)
+        assert np.abs(counts / 1500 - share).max() <= 5 * np.sqrt(share * (1 - share) / 1500)
+
+
+def test_a_share_of_the_pairs_is_one_recording_twice(pairs):
+    mixed = PatientPairs(INDICES, PATIENTS, rule=PairRule(instance_share=0.3))
+    position = np.flatnonzero(INDICES == 8)  # of patient 1, with three others
+    drawn = mixed.draw(np.repeat(position, 6000), np.random.default_rng(0))
+    assert abs((drawn[:, 0] == drawn[:, 1]).mean() - 0.3) < 4 * np.sqrt(0.21 / 6000)
+    others = np.unique(drawn[:, 1], return_counts=True)[1][[0, 1, 3]]
+    assert np.abs(others / 6000 - 0.7 / 3).max() < 0.03
+    whole = PatientPairs(INDICES, PATIENTS, rule=PairRule(instance_share=1.0)).draw(
+        np.arange(11), np.random.default_rng()
+    )
+    np.testing.assert_array_equal(whole[:, 0], whole[:, 1])
+
+
+def test_a_rule_for_five_million_recordings_is_quick():
+    rng = np.random.default_rng(0)
+    patients = rng.integers(1_700_000, size=5_000_000).astype(np.int32)
+    recorded_at = rng.integers(1_200_000_000, 1_700_000_000, size=5_000_000).astype("datetime64[s]")
+    start = time.process_time()
+    rule = PairRule(min_days=30, max_days=365)
+    pairs = PatientPairs(np.arange(5_000_000), patients, rule=rule, recorded_at=recorded_at)
+    drawn = pairs.draw(np.arange(0, 5_000_000, 25), np.random.default_rng(0))
+    assert time.process_time() - start < 15
+    gap = np.abs(np.diff(recorded_at[drawn].astype(np.int64), axis=1))[:, 0] / DAY_S
+    assert ((gap >= 30) & (gap <= 365) | (drawn[:, 0] == drawn[:, 1])).all() and (gap > 0).mean() > 0.1
+    assert (patients[drawn[:, 0]] == patients[drawn[:, 1]]).all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"instance_share": 1.5}, "instance-share 1.5: give a share"),
+        ({"min_days": -1}, "min-days -1, max-days 0"),
+        ({"min_days": 30, "max_days": 7}, "min-days 30, max-days 7"),
+    ],
+)
+def test_impossible_rules_are_refused(wrong, message):
+    with pytest.raises(InputError, match=message):
+        PairRule(**wrong)

@@ -26,7 +26,7 @@ def ours(request):
 
     def loss(params):
         state = {**variables, "params": params}
-        projections, _ = network.apply(state, signal, train=True, mutable=["batch_stats"])
+        (_, projections), _ = network.apply(state, signal, train=True, mutable=["batch_stats"])
         return nt_xent(projections.reshape(4, 2, -1), jnp.array([0, 1, 1, 2]), temperature=0.1)[0]
 
     return request.param, variables, signal, *jax.jit(jax.value_and_grad(loss))(params)

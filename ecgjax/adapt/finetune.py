@@ -137,4 +137,4 @@ def _step(
     """The jitted step and its optimizer: a benchmark's many equal runs share one compilation."""
     tx = optimizer.build(num_steps, encoder_rate=encoder_rate)
     loss = functools.partial(objective.loss, module, preprocessing=preprocessing, rate_hz=rate_hz)
-    return make_step(loss, tx, mesh), tx
+    return make_step(loss, tx, mesh, num_steps=num_steps), tx

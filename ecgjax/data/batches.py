@@ -13,7 +13,7 @@ import grain
 import numpy as np
 
 from ecgjax.data.mixture import Mixture
-from ecgjax.data.pairs import PatientPairs
+from ecgjax.data.pairs import PairRule, PatientPairs
 from ecgjax.data.records import Records
 from ecgjax.signals import InputError
 
@@ -48,7 +48,7 @@ def pretraining_batches(
     records: Records | Mixture,
     indices: np.ndarray,
     *,
-    examples: str,
+    examples: str | PairRule,
     batch_size: int,
     seed: int,
     parts: Sequence[int] = (),
@@ -63,7 +63,7 @@ def pretraining_batches(
     Args:
       records: the prepared data set, or several.
       indices: the recordings that may be used.
-      examples: "patient_pair" or "single", what the objective asks for.
+      examples: "single", "patient_pair" or the rule that pairs must keep, what the objective asks for.
       batch_size: pairs or recordings of a batch, over all processes.
       seed: order and partners.
       parts: how many of `indices` are of each data set, which follow each other.
@@ -84,7 +84,7 @@ def pretraining_batches(
         positions_of = _weighted(parts, _shares(weights, len(parts), batch_size), batch_size, seed)
     else:
         positions_of = _weighted([len(indices)], np.ones(1), batch_size, seed)
-    pairs = PatientPairs(indices, records.patients) if examples == "patient_pair" else None
+    pairs = None if examples == "single" else _pairs(records, indices, examples)
     if pairs and pairs.patients < 2:
         raise InputError(f"{records.path}: one patient only; contrast needs the recordings of at least two")
     read = read or records.read
@@ -98,6 +98,12 @@ def pretraining_batches(
         return {"signal": read(chosen), "patient": records.patients[chosen[:, 0] if pairs else chosen]}
 
     return Batches(make, recordings=2 * batch_size if pairs else batch_size)
+
+
+def _pairs(records: Records | Mixture, indices: np.ndarray, examples: str | PairRule) -> PatientPairs:
+    rule = examples if isinstance(examples, PairRule) else PairRule()
+    recorded_at = records.recorded_at if rule.needs_dates else None
+    return PatientPairs(indices, records.patients, rule=rule, recorded_at=recorded_at)
 
 
 def labelled_batches(

@@ -68,6 +68,11 @@ class Mixture:
         hashes = [first_digits(member.table["patient_id"]) for member in self.members]
         return np.unique(np.concatenate(hashes), return_inverse=True)[1].astype(np.int32)
 
+    @property
+    def recorded_at(self) -> np.ndarray:
+        """datetime64[s] [recording]: when it was made, NaT where that is not known."""
+        return np.concatenate([member.recorded_at for member in self.members])
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """Hash over all recordings in their order."""

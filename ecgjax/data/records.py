@@ -74,6 +74,11 @@ class Records:
         return np.concatenate([chunk.indices.to_numpy() for chunk in patients.chunks]).astype(np.int32)
 
     @functools.cached_property
+    def recorded_at(self) -> np.ndarray:
+        """datetime64[s] [recording]: when it was made, NaT where that is not known."""
+        return self._column("recorded_at").to_numpy().astype("datetime64[s]")
+
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Hash over all recordings in their order: two data sets that differ in one sample differ here."""
         digest = hashlib.sha256()

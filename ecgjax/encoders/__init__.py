@@ -8,7 +8,9 @@ import dataclasses
 import flax.linen as nn
 
 from ecgjax.encoders.compact_resnet import CompactResnet
+from ecgjax.encoders.conv_lstm import ConvLstm
 from ecgjax.encoders.pclr_resnet import PclrResnet
+from ecgjax.encoders.s4 import S4
 from ecgjax.encoders.xresnet1d import XResnet1d
 from ecgjax.signals import InputError
 
@@ -16,6 +18,9 @@ ENCODERS: dict[str, nn.Module] = {
     "compact_resnet": CompactResnet(),
     "pclr_resnet": PclrResnet(),
     "xresnet1d50": XResnet1d(),
+    "xresnet1d101": XResnet1d(depths=(3, 4, 23, 3)),
+    "conv_lstm": ConvLstm(),
+    "s4": S4(),
 }
 
 

@@ -1,6 +1,7 @@
 """The commands: `python -m ecgjax.launch.X`. Each parses, says where it runs, and calls the library."""
 
 import contextlib
+import dataclasses
 import io
 import itertools
 import os
@@ -57,6 +58,21 @@ def chosen(option: str, names: Iterable[str], default: str) -> str:
     words = [part for word in sys.argv[1:] for part in word.split("=", 1)]
     value = words[words.index(option) + 1] if option in words[:-1] else default
     return value if value in names else default  # a wrong name is reported by the parser proper
+
+
+def chosen_pretraining() -> dict:
+    """What --preset and --objective choose: these two, and the settings that the other options start from."""
+    from ecgjax.objectives import OBJECTIVES
+    from ecgjax.train.presets import PRESETS
+    from ecgjax.train.pretraining import Pretraining
+
+    preset = chosen("--preset", PRESETS, "")
+    settings = PRESETS[preset] if preset else Pretraining()
+    own = next(name for name, kind in OBJECTIVES.items() if kind is type(settings.objective))
+    objective = chosen("--objective", OBJECTIVES, own)
+    if objective != own:
+        settings = dataclasses.replace(settings, objective=OBJECTIVES[objective]())
+    return {"preset": preset or None, "objective": objective, "settings": settings}
 
 
 def say_where() -> None:

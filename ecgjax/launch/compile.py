@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 import jax
 import tyro
 
-from ecgjax.launch import chosen, parse, run
+from ecgjax.launch import chosen_pretraining, parse, run
 from ecgjax.objectives import OBJECTIVES
+from ecgjax.train.presets import PRESETS
 from ecgjax.train.pretraining import Pretraining
 
 
@@ -23,6 +24,8 @@ class Arguments:
     """Samples of a stored recording."""
     rate_hz: float = 100.0
     """Sampling rate of the stored recordings, in Hz."""
+    preset: Literal[tuple(PRESETS)] | None = None  # type: ignore[valid-type]
+    """A paper's settings for all options below; those that are given override them."""
     objective: Literal[tuple(OBJECTIVES)] = "patient_contrast"  # type: ignore[valid-type]
     """The method; the options below that are its settings change with it."""
     settings: Annotated[Pretraining, tyro.conf.arg(name="")] = Pretraining()
@@ -37,10 +40,7 @@ class Arguments:
 
 def main() -> None:
     """Entry point."""
-    objective = chosen("--objective", OBJECTIVES, "patient_contrast")
-    settings = Pretraining(objective=OBJECTIVES[objective]())
-    default = Arguments(topology=tyro.MISSING, objective=objective, settings=settings)
-    arguments = parse(Arguments, default=default)
+    arguments = parse(Arguments, default=Arguments(topology=tyro.MISSING, **chosen_pretraining()))
     jax.config.update("jax_platforms", "cpu")  # an accelerator here is not needed, and others may be using it
     from ecgjax.tpu.ahead_of_time import compile_step
     from ecgjax.tpu.report import describe, show

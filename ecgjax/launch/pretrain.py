@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 import jax
 import tyro
 
-from ecgjax.launch import chosen, parse, run, say_where
+from ecgjax.launch import chosen_pretraining, parse, run, say_where
 from ecgjax.objectives import OBJECTIVES
 from ecgjax.remote import local
+from ecgjax.train.presets import PRESETS
 from ecgjax.train.pretraining import Pretraining
 from ecgjax.train.processes import Processes
 
@@ -31,6 +32,8 @@ class Arguments:
     """Each data set's share of a batch. Default: every recording counts the same."""
     workdir: Path | None = None
     """Checkpoints, logs, plots. Default: runs/pretrain-DATA."""
+    preset: Literal[tuple(PRESETS)] | None = None  # type: ignore[valid-type]
+    """A paper's settings for all options below; those that are given override them."""
     objective: Literal[tuple(OBJECTIVES)] = "patient_contrast"  # type: ignore[valid-type]
     """The method; the options below that are its settings change with it."""
     settings: Annotated[Pretraining, tyro.conf.arg(name="")] = Pretraining()
@@ -47,11 +50,10 @@ class Arguments:
 
 def main() -> None:
     """Entry point."""
-    objective = chosen("--objective", OBJECTIVES, "patient_contrast")
-    settings = Pretraining(objective=OBJECTIVES[objective]())
+    defaults = chosen_pretraining()
     if not any(word.startswith("--data") for word in sys.argv):
-        settings = dataclasses.replace(settings, **DEMO)
-    arguments = parse(Arguments, default=Arguments(objective=objective, settings=settings))
+        defaults["settings"] = dataclasses.replace(defaults["settings"], **DEMO)
+    arguments = parse(Arguments, default=Arguments(**defaults))
     arguments.processes.join()
     say_where()
     # After the parser: a mistyped option does not wait for them.

@@ -2,15 +2,30 @@
 
 An objective is a frozen dataclass whose fields are the method's settings. The loop asks of it:
 
-  examples: "patient_pair" or "single", what `ecgjax.data` puts into a batch;
+  examples: "single", "patient_pair" or an `ecgjax.data.pairs.PairRule`, what `ecgjax.data` puts into a batch;
   init(encoder, key, signal) -> variables: {"params": {"encoder": ..., ...}, other collections likewise};
   loss(encoder, variables, batch, key, ...) -> (loss, (metrics, updates)): `updates` are the new values of the
     collections besides "params" (batch statistics, slow targets, queues), which the loop carries without knowing them.
+    batch["progress"] says how much of the run is done, from 0 to below 1. Metrics include `embedding_statistics`.
 """
 
+from typing import Union
+
+from ecgjax.objectives.byol import Byol
+from ecgjax.objectives.clocs import Clocs
+from ecgjax.objectives.cpc import Cpc
 from ecgjax.objectives.patient_contrast import PatientContrast
+from ecgjax.objectives.simclr import Simclr
+from ecgjax.objectives.swav import Swav
 
-OBJECTIVES = {"patient_contrast": PatientContrast}
+OBJECTIVES = {
+    "byol": Byol,
+    "clocs": Clocs,
+    "cpc": Cpc,
+    "patient_contrast": PatientContrast,
+    "simclr": Simclr,
+    "swav": Swav,
+}
 
-Objective = PatientContrast
-"""Any objective's settings; a union as soon as there are two."""
+Objective = Union[tuple(OBJECTIVES.values())]  # noqa: UP007  # type: ignore[valid-type]
+"""Any objective's settings."""

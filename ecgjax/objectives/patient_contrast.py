@@ -18,8 +18,12 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.augment import Augmentation
+from ecgjax.data.pairs import PairRule
+from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import NOBODY, nt_xent, unit_length
+from ecgjax.objectives.projection_head import ProjectedEncoder
+from ecgjax.objectives.slow_network import followed
 from ecgjax.signals import InputError, Preprocessing, preprocess
 
 
@@ -37,17 +41,29 @@ class PatientContrast:
     """Recordings of earlier batches that serve as negatives too; 0: none."""
     queue_momentum: float = 0.999
     """Share of itself that the queue's slow network keeps at each step."""
+    instance_share: float = 0.0
+    """Share of the pairs that are two views of one recording. Rhythms come and go (atrial fibrillation may be present
+    at one visit and absent at the next), and pairs of visits alone teach the encoder not to see that."""
+    min_days: float = 0.0
+    """Least time between a pair's recordings, in days. A recording that nothing of the patient's is far enough from is
+    its own partner; one without a date counts as any time away."""
+    max_days: float = 0.0
+    """Most time between a pair's recordings, in days, likewise; 0: any."""
     microbatch: int = 0
     """Pairs that are encoded at a time, to save memory; they share batch statistics. 0: the whole batch."""
 
-    examples = "patient_pair"
-
     def __post_init__(self):
+        _ = self.examples  # says what is wrong with a rule
         if self.temperature <= 0 or self.queue < 0 or not 0 <= self.queue_momentum < 1:
             raise InputError(
                 f"temperature {self.temperature}, queue {self.queue}, momentum {self.queue_momentum}: give a "
                 f"temperature above 0, a queue of 0 or more and a momentum from 0 to below 1"
             )
+
+    @property
+    def examples(self) -> PairRule:
+        """Which two recordings are a pair."""
+        return PairRule(instance_share=self.instance_share, min_days=self.min_days, max_days=self.max_days)
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
@@ -80,18 +96,20 @@ class PatientContrast:
         Returns:
           loss, (metrics, updates).
         """
-        network, slow = self._network(encoder), self._followed(variables)
+        network, slow = self._network(encoder), None
+        if self.queue:
+            slow = {"params": followed(variables["slow"]["params"], variables["params"], self.queue_momentum)}
 
         def encode(signal: jax.Array, key: jax.Array):
-            """[pair, 2, time, lead] -> {"views": [pair, 2, dimension], "first": [pair, dimension] by `slow`}."""
+            """[pair, 2, time, lead] -> {"embedding", "views": [pair, 2, width], "first": [pair, width] by `slow`}."""
             recordings = preprocess(signal.reshape(-1, *signal.shape[2:]), preprocessing, rate_hz=rate_hz)
             views = self.augmentation.views(recordings, key, rate_hz=preprocessing.rate_hz)
             project = {"train": True, "mutable": ["batch_stats"]}
             own = {"params": variables["params"], "batch_stats": variables["batch_stats"]}
-            projections, updates = network.apply(own, views, **project)
-            embeddings = {"views": projections.reshape(*signal.shape[:2], -1)}
+            (embedding, projections), updates = network.apply(own, views, **project)
+            embeddings = {"embedding": embedding[::2], "views": projections.reshape(*signal.shape[:2], -1)}
             if slow:
-                first, _ = network.apply({**own, **slow}, views[::2], **project)
+                (_, first), _ = network.apply({**own, **slow}, views[::2], **project)
                 embeddings["first"] = unit_length(first)
             return embeddings, updates
 
@@ -107,45 +125,13 @@ class PatientContrast:
             new = dict(zip(QUEUE, (embeddings["first"], batch["patient"]), strict=True))
             newest = {name: jnp.concatenate([new[name], queue[name]])[: self.queue] for name in QUEUE}
             updates = {**updates, "slow": slow, "queue": newest}
-        return loss, ({"pair_accuracy": hit_rate, **_geometry(embeddings["views"])}, updates)
-
-    def _followed(self, variables: dict) -> dict | None:
-        """The slow network after one more step towards the trained one."""
-        if not self.queue:
-            return None
-        keep = self.queue_momentum
-        moved = jax.tree.map(
-            lambda slow, own: keep * slow + (1 - keep) * own, variables["slow"]["params"], variables["params"]
-        )
-        return {"params": jax.lax.stop_gradient(moved)}
+        unit = unit_length(embeddings["views"])
+        metrics = {"pair_accuracy": hit_rate, "positive_cosine": (unit[:, 0] * unit[:, 1]).sum(-1).mean()}
+        return loss, (metrics | embedding_statistics(embeddings["embedding"]), updates)
 
     def _network(self, encoder: nn.Module) -> nn.Module:
-        return _Projected(encoder=encoder, widths=self.projection)
+        return ProjectedEncoder(encoder=encoder, widths=self.projection)
 
 
 QUEUE = ("embedding", "patient")
 """What the queue holds: unit vectors [queue, dimension], newest first, and their patients."""
-
-
-def _geometry(projections: jax.Array) -> dict[str, jax.Array]:
-    """Of [pair, 2, dimension]: how near partners are, and how far all spread: 1 evenly, 0 where a run has collapsed."""
-    unit = unit_length(projections)
-    return {
-        "positive_cosine": (unit[:, 0] * unit[:, 1]).sum(-1).mean(),
-        "embedding_spread": 1 - jnp.linalg.norm(unit.mean((0, 1))),
-    }
-
-
-class _Projected(nn.Module):
-    """An encoder and the projection head on its embedding."""
-
-    encoder: nn.Module
-    widths: tuple[int, ...]
-
-    @nn.compact
-    def __call__(self, signal: jax.Array, *, train: bool) -> jax.Array:
-        _, hidden = self.encoder(signal, train=train)
-        for number, width in enumerate(self.widths, start=1):
-            hidden = nn.relu(hidden) if number > 1 else hidden
-            hidden = nn.Dense(width, name=f"projector{number}")(hidden)
-        return hidden.astype(jnp.float32)

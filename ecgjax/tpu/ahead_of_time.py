@@ -87,7 +87,7 @@ def compile_step(settings: Pretraining, slice: Slice, *, samples: int, rate_hz: 
 
 def batch_shapes(settings: Pretraining, samples: int) -> dict[str, jax.ShapeDtypeStruct]:
     """A stack of one batch as `ecgjax.data.batches.pretraining_batches` makes it."""
-    views = (2,) if settings.objective.examples == "patient_pair" else ()
+    views = () if settings.objective.examples == "single" else (2,)
     size = settings.batch_size
     return {
         "signal": jax.ShapeDtypeStruct((1, size, *views, samples, 12), jnp.int16),

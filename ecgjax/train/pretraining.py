@@ -38,7 +38,7 @@ LARGEST_DEVIATION = 0.5
 class Pretraining:
     """Settings of a pre-training run."""
 
-    objective: Annotated[tyro.conf.AvoidSubcommands[Objective], tyro.conf.arg(name="")] = PatientContrast()
+    objective: Annotated[tyro.conf.AvoidSubcommands[Objective], tyro.conf.arg(name="")] = PatientContrast()  # type: ignore[valid-type]
     """The method, with its settings."""
     encoder: Literal[tuple(ENCODERS)] = "compact_resnet"  # type: ignore[valid-type]
     """The encoder's architecture."""
@@ -153,7 +153,7 @@ def step_and_state(
     def create(key: jax.Array) -> TrainState:
         return create_state(initial_variables(settings, key), tx, mesh)
 
-    return make_step(loss, tx, mesh, fetch), create
+    return make_step(loss, tx, mesh, num_steps=settings.num_steps, fetch=fetch), create
 
 
 def initial_variables(settings: Pretraining, key: jax.Array) -> dict:

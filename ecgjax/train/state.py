@@ -38,13 +38,16 @@ def create_state(variables: dict, tx: optax.GradientTransformation, mesh: Mesh) 
     return jax.device_put(jax.tree.map(jnp.copy, state), replicated(mesh))
 
 
-def make_step(loss: Callable, tx: optax.GradientTransformation, mesh: Mesh, fetch: Callable | None = None) -> Callable:
+def make_step(
+    loss: Callable, tx: optax.GradientTransformation, mesh: Mesh, *, num_steps: int, fetch: Callable | None = None
+) -> Callable:
     """The jitted steps of one dispatch.
 
     Args:
       loss: (variables, batch, key) -> (loss, (metrics, updates)), an objective's.
       tx: the optimizer.
       mesh: where it runs.
+      num_steps: of the whole run; the loss finds in the batch how much of it is done, "progress" from 0 to below 1.
       fetch: (resident, batch) -> batch, where signals wait in device memory and batches only say which.
 
     Returns:
@@ -54,6 +57,8 @@ def make_step(loss: Callable, tx: optax.GradientTransformation, mesh: Mesh, fetc
     """
 
     def step(state: TrainState, batch: dict, key: jax.Array) -> tuple[TrainState, dict]:
+        batch = {**batch, "progress": state.step / num_steps}
+
         def loss_of(params: dict):
             # Objectives know no mesh, but they may say that a value is needed on every device.
             with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):

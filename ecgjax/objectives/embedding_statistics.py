@@ -1,0 +1,28 @@
+"""Whether a run has collapsed: how far an encoder's embeddings spread, and in how many directions.
+
+Every objective logs these of the encoder's embedding (not of what its heads make of it), so that runs of different
+methods can be compared while they train.
+"""
+
+import jax
+import jax.numpy as jnp
+
+ROWS = 256
+"""Recordings that are looked at: enough to tell, and as cheap for a batch of 32,768 as for one of 256."""
+
+
+def embedding_statistics(embedding: jax.Array) -> dict[str, jax.Array]:
+    """Of embeddings [recording, dimension]; no gradient passes.
+
+    Returns:
+      embedding_std: mean over dimensions of the standard deviation over recordings, as a share of the embeddings' root
+        mean square: 0 if all are the same, whatever their scale.
+      embedding_rank: directions in which they vary, 1 to dimension: the participation ratio of the covariance's
+        eigenvalues, sum squared over sum of squares. Needs no eigenvalues.
+    """
+    few = jax.lax.stop_gradient(embedding[:ROWS]).astype(jnp.float32)
+    size = jnp.sqrt(jnp.square(few).mean()) + 1e-12
+    centred = (few - few.mean(0, keepdims=True)) / size
+    covariance = centred.T @ centred / len(few)
+    rank = jnp.square(jnp.trace(covariance)) / (jnp.square(covariance).sum() + 1e-24)
+    return {"embedding_std": centred.std(0).mean(), "embedding_rank": rank}

@@ -1,0 +1,78 @@
+"""SimCLR: two views of one recording attract each other, all other recordings' views repel them.
+
+Chen et al. 2020 (arXiv:2002.05709) in the form of Mehari & Strodthoff 2022 (arXiv:2103.12676, code at
+hhi-aml/ecg-selfsupervised): NT-Xent over the global batch with temperature 0.5, a head of 2048 and 128, random resized
+crops of 2.5 s and TimeOut. Patients play no part: another recording of the same patient repels like any other.
+"""
+
+import dataclasses
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from ecgjax.augment import MEHARI_VIEWS, Augmentation
+from ecgjax.objectives.embedding_statistics import embedding_statistics
+from ecgjax.objectives.microbatches import in_microbatches
+from ecgjax.objectives.nt_xent import nt_xent, unit_length
+from ecgjax.objectives.projection_head import ProjectedEncoder
+from ecgjax.signals import InputError, Preprocessing, preprocess
+
+
+@dataclasses.dataclass(frozen=True)
+class Simclr:
+    """Settings of SimCLR."""
+
+    temperature: float = 0.5
+    """Cosine similarities are divided by this."""
+    projection: tuple[int, ...] = (2048, 128)
+    """Widths of the projection head's layers; the head is thrown away after pre-training."""
+    augmentation: Augmentation = MEHARI_VIEWS
+    """What makes two views of a recording differ."""
+    microbatch: int = 0
+    """Recordings that are encoded at a time, to save memory; they share batch statistics. 0: the whole batch."""
+
+    examples = "single"
+
+    def __post_init__(self):
+        if self.temperature <= 0:
+            raise InputError(f"temperature {self.temperature}: give one above 0")
+
+    def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
+        """Variables for recordings like `signal`, float32 [batch, time, lead]."""
+        return dict(self._network(encoder).init(key, signal, train=False))
+
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocessing: Preprocessing,
+        rate_hz: float,
+    ):
+        """NT-Xent of two views of each recording: batch["signal"] int16 [recording, time, lead] at `rate_hz`.
+
+        Returns:
+          loss, (metrics, updates).
+        """
+
+        def encode(signal: jax.Array, key: jax.Array):
+            """[recording, time, lead] -> {"embedding": [2 * recording, dimension], "views": [recording, 2, width]}."""
+            recordings = preprocess(signal, preprocessing, rate_hz=rate_hz)
+            views = self.augmentation.views(recordings, key, rate_hz=preprocessing.rate_hz, each=2)
+            (embedding, projections), updates = self._network(encoder).apply(
+                variables, views, train=True, mutable=["batch_stats"]
+            )
+            return {"embedding": embedding, "views": projections.reshape(len(signal), 2, -1)}, updates
+
+        embeddings, updates = in_microbatches(encode, batch["signal"], key, size=self.microbatch)
+        views = embeddings["views"]
+        loss, hit_rate = nt_xent(views, jnp.arange(len(views)), temperature=self.temperature)
+        unit = unit_length(views)
+        metrics = {"pair_accuracy": hit_rate, "positive_cosine": (unit[:, 0] * unit[:, 1]).sum(-1).mean()}
+        return loss, (metrics | embedding_statistics(embeddings["embedding"]), updates)
+
+    def _network(self, encoder: nn.Module) -> nn.Module:
+        return ProjectedEncoder(encoder=encoder, widths=self.projection)

@@ -1,0 +1,113 @@
+"""CPC: its loss against loops, the candidates it draws, and which encoders bring a context of their own."""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from conftest import TINY, check_steps, first_step, initial, noise_batch
+
+from ecgjax.encoders import ENCODERS
+from ecgjax.encoders.conv_lstm import ConvLstm
+from ecgjax.encoders.s4 import S4
+from ecgjax.objectives.cpc import Cpc, draw_negatives, info_nce
+from ecgjax.signals import InputError
+
+OBJECTIVE = Cpc(negatives=8, lstm=6)
+SMALL = ConvLstm(widths=(6,), kernels=(1,), strides=(4,), lstm=5, lstm_layers=1)
+BATCH = noise_batch(8)
+
+
+def _reference(predictions, tokens, drawn, steps):
+    """In float64, one context after the other."""
+    losses = []
+    for p, z, places in zip(predictions, tokens, drawn, strict=True):
+        for context, others in enumerate(places):
+            right = math.exp(p[context] @ z[context + steps])
+            losses.append(-math.log(right / (right + sum(math.exp(p[context] @ z[other]) for other in others))))
+    return np.mean(losses)
+
+
+def test_loss_and_gradient_are_those_of_the_loops():
+    predictions, tokens = np.random.default_rng(0).normal(size=(2, 3, 7, 4))
+    drawn = np.asarray(draw_negatives(jax.random.key(0), (3, 7), steps=2, negatives=5))
+
+    def loss(predictions, tokens):
+        return info_nce(predictions, tokens, drawn, steps=2)[0].mean()
+
+    given = predictions.astype(np.float32), tokens.astype(np.float32)
+    found, gradients = jax.jit(jax.value_and_grad(loss, argnums=(0, 1)))(*given)
+    np.testing.assert_allclose(found, _reference(predictions, tokens, drawn, 2), rtol=1e-5)
+    for number, gradient in enumerate(gradients):
+        expected = np.zeros_like(tokens)
+        for place in np.ndindex(tokens.shape):
+            values = []
+            for sign in (1, -1):
+                arrays = [predictions.copy(), tokens.copy()]
+                arrays[number][place] += sign * 1e-5
+                values.append(_reference(*arrays, drawn, 2))
+            expected[place] = (values[0] - values[1]) / 2e-5
+        np.testing.assert_allclose(gradient, expected, atol=1e-5)
+
+
+def test_negatives_are_every_other_token_equally_often_and_never_the_right_one():
+    drawn = np.asarray(draw_negatives(jax.random.key(0), (50, 6), steps=2, negatives=100))
+    assert drawn.shape == (50, 4, 100)
+    for context in range(4):
+        counts = np.bincount(drawn[:, context].ravel(), minlength=6)
+        assert counts[context + 2] == 0 and len(counts) == 6
+        assert np.abs(np.delete(counts, context + 2) - 1000).max() < 4 * math.sqrt(5000 * 0.2 * 0.8)
+
+
+def test_accuracy_is_the_share_of_contexts_that_prefer_the_right_token():
+    tokens = np.eye(6, dtype=np.float32)[None]
+    drawn = draw_negatives(jax.random.key(0), (1, 6), steps=2, negatives=50)
+    ahead = np.roll(tokens, -2, axis=1)
+    assert info_nce(ahead, tokens, drawn, steps=2)[1] == 1 and info_nce(tokens, tokens, drawn, steps=2)[1] == 0
+    ahead[0, 0] = tokens[0, 0]
+    assert info_nce(ahead, tokens, drawn, steps=2)[1] == 0.75
+
+
+@pytest.mark.parametrize("encoder", [TINY, SMALL], ids=["tokens of any encoder", "context of its own"])
+def test_eight_devices_take_the_step_of_one(encoder):
+    check_steps(*(first_step(OBJECTIVE, BATCH, devices=devices, encoder=encoder) for devices in (1, 8)))
+    assert ("lstm" in initial(OBJECTIVE, encoder)["params"]) == (encoder is TINY)
+
+
+@pytest.mark.parametrize("encoder", [SMALL, S4(widths=(6, 6), kernels=(3, 1), strides=(2, 1), layers=2, states=4)])
+def test_context_knows_nothing_of_what_is_to_be_foretold(encoder):
+    """A change from sample 100 on shows in tokens that hold it and in no context before them; what came before does."""
+    signal = np.random.default_rng(0).normal(size=(1, 200, 12)).astype(np.float32)
+    variables = initial(OBJECTIVE, encoder)["params"]["encoder"]
+    statistics = initial(OBJECTIVE, encoder)["batch_stats"]["encoder"]
+    run = jax.jit(
+        lambda signal: encoder.apply({"params": variables, "batch_stats": statistics}, signal, train=False)[0]
+    )
+    later, earlier = signal.copy(), signal.copy()
+    later[:, 100:] += 1
+    earlier[:, :20] += 1
+    tokens, place = run(signal), run(signal).shape[1] // 2
+    np.testing.assert_allclose(run(later)[:, :place], tokens[:, :place], atol=1e-5)
+    assert np.abs(run(later)[:, place] - tokens[:, place]).max() > 1e-3
+    assert np.abs(run(earlier)[:, place] - tokens[:, place]).max() > 1e-7
+
+
+def test_ecg_cpc_has_as_many_parameters_as_published():
+    init = functools.partial(Cpc(steps=14, hidden=(512,)).init, ENCODERS["s4"])
+    shapes = jax.eval_shape(init, jax.random.key(0), jax.ShapeDtypeStruct((2, 600, 12), jnp.float32))
+    total = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
+    assert 3.7e6 < total < 3.85e6
+
+
+@pytest.mark.parametrize("wrong", [{"steps": 0}, {"negatives": 0}, {"lstm": -1}])
+def test_impossible_settings_are_refused(wrong):
+    with pytest.raises(InputError, match="give 1 or more of each"):
+        Cpc(**wrong)
+
+
+def test_horizon_beyond_the_recording_is_refused():
+    with pytest.raises(InputError, match="--steps 50: the encoder makes 50 tokens of a recording"):
+        first_step(dataclasses.replace(OBJECTIVE, steps=50), BATCH, devices=1)
