@@ -12,6 +12,7 @@ from ecgjax import encoders
 from ecgjax.encoders import ENCODERS
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.pclr_resnet import PclrResnet
+from ecgjax.encoders.vit1d import Vit1d
 from ecgjax.encoders.xresnet1d import XResnet1d
 from ecgjax.signals import InputError
 
@@ -19,6 +20,9 @@ SMALL = {
     "compact_resnet": CompactResnet(widths=(4,)),
     "pclr_resnet": PclrResnet(stem=4, widths=(4, 6), kernel=4),
     "xresnet1d50": XResnet1d(depths=(1, 1), stem=(4, 6), width=4, expansion=2),
+    "vit1d": Vit1d(width=8, layers=2, heads=2),
+    "vit1d_leads": Vit1d(width=8, layers=1, heads=2, patch=50, lead_patches=True),
+    "vit1d_st_mem": Vit1d(width=8, layers=1, heads=2, patch=75, lead_patches=True, registers=0, separators=True),
 }
 
 
@@ -42,6 +46,11 @@ def _described(name, samples=1000):
         ("pclr_resnet", 1000, (4, 320), 320),
         ("xresnet1d50", 1000, (32, 256), 512),
         ("xresnet1d50", 250, (8, 256), 512),
+        ("vit1d", 5000, (200, 192), 192),
+        ("vit1d", 260, (11, 192), 192),
+        ("vit1d_leads", 5000, (240, 192), 192),
+        ("vit1d_leads", 250, (12, 192), 192),
+        ("vit1d_st_mem", 2250, (360, 192), 192),
     ],
 )
 def test_shapes(name, samples, tokens, embedding):
@@ -49,7 +58,7 @@ def test_shapes(name, samples, tokens, embedding):
     assert found_tokens.shape == (3, *tokens) and found_embedding.shape == (3, embedding)
 
 
-@pytest.mark.parametrize(("name", "millions"), [("compact_resnet", 0.7), ("pclr_resnet", 6.39), ("xresnet1d50", 0.89)])
+@pytest.mark.parametrize(("name", "millions"), [("compact_resnet", 0.7), ("pclr_resnet", 6.39), ("xresnet1d50", 0.89), ("vit1d", 3.6)])
 def test_parameters_are_as_many_as_published(name, millions):
     variables, _, _ = _described(name)
     found = sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) / 1e6
@@ -82,7 +91,7 @@ def test_gradient_reaches_every_parameter_and_statistics_move(small):
     gradients, updates = gradient(variables["params"])
     for path, leaf in jax.tree.leaves_with_path(gradients):
         assert np.abs(leaf).max() > 1e-4, jax.tree_util.keystr(path)
-    before, after = (jax.tree.leaves(tree["batch_stats"]) for tree in (variables, updates))
+    before, after = (jax.tree.leaves(tree.get("batch_stats", {})) for tree in (variables, updates))
     assert len(before) == len(after) and not any(map(np.array_equal, before, after))
 
 
