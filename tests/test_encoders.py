@@ -58,7 +58,9 @@ def test_shapes(name, samples, tokens, embedding):
     assert found_tokens.shape == (3, *tokens) and found_embedding.shape == (3, embedding)
 
 
-@pytest.mark.parametrize(("name", "millions"), [("compact_resnet", 0.7), ("pclr_resnet", 6.39), ("xresnet1d50", 0.89), ("vit1d", 3.6)])
+@pytest.mark.parametrize(
+    ("name", "millions"), [("compact_resnet", 0.7), ("pclr_resnet", 6.39), ("xresnet1d50", 0.89), ("vit1d", 3.6)]
+)
 def test_parameters_are_as_many_as_published(name, millions):
     variables, _, _ = _described(name)
     found = sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) / 1e6
