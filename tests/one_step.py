@@ -29,6 +29,13 @@ def initial(objective, encoder) -> dict:
     return jax.jit(functools.partial(objective.init, encoder))(jax.random.key(0), signal)
 
 
+def lively(variables: dict) -> dict:
+    """Parameters away from their initial values, which are so small in a transformer that gradients vanish."""
+    rng = np.random.default_rng(3)
+    moved = jax.tree.map(lambda leaf: leaf + rng.normal(0, 0.2, leaf.shape).astype(np.float32), variables["params"])
+    return {**variables, "params": moved}
+
+
 def one_step(objective, encoder, variables: dict, batch: dict, *, devices: int = 1):
     """Metrics, gradient and collections after the first of three steps."""
     tx, mesh = optax.trace(decay=0.0), data_mesh(jax.devices()[:devices])  # its state is the last gradient

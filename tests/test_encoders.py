@@ -11,6 +11,7 @@ import pytest
 from ecgjax import encoders
 from ecgjax.encoders import ENCODERS
 from ecgjax.encoders.compact_resnet import CompactResnet
+from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.encoders.pclr_resnet import PclrResnet
 from ecgjax.encoders.vit1d import Vit1d
 from ecgjax.encoders.xresnet1d import XResnet1d
@@ -20,6 +21,7 @@ SMALL = {
     "compact_resnet": CompactResnet(widths=(4,)),
     "pclr_resnet": PclrResnet(stem=4, widths=(4, 6), kernel=4),
     "xresnet1d50": XResnet1d(depths=(1, 1), stem=(4, 6), width=4, expansion=2),
+    "lead_branches": LeadBranches(widths=(4,)),
     "vit1d": Vit1d(width=8, layers=2, heads=2),
     "vit1d_leads": Vit1d(width=8, layers=1, heads=2, patch=50, lead_patches=True),
     "vit1d_st_mem": Vit1d(width=8, layers=1, heads=2, patch=75, lead_patches=True, registers=0, separators=True),
@@ -46,6 +48,8 @@ def _described(name, samples=1000):
         ("pclr_resnet", 1000, (4, 320), 320),
         ("xresnet1d50", 1000, (32, 256), 512),
         ("xresnet1d50", 250, (8, 256), 512),
+        ("lead_branches", 1000, (63, 768), 1536),
+        ("lead_branches", 250, (16, 768), 1536),
         ("vit1d", 5000, (200, 192), 192),
         ("vit1d", 260, (11, 192), 192),
         ("vit1d_leads", 5000, (240, 192), 192),

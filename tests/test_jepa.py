@@ -11,6 +11,7 @@ from one_step import (
     assert_equal_steps,
     assert_no_leaf_without_gradient,
     initial,
+    lively,
     one_step,
     recordings,
 )
@@ -41,7 +42,7 @@ def test_difference_and_gradient_equal_a_plain_loop(smooth):
 
 @pytest.mark.parametrize("encoder", [TINY, TINY_VIT, TINY_LEAD_VIT], ids=["resnet", "vit", "leads"])
 def test_step_is_the_same_on_eight_devices_and_reaches_every_parameter(encoder):
-    variables, batch = initial(OBJECTIVE, encoder), recordings(8)
+    variables, batch = lively(initial(OBJECTIVE, encoder)), recordings(8)
     one = one_step(OBJECTIVE, encoder, variables, batch)
     assert_no_leaf_without_gradient(one)
     assert 0.7 <= one[0]["hidden"] <= 0.9 and one[0]["target_std"] > 0 and one[0]["embedding_rank"] > 1

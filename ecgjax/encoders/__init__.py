@@ -8,6 +8,7 @@ import dataclasses
 import flax.linen as nn
 
 from ecgjax.encoders.compact_resnet import CompactResnet
+from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.encoders.pclr_resnet import PclrResnet
 from ecgjax.encoders.vit1d import Vit1d
 from ecgjax.encoders.xresnet1d import XResnet1d
@@ -17,6 +18,7 @@ ENCODERS: dict[str, nn.Module] = {
     "compact_resnet": CompactResnet(),
     "pclr_resnet": PclrResnet(),
     "xresnet1d50": XResnet1d(),
+    "lead_branches": LeadBranches(),
     "vit1d": Vit1d(),
     "vit1d_leads": Vit1d(patch=250, lead_patches=True),
     "vit1d_st_mem": Vit1d(patch=75, lead_patches=True, registers=0, separators=True),

@@ -99,7 +99,7 @@ class Vit1d(nn.Module):
 def patches(signal: jax.Array, samples: int, *, by_lead: bool) -> jax.Array:
     """Cuts [batch, time, lead] into [batch, row, column, value]; the last column is filled up with zeros.
 
-    Rows are leads and values `samples` in time `by_lead`; else there is one row, and a patch has the values of all leads.
+    With `by_lead` a row is a lead, and a patch has `samples` values; else there is one row, with all leads in a patch.
     """
     batch, time, leads = signal.shape
     signal = jnp.pad(signal, ((0, 0), (0, -time % samples), (0, 0)))

@@ -125,7 +125,7 @@ class _Autoencoder(nn.Module):
 
     @nn.compact
     def __call__(self, signal: jax.Array, key: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """[batch, time, lead] -> predicted and true patches [batch, row, column, value], hidden [batch, row, column]."""
+        """[batch, time, lead] -> predicted, true patches [batch, row, column, value], hidden [batch, row, column]."""
         if hides_patches(self.encoder):
             target = self.encoder.patches(signal)
             hidden, kept = self._hide(key, *target.shape[:3])
