@@ -14,6 +14,7 @@ from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.encoders.pclr_resnet import PclrResnet
 from ecgjax.encoders.vit1d import Vit1d
+from ecgjax.encoders.wav2vec_transformer import Wav2vecTransformer
 from ecgjax.encoders.xresnet1d import XResnet1d
 from ecgjax.signals import InputError
 
@@ -25,6 +26,9 @@ SMALL = {
     "vit1d": Vit1d(width=8, layers=2, heads=2),
     "vit1d_leads": Vit1d(width=8, layers=1, heads=2, patch=50, lead_patches=True),
     "vit1d_st_mem": Vit1d(width=8, layers=1, heads=2, patch=75, lead_patches=True, registers=0, separators=True),
+    "wav2vec_transformer": Wav2vecTransformer(
+        channels=4, halvings=2, width=8, layers=1, heads=2, position_kernel=8, position_groups=2
+    ),
 }
 
 
@@ -55,6 +59,8 @@ def _described(name, samples=1000):
         ("vit1d_leads", 5000, (240, 192), 192),
         ("vit1d_leads", 250, (12, 192), 192),
         ("vit1d_st_mem", 2250, (360, 192), 192),
+        ("wav2vec_transformer", 2500, (157, 192), 192),
+        ("wav2vec_transformer", 250, (16, 192), 192),
     ],
 )
 def test_shapes(name, samples, tokens, embedding):

@@ -11,6 +11,7 @@ from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.encoders.pclr_resnet import PclrResnet
 from ecgjax.encoders.vit1d import Vit1d
+from ecgjax.encoders.wav2vec_transformer import Wav2vecTransformer
 from ecgjax.encoders.xresnet1d import XResnet1d
 from ecgjax.signals import InputError
 
@@ -22,6 +23,7 @@ ENCODERS: dict[str, nn.Module] = {
     "vit1d": Vit1d(),
     "vit1d_leads": Vit1d(patch=250, lead_patches=True),
     "vit1d_st_mem": Vit1d(patch=75, lead_patches=True, registers=0, separators=True),
+    "wav2vec_transformer": Wav2vecTransformer(),
 }
 
 

@@ -9,9 +9,23 @@ An objective is a frozen dataclass whose fields are the method's settings. The l
     batch["progress"] says how much of the run is done, from 0 to below 1. Metrics include `embedding_statistics`.
 """
 
+from ecgjax.objectives.adversarial import Adversarial
+from ecgjax.objectives.jepa import Jepa
+from ecgjax.objectives.lead_bootstrap import LeadBootstrap
+from ecgjax.objectives.masked_autoencoder import MaskedAutoencoder
 from ecgjax.objectives.patient_contrast import PatientContrast
+from ecgjax.objectives.temporal_spatial import TemporalSpatial
+from ecgjax.objectives.wav2vec_cmsc import Wav2vecCmsc
 
-OBJECTIVES = {"patient_contrast": PatientContrast}
+OBJECTIVES = {
+    "patient_contrast": PatientContrast,
+    "masked_autoencoder": MaskedAutoencoder,
+    "jepa": Jepa,
+    "lead_bootstrap": LeadBootstrap,
+    "adversarial": Adversarial,
+    "temporal_spatial": TemporalSpatial,
+    "wav2vec_cmsc": Wav2vecCmsc,
+}
 
-Objective = PatientContrast
-"""Any objective's settings; a union as soon as there are two."""
+Objective = PatientContrast | MaskedAutoencoder | Jepa | LeadBootstrap | Adversarial | TemporalSpatial | Wav2vecCmsc
+"""Any objective's settings."""
