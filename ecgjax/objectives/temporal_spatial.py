@@ -80,7 +80,7 @@ class TemporalSpatial:
         half = signal.shape[1] // 2
         segments = jnp.stack([signal[:, :half], signal[:, half : 2 * half]], axis=1).reshape(-1, half, signal.shape[2])
         twice = jnp.repeat(leads, 2, axis=0)
-        projected, updates = _OfLeads(encoder, self.projection).apply(
+        projected, _ = _OfLeads(encoder, self.projection).apply(
             variables, segments, twice, train=True, mutable=["batch_stats"]
         )
         by_lead = projected.reshape(len(signal), 2, *projected.shape[1:]).swapaxes(1, 2)
@@ -90,9 +90,9 @@ class TemporalSpatial:
             by_lead.reshape(-1, *by_lead.shape[2:]), owner.reshape(-1), temperature=self.temperature
         )
         spatial = relation_error(projected, jnp.take_along_axis(segments, twice[:, None], axis=2))
-        metrics, whole = seen_whole(encoder, variables, signal)
+        metrics, updates = seen_whole(encoder, variables, signal)
         metrics |= {"temporal": temporal, "spatial": spatial, "pair_accuracy": hit_rate}
-        return temporal + self.spatial * spatial, (metrics, updates | whole)
+        return temporal + self.spatial * spatial, (metrics, updates)
 
 
 def relation_error(projected: jax.Array, signal: jax.Array) -> jax.Array:

@@ -160,9 +160,9 @@ def segment_contrast(pairs: jax.Array, patients: jax.Array, *, temperature: floa
     unit = unit_length(pairs)
     logits = jnp.einsum("id,jd->ij", unit[:, 0], unit[:, 1], precision="highest") / temperature
     same = (patients[:, None] == patients[None]).astype(jnp.float32)
-    share = same / same.sum(1, keepdims=True)  # symmetric in what is positive, so both ways
-    ways = (logits, share), (logits.T, share)
-    return -sum((share * jax.nn.log_softmax(logits)).sum(1).mean() for logits, share in ways) / 2
+    share = same / same.sum(1, keepdims=True)
+    there, back = ((share * jax.nn.log_softmax(way)).sum(1).mean() for way in (logits, logits.T))
+    return -(there + back) / 2
 
 
 class _Hiding(nn.Module):
