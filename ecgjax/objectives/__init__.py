@@ -9,6 +9,8 @@ An objective is a frozen dataclass whose fields are the method's settings. The l
     batch["progress"] says how much of the run is done, from 0 to below 1. Metrics include `embedding_statistics`.
 """
 
+from typing import Union
+
 from ecgjax.objectives.adversarial import Adversarial
 from ecgjax.objectives.jepa import Jepa
 from ecgjax.objectives.lead_bootstrap import LeadBootstrap
@@ -18,14 +20,13 @@ from ecgjax.objectives.temporal_spatial import TemporalSpatial
 from ecgjax.objectives.wav2vec_cmsc import Wav2vecCmsc
 
 OBJECTIVES = {
-    "patient_contrast": PatientContrast,
-    "masked_autoencoder": MaskedAutoencoder,
+    "adversarial": Adversarial,
     "jepa": Jepa,
     "lead_bootstrap": LeadBootstrap,
-    "adversarial": Adversarial,
+    "masked_autoencoder": MaskedAutoencoder,
+    "patient_contrast": PatientContrast,
     "temporal_spatial": TemporalSpatial,
     "wav2vec_cmsc": Wav2vecCmsc,
 }
 
-Objective = PatientContrast | MaskedAutoencoder | Jepa | LeadBootstrap | Adversarial | TemporalSpatial | Wav2vecCmsc
-"""Any objective's settings."""
+Objective = Union[tuple(OBJECTIVES.values())]  # noqa: UP007  # type: ignore[valid-type]

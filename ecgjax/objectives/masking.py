@@ -55,7 +55,10 @@ def hidden_in_blocks(key: jax.Array, places: int, kept: jax.Array, *, shortest: 
         return left - size, size
 
     _, sizes = jax.lax.scan(next_size, places - kept, jax.random.split(size_key, most))
-    start = jnp.sort(jax.random.randint(start_key, (most,), 0, kept + 1)) + jnp.cumsum(sizes) - sizes
+    before = jax.random.randint(start_key, (most,), 0, kept + 1)
+    order = jnp.argsort(before)
+    before, sizes = before[order], sizes[order]
+    start = before + jnp.cumsum(sizes) - sizes
     place = jnp.arange(places)[:, None]
     return ((place >= start[None]) & (place < (start + sizes)[None])).any(1)
 
