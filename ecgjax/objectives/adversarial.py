@@ -15,6 +15,7 @@ import dataclasses
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from ecgjax.augment import Augmentation
@@ -111,7 +112,7 @@ class Adversarial:
         return _Contestants(encoder, self.projection, self.prediction, self.discriminator)
 
 
-NOISY = jnp.array([True, False])
+NOISY = np.array([True, False])
 """Which of a pair's views has added noise."""
 
 
