@@ -18,8 +18,8 @@ from one_step import (
 )
 
 from ecgjax.encoders.wav2vec_transformer import Wav2vecTransformer
-from ecgjax.objectives.gumbel_quantiser import GumbelQuantiser, unused_codes
-from ecgjax.objectives.wav2vec_cmsc import Wav2vecCmsc, _Hiding, hidden_contrast, segment_contrast
+from ecgjax.objectives.quantised_contrast import GumbelQuantiser, hidden_contrast, unused_codes
+from ecgjax.objectives.wav2vec_cmsc import Wav2vecCmsc, _Hiding, segment_contrast
 from ecgjax.signals import InputError
 
 OBJECTIVE = Wav2vecCmsc(codes=6, width=8, span=10, stretch=3, starts=0.2)

@@ -23,9 +23,9 @@ import jax.numpy as jnp
 
 from ecgjax.encoders.transformer import SMALL
 from ecgjax.encoders.vit1d import patches
-from ecgjax.objectives.gumbel_quantiser import GumbelQuantiser, unused_codes
-from ecgjax.objectives.masking import hidden_by_chance, in_spans, mean_where, seen_whole, silenced
+from ecgjax.objectives.masking import hidden_by_chance, in_spans, seen_whole, silenced
 from ecgjax.objectives.nt_xent import unit_length
+from ecgjax.objectives.quantised_contrast import GumbelQuantiser, hidden_contrast, unused_codes
 from ecgjax.signals import InputError, Preprocessing, preprocess
 
 
@@ -123,30 +123,6 @@ class Wav2vecCmsc:
         metrics, updates = seen_whole(encoder, variables, signal)
         parts = {"contrast": contrast, "cmsc": cmsc, "unused_codes": unused, "hidden_accuracy": accuracy}
         return loss, (metrics | parts | {"feature_size": made["size"]}, updates)
-
-
-def hidden_contrast(
-    predicted: jax.Array, target: jax.Array, codes: jax.Array, hidden: jax.Array, *, temperature: float
-) -> tuple[jax.Array, jax.Array]:
-    """InfoNCE of each hidden place among those of its segment (arXiv:2006.11477, eq. 3).
-
-    Args:
-      predicted: [segment, place, dimension], the transformer's.
-      target: the same shape, quantised.
-      codes: int [segment, place, codebook]; a place with the same codes as another is not its negative.
-      hidden: bool [segment, place].
-      temperature: divides the cosine similarities.
-
-    Returns:
-      The mean loss over hidden places, and the share of them whose own target is the nearest.
-    """
-    cosine = jnp.einsum("bpd,bnd->bpn", unit_length(predicted), unit_length(target), precision="highest")
-    itself = jnp.eye(hidden.shape[1], dtype=bool)[None]
-    other = (codes[:, :, None] != codes[:, None]).any(-1) & hidden[:, None]
-    logits = jnp.where(other | itself, cosine / temperature, -jnp.inf)
-    own = jnp.diagonal(logits, axis1=1, axis2=2)
-    loss = jax.nn.logsumexp(logits, axis=-1) - own
-    return mean_where(loss, hidden), mean_where((own >= logits.max(-1)).astype(jnp.float32), hidden)
 
 
 def segment_contrast(pairs: jax.Array, patients: jax.Array, *, temperature: float) -> jax.Array:

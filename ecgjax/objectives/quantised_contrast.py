@@ -1,8 +1,11 @@
-"""Product quantisation whose choice of codes can be learned (wav2vec 2.0, arXiv:2006.11477, section 2)."""
+"""Contrast with quantised targets, whose codes are learned (wav2vec 2.0, arXiv:2006.11477, sections 2 and 3)."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+
+from ecgjax.objectives.masking import mean_where
+from ecgjax.objectives.nt_xent import unit_length
 
 
 class GumbelQuantiser(nn.Module):
@@ -48,3 +51,27 @@ def unused_codes(probability: jax.Array, counted: jax.Array) -> jax.Array:
     mean = (weight * probability).sum((0, 1)) / jnp.maximum(weight.sum(), 1)
     perplexity = jnp.exp(-(mean * jnp.log(mean + 1e-7)).sum(-1)).sum()
     return 1 - perplexity / mean.size
+
+
+def hidden_contrast(
+    predicted: jax.Array, target: jax.Array, codes: jax.Array, hidden: jax.Array, *, temperature: float
+) -> tuple[jax.Array, jax.Array]:
+    """InfoNCE of each hidden place among those of its segment (arXiv:2006.11477, eq. 3).
+
+    Args:
+      predicted: [segment, place, dimension], the transformer's.
+      target: the same shape, quantised.
+      codes: int [segment, place, codebook]; a place with the same codes as another is not its negative.
+      hidden: bool [segment, place].
+      temperature: divides the cosine similarities.
+
+    Returns:
+      The mean loss over hidden places, and the share of them whose own target is the nearest.
+    """
+    cosine = jnp.einsum("bpd,bnd->bpn", unit_length(predicted), unit_length(target), precision="highest")
+    itself = jnp.eye(hidden.shape[1], dtype=bool)[None]
+    other = (codes[:, :, None] != codes[:, None]).any(-1) & hidden[:, None]
+    logits = jnp.where(other | itself, cosine / temperature, -jnp.inf)
+    own = jnp.diagonal(logits, axis1=1, axis2=2)
+    loss = jax.nn.logsumexp(logits, axis=-1) - own
+    return mean_where(loss, hidden), mean_where((own >= logits.max(-1)).astype(jnp.float32), hidden)
