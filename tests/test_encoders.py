@@ -12,8 +12,11 @@ from ecgjax import encoders
 from ecgjax.encoders import ENCODERS
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.conv_lstm import ConvLstm
+from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.encoders.pclr_resnet import PclrResnet
 from ecgjax.encoders.s4 import S4
+from ecgjax.encoders.vit1d import Vit1d
+from ecgjax.encoders.wav2vec_transformer import Wav2vecTransformer
 from ecgjax.encoders.xresnet1d import XResnet1d
 from ecgjax.signals import InputError
 
@@ -24,6 +27,13 @@ SMALL = {
     "xresnet1d101": XResnet1d(depths=(1, 2), stem=(4, 6), width=4, expansion=2),
     "conv_lstm": ConvLstm(widths=(6, 6), kernels=(1, 1), strides=(2, 1), lstm=5),
     "s4": S4(widths=(6, 6), kernels=(3, 1), strides=(2, 1), layers=2, states=4),
+    "lead_branches": LeadBranches(widths=(4,)),
+    "vit1d": Vit1d(width=8, layers=2, heads=2),
+    "vit1d_leads": Vit1d(width=8, layers=1, heads=2, patch=50, lead_patches=True),
+    "vit1d_st_mem": Vit1d(width=8, layers=1, heads=2, patch=75, lead_patches=True, registers=0, separators=True),
+    "wav2vec_transformer": Wav2vecTransformer(
+        channels=4, halvings=2, width=8, layers=1, heads=2, position_kernel=8, position_groups=2
+    ),
 }
 
 
@@ -52,6 +62,15 @@ def _described(name, samples=1000):
         ("conv_lstm", 250, (250, 512), 1536),
         ("s4", 1000, (500, 512), 1536),
         ("s4", 251, (126, 512), 1536),
+        ("lead_branches", 1000, (63, 768), 1536),
+        ("lead_branches", 250, (16, 768), 1536),
+        ("vit1d", 5000, (200, 192), 192),
+        ("vit1d", 260, (11, 192), 192),
+        ("vit1d_leads", 5000, (240, 192), 192),
+        ("vit1d_leads", 250, (12, 192), 192),
+        ("vit1d_st_mem", 2250, (360, 192), 192),
+        ("wav2vec_transformer", 2500, (157, 192), 192),
+        ("wav2vec_transformer", 250, (16, 192), 192),
     ],
 )
 def test_shapes(name, samples, tokens, embedding):
@@ -67,6 +86,7 @@ def test_shapes(name, samples, tokens, embedding):
         ("xresnet1d50", "0.89"),
         ("xresnet1d101", "1.80"),
         ("conv_lstm", "5.00"),
+        ("vit1d", "3.6"),
         ("s4", "3.21"),  # 3.8 with the heads of ECG-CPC: test_cpc
     ],
 )
@@ -102,7 +122,7 @@ def test_gradient_reaches_every_parameter_and_statistics_move(small):
     gradients, updates = gradient(variables["params"])
     for path, leaf in jax.tree.leaves_with_path(gradients):
         assert np.abs(leaf).max() > 1e-4, jax.tree_util.keystr(path)
-    before, after = (jax.tree.leaves(tree["batch_stats"]) for tree in (variables, updates))
+    before, after = (jax.tree.leaves(tree.get("batch_stats", {})) for tree in (variables, updates))
     assert len(before) == len(after) and not any(map(np.array_equal, before, after))
 
 

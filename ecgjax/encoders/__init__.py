@@ -9,8 +9,11 @@ import flax.linen as nn
 
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.conv_lstm import ConvLstm
+from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.encoders.pclr_resnet import PclrResnet
 from ecgjax.encoders.s4 import S4
+from ecgjax.encoders.vit1d import Vit1d
+from ecgjax.encoders.wav2vec_transformer import Wav2vecTransformer
 from ecgjax.encoders.xresnet1d import XResnet1d
 from ecgjax.signals import InputError
 
@@ -21,6 +24,11 @@ ENCODERS: dict[str, nn.Module] = {
     "xresnet1d101": XResnet1d(depths=(3, 4, 23, 3)),
     "conv_lstm": ConvLstm(),
     "s4": S4(),
+    "lead_branches": LeadBranches(),
+    "vit1d": Vit1d(),
+    "vit1d_leads": Vit1d(patch=250, lead_patches=True),
+    "vit1d_st_mem": Vit1d(patch=75, lead_patches=True, registers=0, separators=True),
+    "wav2vec_transformer": Wav2vecTransformer(),
 }
 
 

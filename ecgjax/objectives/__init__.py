@@ -11,20 +11,32 @@ An objective is a frozen dataclass whose fields are the method's settings. The l
 
 from typing import Union
 
+from ecgjax.objectives.adversarial import Adversarial
 from ecgjax.objectives.byol import Byol
 from ecgjax.objectives.clocs import Clocs
 from ecgjax.objectives.cpc import Cpc
+from ecgjax.objectives.jepa import Jepa
+from ecgjax.objectives.lead_bootstrap import LeadBootstrap
+from ecgjax.objectives.masked_autoencoder import MaskedAutoencoder
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.objectives.simclr import Simclr
 from ecgjax.objectives.swav import Swav
+from ecgjax.objectives.temporal_spatial import TemporalSpatial
+from ecgjax.objectives.wav2vec_cmsc import Wav2vecCmsc
 
 OBJECTIVES = {
+    "adversarial": Adversarial,
     "byol": Byol,
     "clocs": Clocs,
     "cpc": Cpc,
+    "jepa": Jepa,
+    "lead_bootstrap": LeadBootstrap,
+    "masked_autoencoder": MaskedAutoencoder,
     "patient_contrast": PatientContrast,
     "simclr": Simclr,
     "swav": Swav,
+    "temporal_spatial": TemporalSpatial,
+    "wav2vec_cmsc": Wav2vecCmsc,
 }
 
 Objective = Union[tuple(OBJECTIVES.values())]  # noqa: UP007  # type: ignore[valid-type]
