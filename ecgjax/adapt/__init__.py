@@ -5,10 +5,11 @@
 that leaves a checkpoint in `workdir`, and one line here.
 """
 
+from ecgjax.adapt.consistency import Consistency
 from ecgjax.adapt.finetune import FineTuning
 from ecgjax.adapt.linear_probe import LinearProbing
 
-METHODS = {"finetune": FineTuning, "linear_probe": LinearProbing}
+METHODS = {"finetune": FineTuning, "linear_probe": LinearProbing, "consistency": Consistency}
 
-Method = FineTuning | LinearProbing
+Method = FineTuning | LinearProbing | Consistency
 """Any method's settings."""

@@ -18,7 +18,7 @@ from ecgjax.signals import InputError
 
 # Batches that wait ready. Grain's own default of 500 would hold gigabytes (measured: research/ecosystem.md B2).
 _READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
-_ORDER, _PARTNERS = 0, 1  # two streams of random numbers from one seed
+_ORDER, _PARTNERS, _UNLABELLED = 0, 1, 2  # streams of random numbers from one seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,16 +122,49 @@ def labelled_batches(
     return Batches(make, recordings=batch_size)
 
 
-def _positions(count: int, batch_size: int, seed: int, number: int) -> np.ndarray:
+def beside_unlabelled(
+    labelled: Batches,
+    records: Records,
+    indices: np.ndarray,
+    *,
+    each: int,
+    seed: int,
+    rows: slice | np.ndarray = slice(None),
+) -> Batches:
+    """The batches of `labelled_batches`, each labelled recording together with `each` others without labels.
+
+    Args:
+      labelled: the labelled recordings' batches.
+      records: the prepared data set.
+      indices: the recordings without labels. Their labels are not read.
+      each: how many a labelled recording brings along.
+      seed: order.
+      rows: as in `labelled`.
+
+    Returns:
+      Batches that hold "unlabelled", int16 [row, each, time, lead], as well.
+    """
+    if not len(indices):
+        raise InputError(f"{records.path}: no recording is left without a label; give --labels, a share below 1")
+    size = labelled.recordings * each
+
+    def make(number: int) -> dict[str, np.ndarray]:
+        positions = _positions(len(indices), size, seed, number, stream=_UNLABELLED).reshape(-1, each)
+        return {**labelled.make(number), "unlabelled": records.read(indices[positions[rows]])}
+
+    return Batches(make, recordings=labelled.recordings + size)
+
+
+def _positions(count: int, batch_size: int, seed: int, number: int, *, stream: int = _ORDER) -> np.ndarray:
     """int64 [batch_size]: batch `number` of endless shuffled epochs; a batch may end one epoch and begin the next."""
     drawn = np.arange(number * batch_size, (number + 1) * batch_size)
     epochs = drawn // count
     return np.concatenate(
-        [_epoch(count, seed, int(epoch))[drawn[epochs == epoch] % count] for epoch in np.unique(epochs)]
+        [_epoch(count, seed, stream, int(epoch))[drawn[epochs == epoch] % count] for epoch in np.unique(epochs)]
     )
 
 
 @functools.lru_cache(maxsize=4)
-def _epoch(count: int, seed: int, epoch: int) -> np.ndarray:
+def _epoch(count: int, seed: int, stream: int, epoch: int) -> np.ndarray:
     """A permutation of `count` positions: 40 MB for 5 million."""
-    return np.random.default_rng((seed, _ORDER, epoch)).permutation(count)
+    return np.random.default_rng((seed, stream, epoch)).permutation(count)
