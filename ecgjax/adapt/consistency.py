@@ -88,7 +88,7 @@ class Consistency(Training):
         config: dict,
         title: str,
     ) -> Adapted:
-        """Trains a classifier on `targets`, float32 [len(indices), class], and on the training split's other recordings.
+        """Trains a classifier on `targets`, float32 [len(indices), class], and the training split's other recordings.
 
         See `Training.train`.
         """
@@ -154,7 +154,10 @@ class ConsistentClassification:
         present, known = pseudo_labels(probability, threshold=pseudo.threshold, ranked=pseudo.ranked)
 
         # Together, so that both have the same batch statistics.
-        both = [views(batch["signal"], pseudo.weak, labelled_key), views(batch["unlabelled"], pseudo.strong, strong_key)]
+        both = [
+            views(batch["signal"], pseudo.weak, labelled_key),
+            views(batch["unlabelled"], pseudo.strong, strong_key),
+        ]
         own = {name: variables[name] for name in NETWORK}
         logits, statistics = model.apply(
             own, jnp.concatenate(both), train=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}

@@ -9,6 +9,7 @@ import flax.linen as nn
 
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.pclr_resnet import PclrResnet
+from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.encoders.xresnet1d import XResnet1d
 from ecgjax.signals import InputError
 
@@ -16,6 +17,7 @@ ENCODERS: dict[str, nn.Module] = {
     "compact_resnet": CompactResnet(),
     "pclr_resnet": PclrResnet(),
     "xresnet1d50": XResnet1d(),
+    "unet1d": Unet1d(),
 }
 
 
