@@ -13,10 +13,11 @@ from tensorflow_datasets.core import splits
 
 from ecgjax.signals import LEADS
 from tfds_builders import conversion, table
+from tfds_builders.recordings import Recording, RecordingsConfig
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class WalksConfig(conversion.RecordingsConfig):
+class WalksConfig(RecordingsConfig):
     """So many recordings, two of each patient."""
 
     recordings: int
@@ -29,15 +30,13 @@ class RandomWalks(conversion.RecordingsBuilder):
     BUILDER_CONFIGS = []
     patient_key = b"ecgjax/benchmarks"
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
+    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         return [
-            conversion.Recording(
-                record_id=f"{number:08d}", source_patient_id=str(number // 2), split="train", location=number
-            )
+            Recording(record_id=f"{number:08d}", source_patient_id=str(number // 2), split="train", location=number)
             for number in range(self.builder_config.recordings)  # pyright: ignore[reportAttributeAccessIssue]
         ]
 
-    def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         steps = np.random.default_rng(recording.location).integers(-9, 10, (self.builder_config.samples, len(LEADS)))
         return {"signal": steps.cumsum(axis=0).astype(np.int16)}
 

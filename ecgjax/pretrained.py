@@ -14,6 +14,7 @@ import numpy as np
 
 from ecgjax import encoders
 from ecgjax.data.records import Records
+from ecgjax.data.seen import Seen
 from ecgjax.signals import MISSING, InputError, Preprocessing, lead_indices, preprocess, rate_ratio
 from ecgjax.train.checkpoint import load_encoder
 
@@ -29,6 +30,7 @@ class Encoder:
       variables: {"params", "batch_stats"}.
       preprocessing: what is done to a recording before the module sees it.
       config: what the checkpoint says of its training; empty for an untrained encoder.
+      seen: recordings and patients that it was trained on.
       restored: arrays read from the checkpoint (all that the module has; anything less is an error).
     """
 
@@ -36,6 +38,7 @@ class Encoder:
     variables: dict
     preprocessing: Preprocessing
     config: dict = dataclasses.field(default_factory=dict)
+    seen: Seen = dataclasses.field(default_factory=Seen.none)
     restored: int = 0
 
     @property
@@ -114,8 +117,8 @@ def load(path: str | Path) -> Encoder:
     Raises:
       InputError: no checkpoint there, a damaged one, or one of another architecture.
     """
-    module, variables, preprocessing, config = load_encoder(path)
-    return Encoder(module, variables, preprocessing, config, restored=len(jax.tree.leaves(variables)))
+    module, variables, preprocessing, config, seen = load_encoder(path)
+    return Encoder(module, variables, preprocessing, config, seen, restored=len(jax.tree.leaves(variables)))
 
 
 def untrained(name: str, preprocessing: Preprocessing, *, seed: int = 0) -> Encoder:

@@ -18,11 +18,12 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()  # Grain reads a flag of its own, and pytest has parsed none
 
 from ecgjax import encoders
+from ecgjax.data.mixture import Mixture
 from ecgjax.data.records import Records
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.train.pretraining import Pretraining, pretrain
-from tfds_builders.conversion import prepare
+from tfds_builders.prepare import prepare
 
 TINY = CompactResnet(widths=(8,))
 """An encoder that compiles in a second or two. `tiny_encoders` puts it in the place of compact_resnet."""
@@ -40,13 +41,19 @@ def records(prepared):
 
 
 @pytest.fixture(scope="session")
-def workdir(tmp_path_factory, records):
+def mixture(prepared):
+    """The same as pre-training takes it."""
+    return Mixture([prepared])
+
+
+@pytest.fixture(scope="session")
+def workdir(tmp_path_factory, mixture):
     """Folder of a pre-training run of four steps, with checkpoints after two and four."""
     workdir = tmp_path_factory.mktemp("run")
     settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(encoders.ENCODERS, "compact_resnet", TINY)
-        pretrain(settings, records, workdir, save_every=2, log_every=1)
+        pretrain(settings, mixture, workdir, save_every=2, log_every=1)
     return workdir
 
 

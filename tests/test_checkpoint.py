@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import TINY
 
+from ecgjax.data.seen import Seen, seen_in
 from ecgjax.encoders import ENCODERS
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.signals import InputError, Preprocessing
@@ -23,6 +24,7 @@ CONFIG = {
     "pretraining": {"seed": 0, "optimizer": {"learning_rate": 0.001}},
 }
 PLACES = 16
+SEEN = Seen(np.array([3, 2**63 + 5], np.uint64), np.array([7], np.uint64))
 
 # Orbax abandons the other reads when one of them fails, and asyncio complains of each.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -62,7 +64,7 @@ def saved(tmp_path_factory, fresh):
     workdir = tmp_path_factory.mktemp("saved")
     with Checkpoints(workdir) as checkpoints:
         for step in (1, 2, 4):
-            checkpoints.save(_after(fresh, step), CONFIG)
+            checkpoints.save(_after(fresh, step), CONFIG, SEEN)
     return workdir
 
 
@@ -147,11 +149,14 @@ def test_other_settings_are_refused_by_name(saved, fresh):
     assert str(saved) in str(error.value)
 
 
-def test_encoder_is_loaded_as_it_was_trained(workdir):
-    encoder, variables, preprocessing, config = load_encoder(workdir)
+def test_encoder_is_loaded_as_it_was_trained(workdir, records):
+    encoder, variables, preprocessing, config, seen = load_encoder(workdir)
     assert encoder.widths == (8,) and preprocessing == Preprocessing()
     assert config["pretraining"]["num_steps"] == 4 and config["pretraining"]["objective"]["name"] == "PatientContrast"
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(variables))
+    expected = seen_in(records, records.split("train"))
+    np.testing.assert_array_equal(seen.waveforms, expected.waveforms)
+    np.testing.assert_array_equal(seen.patients, expected.patients)
     earlier = load_encoder(workdir / "checkpoints" / "2")[1]
     assert jax.tree.structure(earlier) == jax.tree.structure(variables)
     assert not any(map(np.array_equal, *map(jax.tree.leaves, (earlier, variables))))
@@ -159,7 +164,7 @@ def test_encoder_is_loaded_as_it_was_trained(workdir):
 
 def _save_as(workdir, fresh, config):
     with Checkpoints(workdir) as checkpoints:
-        checkpoints.save(_after(fresh, 1), config)
+        checkpoints.save(_after(fresh, 1), config, SEEN)
     return workdir
 
 
@@ -183,7 +188,7 @@ def test_weights_of_another_architecture_are_refused(tmp_path, fresh, described,
 
 
 def test_checkpoint_of_another_format_is_refused(tmp_path, fresh):
-    with pytest.raises(InputError, match="checkpoint format 99, this ecgjax reads 1"):
+    with pytest.raises(InputError, match="checkpoint format 99, this ecgjax reads 2"):
         load_encoder(_save_as(tmp_path, fresh, {**CONFIG, "format": 99}))
 
 

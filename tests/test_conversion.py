@@ -1,9 +1,11 @@
 """tfds_builders.conversion on a toy data set: shards, table, report, and what it refuses."""
 
+import functools
 import json
 import os
 import re
 import types
+import xml.etree.ElementTree
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +16,26 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from ecgjax.signals import LEADS, MISSING, InputError
-from tfds_builders import conversion, quality, report
+from tfds_builders import conversion, journal, quality, report, shards, thumbnails
+from tfds_builders.prepare import prepare
+from tfds_builders.recordings import Recording, RecordingsConfig
 
 
 class Toy(conversion.RecordingsBuilder):
     """Recordings made of their number; the file "reject" in `source` has the numbers of those to reject."""
 
     VERSION = tfds.core.Version("1.0.0")
-    BUILDER_CONFIGS = [conversion.RecordingsConfig(name="tiny", rate_hz=100, samples=50)]
+    BUILDER_CONFIGS = [RecordingsConfig(name="tiny", rate_hz=100, samples=50)]
     pkg_dir_path = epath.Path(__file__).parent  # a lone module has no folder that TFDS finds
     patient_key = b"toy"
     recordings_per_shard = 3
     splits = ["train"] * 8 + ["test"] * 4
+    same: dict[int, int] = {}
+    """Recordings that are copies of others."""
 
     def find_recordings(self, dl_manager):
         return [
-            conversion.Recording(
+            Recording(
                 record_id=f"r{number}",
                 source_patient_id=f"Jane Doe {number // 2}",
                 split=split,
@@ -45,7 +51,8 @@ class Toy(conversion.RecordingsBuilder):
         assert self.source is not None
         if str(recording.location) in (self.source / "reject").read_text().split():
             raise quality.RecordingError("checksum", f"recording {recording.location}: bad; fetch it again")
-        return {"signal": _signal(recording.location), "number": recording.location}
+        number = recording.location
+        return {"signal": _signal(self.same.get(number, number)), "number": number}
 
     def extra_features(self):
         return {"number": tfds.features.Scalar(dtype=np.int64)}
@@ -58,7 +65,8 @@ def _signal(number: int) -> np.ndarray:
 def _convert(folder: Path, *, reject: str = "", workers: int = 1, **changes) -> Path:
     folder.mkdir(exist_ok=True)
     (folder / "reject").write_text(reject)
-    builder = Toy(data_dir=folder / "out", source=folder, workers=workers, **changes)
+    run = functools.partial(shards.write_all, workers=workers)
+    builder = Toy(data_dir=folder / "out", source=folder, run=run, **changes)
     builder.download_and_prepare()
     return Path(builder.data_dir)
 
@@ -92,6 +100,73 @@ def test_the_same_bytes_whatever_the_number_of_workers(tmp_path):
         assert file.read_bytes() == (two / file.name).read_bytes(), file.name
 
 
+class _Stopped(BaseException):
+    """As by SIGKILL: nothing is tidied up."""
+
+
+def _stop_after(shards_written: int, monkeypatch) -> None:
+    save, count = journal.save, iter(range(100))
+
+    def save_or_stop(plan, shard):
+        if next(count) == shards_written:
+            raise _Stopped
+        save(plan, shard)
+
+    monkeypatch.setattr(journal, "save", save_or_stop)
+
+
+def test_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+    whole = _convert(tmp_path / "a", reject="4")
+    (tmp_path / "b").mkdir()
+    with monkeypatch.context() as patch, pytest.raises(_Stopped):
+        _stop_after(2, patch)
+        _convert(tmp_path / "b", reject="4")
+    reads = []
+    read = Toy.read_recording
+    monkeypatch.setattr(Toy, "read_recording", lambda self, row: reads.append(row.record_id) or read(self, row))
+    resumed = _convert(tmp_path / "b", reject="4")
+    assert reads == ["r6", "r7", "r8", "r9", "r10", "r11"]  # of the third shard on
+    assert sorted(os.listdir(whole)) == sorted(os.listdir(resumed))
+    for file in whole.iterdir():
+        assert file.read_bytes() == (resumed / file.name).read_bytes(), file.name
+    assert not list(resumed.parent.glob(".unfinished*"))
+
+
+@pytest.mark.parametrize("harm", ["part", "journal", "plan"])
+def test_a_shard_that_is_not_whole_is_written_anew(tmp_path, monkeypatch, harm):
+    whole = _convert(tmp_path / "a")
+    with monkeypatch.context() as patch, pytest.raises(_Stopped):
+        _stop_after(2, patch)
+        _convert(tmp_path / "b")
+    (unfinished,) = (tmp_path / "b").rglob(".unfinished-1.0.0")
+    if harm == "part":
+        part = unfinished / "train-0.part"
+        part.write_bytes(part.read_bytes()[:-3000])
+    elif harm == "journal":
+        text = (unfinished / "train-0.json").read_text()
+        (unfinished / "train-0.json").write_text(text[: len(text) // 2])
+    else:  # other recordings are found now
+        monkeypatch.setattr(Toy, "splits", ["train"] * 10 + ["test"] * 2)
+        whole = _convert(tmp_path / "c")
+    again = _convert(tmp_path / "b")
+    for file in whole.iterdir():
+        assert file.read_bytes() == (again / file.name).read_bytes(), file.name
+
+
+def test_what_a_runner_loses_is_an_error(tmp_path):
+    """As Beam's DirectRunner did: it ends well, and a part of its work is not there."""
+
+    def lose(builder, plans):
+        for plan in plans[:-1]:
+            shards.write(builder, plan)
+        return map(shards.written, plans)
+
+    (tmp_path / "reject").write_text("")
+    with pytest.raises(InputError, match="test-3.part: was not written, or not wholly"):
+        Toy(data_dir=tmp_path / "out", source=tmp_path, run=lose).download_and_prepare()
+    assert not list((tmp_path / "out").rglob("records.parquet"))
+
+
 def test_rejected_recordings_are_counted_with_their_reason(tmp_path):
     prepared = _convert(tmp_path, reject="1 3 4 5 11")  # 3, 4 and 5 are a whole shard
     summary = json.loads((prepared / report.JSON).read_text())
@@ -107,9 +182,17 @@ def test_rejected_recordings_are_counted_with_their_reason(tmp_path):
     assert not list(prepared.glob("*.part"))
 
 
-def test_a_split_of_which_all_is_rejected_is_an_error_and_leaves_nothing(tmp_path):
-    with pytest.raises(InputError, match="all recordings of split test were rejected.* recording 8: bad"):
-        _convert(tmp_path, reject="8 9 10 11")
+def test_a_split_of_which_all_is_rejected_is_told_in_the_report(tmp_path):
+    prepared = _convert(tmp_path, reject="8 9 10 11")
+    summary = json.loads((prepared / report.JSON).read_text())
+    assert summary["splits"]["test"] == {"written": 0, "rejected": 4, "patients": 0}
+    builder: Any = tfds.builder_from_directory(prepared)
+    assert list(builder.info.splits) == ["train"] and len(builder.as_data_source("train")) == 8
+
+
+def test_a_data_set_of_which_all_is_rejected_is_an_error_and_leaves_nothing(tmp_path):
+    with pytest.raises(InputError, match="all 12 recordings were rejected, the first because recording 0: bad"):
+        _convert(tmp_path, reject=" ".join(map(str, range(12))))
     assert not list((tmp_path / "out").rglob("*array_record*"))
 
 
@@ -134,14 +217,14 @@ def test_the_report_escapes_what_it_shows(tmp_path):
     ("second", "message"),
     [
         ({"record_id": "a"}, "record id a occurs twice"),
-        ({"source_patient_id": "p", "split": "test"}, "recording b is in test, its patient also in train"),
+        ({"source_patient_id": "p", "split": "test"}, "recording b is in test, its patient's recording a in train"),
     ],
 )
 def test_what_must_hold_of_all_recordings(second, message):
     first = {"record_id": "a", "source_patient_id": "p", "split": "train", "location": 0}
     other = {"record_id": "b", "source_patient_id": "q", "split": "train", "location": 1}
     with pytest.raises(InputError, match=message):
-        conversion._select([conversion.Recording(**first), conversion.Recording(**other | second)], None)
+        conversion._select([Recording(**first), Recording(**other | second)], None)
 
 
 def test_a_data_set_without_recordings_is_an_error():
@@ -162,12 +245,11 @@ def test_a_data_set_without_recordings_is_an_error():
 )
 def test_arguments_that_cannot_be_honoured(tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
-        conversion.prepare(**arguments, out=tmp_path)
+        prepare(**arguments, out=tmp_path)
 
 
 def test_flags():
-    time = np.arange(1000)
-    signal = np.stack([(300 * np.sin(time / (5 + lead))).round() for lead in range(12)], axis=1).astype(np.int16)
+    signal = _limb_leads(np.arange(1000))
     assert quality.flags(signal, 100) == []
     signal[3, 0] = MISSING
     signal[:, 6] = 7
@@ -180,3 +262,82 @@ def test_a_disk_that_is_too_small_is_an_error_before_anything_is_written(tmp_pat
     monkeypatch.setattr(conversion.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
     with pytest.raises(InputError, match="needs 0 MB, 0 MB are free; choose another folder"):
         _convert(tmp_path)
+
+
+def _duplicates(folder: Path) -> tuple[Path, dict]:
+    prepared = _convert(folder)
+    return prepared, json.loads((prepared / report.JSON).read_text())
+
+
+def test_of_two_recordings_with_the_same_samples_one_is_rejected_naming_both(tmp_path, monkeypatch):
+    monkeypatch.setattr(Toy, "same", {9: 1, 4: 3})  # 1 is for training, 9 for testing
+    prepared, summary = _duplicates(tmp_path)
+    details = {rejection["record_id"]: rejection["detail"] for rejection in summary["rejections"]}
+    assert details == {
+        "r1": "recording r1: the same samples as r9 in test; leave one out",
+        "r4": "recording r4: the same samples as r3 in train; leave one out",
+    }
+    assert summary["reasons"] == {"duplicate": 2} and summary["written"] == 10
+    builder: Any = tfds.builder_from_directory(prepared)
+    assert builder.info.splits["train"].shard_lengths == [2, 2, 2]
+    ids = [example["record_id"].decode() for split in ("train", "test") for example in builder.as_data_source(split)]
+    assert ids == pyarrow.parquet.read_table(prepared / "records.parquet")["record_id"].to_pylist()
+    assert ids == ["r0", "r2", "r3", "r5", "r6", "r7", "r8", "r9", "r10", "r11"]
+
+
+def test_a_shard_of_duplicates_alone_is_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(Toy, "same", {3: 0, 4: 0, 5: 0})
+    prepared, summary = _duplicates(tmp_path)
+    assert summary["reasons"] == {"duplicate": 3}
+    builder: Any = tfds.builder_from_directory(prepared)
+    assert builder.info.splits["train"].shard_lengths == [3, 2]
+
+
+def test_what_is_no_ecg_is_rejected():
+    signal = np.random.default_rng(0).integers(-20, 20, (500, 12)).astype(np.int16)
+    with pytest.raises(quality.RecordingError, match="a: no lead covers more than 39 uV; check gain") as caught:
+        quality.require_ecg(signal, "a")
+    assert caught.value.reason == "amplitude"
+    signal[3:5, 7] = 40, -40
+    quality.require_ecg(signal, "a")
+    signal[:] = MISSING
+    with pytest.raises(quality.RecordingError, match="all samples are missing"):
+        quality.require_ecg(signal, "a")
+
+
+def _limb_leads(time: np.ndarray) -> np.ndarray:
+    one, two = 300 * np.sin(time / 7), 500 * np.sin(time / 9 + 1)
+    limb = [one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2]
+    return np.stack([*limb, *(200 * np.sin(time / (10 + v)) for v in range(6))], axis=1).round().astype(np.int16)
+
+
+def test_flags_of_leads_that_do_not_agree():
+    right = _limb_leads(np.arange(1000))
+    assert quality.flags(right, 100) == []
+    assert quality.flags(right + np.array([0, 0, 900, *[0] * 9], np.int16), 100) == []  # an offset is no other lead
+    mimic = right[:, [0, 1, 2, 3, 5, 4, *range(6, 12)]]  # aVF, aVL
+    assert quality.flags(mimic, 100) == ["goldberger:aVL", "goldberger:aVF"]
+    assert "einthoven:III" in quality.flags(right[:, [1, 0, *range(2, 12)]], 100)
+    gap = mimic.copy()
+    gap[:, 5] = MISSING
+    assert quality.flags(gap, 100) == ["missing", "flat:aVF", "goldberger:aVL"]
+
+
+def test_flags_of_heights():
+    signal = _limb_leads(np.arange(1000))
+    signal[100:102, 6] = 15_000, -15_000
+    for beat in range(100, 900, 100):
+        signal[beat : beat + 4, 7] = 1800
+        signal[beat : beat + 2, 8] = 1800
+    assert quality.flags(signal, 100) == ["huge:V1", "clipped:V2"]
+
+
+def test_the_report_draws_what_is_rejected_or_flagged(tmp_path):
+    prepared = _convert(tmp_path, reject="4")
+    assert "<svg" in (prepared / report.HTML).read_text()  # the leads of noise do not agree with each other
+    small = thumbnails.shrink(np.where(np.arange(5000)[:, None] == 777, 5000, np.zeros((5000, 12))).astype(np.int16))
+    assert small.shape == (thumbnails.POINTS, 12) and small.max() == 5000
+    small[50:60, 3] = MISSING
+    drawing = thumbnails.svg(small)
+    xml.etree.ElementTree.fromstring(drawing)
+    assert drawing.count("<path") == 12 and "nan" not in drawing and len(drawing) < 40_000

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ecgjax.data.batches import pretraining_batches
+from ecgjax.data.seen import Seen
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.signals import InputError
 from ecgjax.train import pretraining
@@ -30,22 +31,22 @@ def _lines(workdir):
     return [{name: value for name, value in line.items() if name not in SPEED} for line in read_metrics(workdir)]
 
 
-def test_resumed_run_ends_bit_for_bit_like_the_uninterrupted_one(workdir, records, tmp_path, tiny_encoders):
+def test_resumed_run_ends_bit_for_bit_like_the_uninterrupted_one(workdir, mixture, tmp_path, tiny_encoders):
     copy = shutil.copytree(workdir, tmp_path / "copy")
     shutil.rmtree(copy / "checkpoints" / "4")
     with (copy / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "loss"')  # cut short by a kill
     settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
-    assert pretrain(settings, records, copy, save_every=2, log_every=1) == copy / "checkpoints" / "4"
+    assert pretrain(settings, mixture, copy, save_every=2, log_every=1) == copy / "checkpoints" / "4"
     assert manifest(copy) == manifest(workdir)
     assert _lines(copy) == _lines(workdir)
     assert [line["step"] for line in _lines(workdir)] == [1, 2, 3, 4]
 
 
-def test_recordings_in_device_memory_train_alike(workdir, records, tmp_path, tiny_encoders):
+def test_recordings_in_device_memory_train_alike(workdir, mixture, tmp_path, tiny_encoders):
     """Same batches, three steps a dispatch, so that the last dispatch is a shorter one."""
     settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
-    pretrain(settings, records, tmp_path, save_every=3, log_every=3, cache="device")
+    pretrain(settings, mixture, tmp_path, save_every=3, log_every=3, cache="device")
     assert [line["step"] for line in read_metrics(tmp_path)] == [3, 4]
     streamed, cached = _lines(workdir)[-1], _lines(tmp_path)[-1]
     assert streamed.keys() == cached.keys()
@@ -53,11 +54,11 @@ def test_recordings_in_device_memory_train_alike(workdir, records, tmp_path, tin
         np.testing.assert_allclose(cached[name], value, rtol=2e-5, err_msg=name)
 
 
-def test_changed_recordings_are_another_run(workdir, records, tiny_encoders, monkeypatch):
+def test_changed_recordings_are_another_run(workdir, mixture, tiny_encoders, monkeypatch):
     settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
-    monkeypatch.setitem(vars(records), "fingerprint", "0" * 32)
+    monkeypatch.setitem(vars(mixture), "fingerprint", "0" * 32)
     with pytest.raises(InputError, match="waveforms was .{32}, now 0{32}"):
-        pretrain(settings, records, workdir, save_every=2, log_every=1)
+        pretrain(settings, mixture, workdir, save_every=2, log_every=1)
 
 
 def test_precision_is_chosen_by_the_machine_and_checked(monkeypatch, capsys):
@@ -75,13 +76,13 @@ def test_precision_is_chosen_by_the_machine_and_checked(monkeypatch, capsys):
             pretraining.with_precision(Pretraining(precision="bfloat16"))
 
 
-def test_bfloat16_run_leaves_a_float32_encoder(workdir, records, tmp_path, tiny_encoders, monkeypatch):
+def test_bfloat16_run_leaves_a_float32_encoder(workdir, mixture, tmp_path, tiny_encoders, monkeypatch):
     monkeypatch.setattr(pretraining, "bfloat16_deviation", lambda encoder, samples: 0.0)  # tested by test_layers.py
     settings = Pretraining(
         objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4, precision="bfloat16"
     )
-    pretrain(settings, records, tmp_path, save_every=4, log_every=1)
-    _, variables, _, config = load_encoder(tmp_path)
+    pretrain(settings, mixture, tmp_path, save_every=4, log_every=1)
+    _, variables, _, config, _ = load_encoder(tmp_path)
     assert config["pretraining"]["precision"] == "bfloat16" and "dtype" not in config["encoder"]
     assert {leaf.dtype.name for leaf in jax.tree.leaves(variables)} == {"float32"}
     full, half = ([line["loss"] for line in read_metrics(run)] for run in (workdir, tmp_path))
@@ -89,11 +90,11 @@ def test_bfloat16_run_leaves_a_float32_encoder(workdir, records, tmp_path, tiny_
     np.testing.assert_allclose(half[0], full[0], rtol=0.05)
 
 
-def test_finished_run_is_left_as_it_is(workdir, records, tiny_encoders):
+def test_finished_run_is_left_as_it_is(workdir, mixture, tiny_encoders):
     newest = find_checkpoint(workdir)
     before = {path: path.stat().st_mtime_ns for path in newest.rglob("*")}
     settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
-    assert pretrain(settings, records, workdir, save_every=2, log_every=1) == newest
+    assert pretrain(settings, mixture, workdir, save_every=2, log_every=1) == newest
     assert {path: path.stat().st_mtime_ns for path in newest.rglob("*")} == before
 
 
@@ -116,7 +117,8 @@ def run(records, tmp_path):
         settings = {"num_steps": len(losses), "save_every": 2, "log_every": 3, **settings}
         return train(
             step_fn, state, batches,
-            key=jax.random.key(0), mesh=data_mesh(), workdir=tmp_path, config={"format": 1}, title="test", **settings,
+            key=jax.random.key(0), mesh=data_mesh(), workdir=tmp_path, config={"format": 1},
+            seen=Seen(np.ones(1, np.uint64), np.ones(1, np.uint64)), title="test", **settings,
         )  # fmt: skip
 
     return start

@@ -1,14 +1,17 @@
 """PTB-XL's builder: on a tiny folder in its layout, and on the real data where it is at hand.
 
 ECGJAX_PTB_XL is the unpacked folder of PTB-XL; ECGJAX_SAMPLES one that holds ptb-xl-500hz, with records at
-both rates, and cinc-2021.
+both rates, and cinc-2021; ECGJAX_KILLS how often the conversion of the real data is killed.
 """
 
 import datetime
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
+import time
 import urllib.request
 from collections import Counter
 from pathlib import Path
@@ -22,6 +25,7 @@ import tiny_ptb_xl
 
 from ecgjax.signals import InputError
 from tfds_builders import conversion, wfdb
+from tfds_builders.prepare import prepare
 from tfds_builders.ptb_xl import ptb_xl_dataset_builder as ptb_xl
 
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
@@ -32,7 +36,7 @@ NO_DOWNLOADS: Any = None
 
 
 def _prepare(source: Path, out: Path, **options) -> dict[str, list]:
-    prepared = conversion.prepare("ptb_xl/100hz", out, source=source, **options)
+    prepared = prepare("ptb_xl/100hz", out, source=source, **options)
     return pyarrow.parquet.read_table(prepared / "records.parquet").to_pydict()
 
 
@@ -52,7 +56,7 @@ def test_all_columns_are_read(tmp_path):
 
 def test_signals_pass_bit_for_bit(tmp_path):
     source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 1, 9, 10]))
-    prepared = conversion.prepare("ptb_xl", tmp_path / "out", source=source)
+    prepared = prepare("ptb_xl", tmp_path / "out", source=source)
     builder: Any = tfds.builder_from_directory(prepared)
     for example in builder.as_data_source("train"):
         record = source / f"records100/00000/{example['record_id'].decode()}_lr"
@@ -61,15 +65,15 @@ def test_signals_pass_bit_for_bit(tmp_path):
 
 def test_limit_gives_another_folder_and_a_second_call_the_same(tmp_path):
     source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 1, 1, 9, 10]))
-    part = conversion.prepare("ptb_xl", tmp_path / "out", source=source, limit=2)
-    whole = conversion.prepare("ptb_xl/100hz", tmp_path / "out", source=source)
+    part = prepare("ptb_xl", tmp_path / "out", source=source, limit=2)
+    whole = prepare("ptb_xl/100hz", tmp_path / "out", source=source)
     assert part != whole and json.loads((part / "report.json").read_text())["found"] == 4
     before = {file: file.stat().st_mtime_ns for file in part.iterdir()}
-    assert conversion.prepare("ptb_xl", tmp_path / "out", source=source, limit=2) == part
+    assert prepare("ptb_xl", tmp_path / "out", source=source, limit=2) == part
     assert before == {file: file.stat().st_mtime_ns for file in part.iterdir()}
     (part / "records.parquet").unlink()
     with pytest.raises(InputError, match="lacks records.parquet; delete the folder"):
-        conversion.prepare("ptb_xl", tmp_path / "out", source=source, limit=2)
+        prepare("ptb_xl", tmp_path / "out", source=source, limit=2)
 
 
 def test_what_a_killed_conversion_left_is_removed(tmp_path):
@@ -77,7 +81,7 @@ def test_what_a_killed_conversion_left_is_removed(tmp_path):
     stale = tmp_path / "out/ptb_xl/100hz/incomplete.K1LLED_1.0.0"
     stale.mkdir(parents=True)
     (stale / "train-0.part").write_bytes(b"half a shard")
-    prepared = conversion.prepare("ptb_xl/100hz", tmp_path / "out", source=source)
+    prepared = prepare("ptb_xl/100hz", tmp_path / "out", source=source)
     assert prepared.is_dir() and not stale.exists()
 
 
@@ -88,7 +92,7 @@ def test_a_record_that_cannot_be_read_is_rejected_with_its_reason(tmp_path):
     (folder / "00002_lr.hea").unlink()
     tiny_ptb_xl.write_record(folder / "00003_lr", samples=900)
     tiny_ptb_xl.write_record(folder / "00004_lr", fs=250)
-    prepared = conversion.prepare("ptb_xl", tmp_path / "out", source=source)
+    prepared = prepare("ptb_xl", tmp_path / "out", source=source)
     summary = json.loads((prepared / "report.json").read_text())
     reasons = {rejection["record_id"]: rejection["reason"] for rejection in summary["rejections"]}
     assert reasons == {"00001": "length", "00002": "missing_file", "00003": "length", "00004": "rate"}
@@ -128,12 +132,12 @@ def test_a_cell_that_cannot_be_read_is_an_error_that_names_it(tmp_path, column, 
 def test_folders_that_are_not_ptb_xl(tmp_path):
     def fails(source: Path, message: str) -> None:
         with pytest.raises(InputError, match=message):
-            conversion.prepare("ptb_xl/100hz", tmp_path / "out", source=source)
+            prepare("ptb_xl/100hz", tmp_path / "out", source=source)
 
     fails(tmp_path / "absent", "absent/ptbxl_database.csv: no such file")
     source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 9, 10]))
     with pytest.raises(InputError, match="records500: no such folder"):
-        conversion.prepare("ptb_xl/500hz", tmp_path / "out", source=source)
+        prepare("ptb_xl/500hz", tmp_path / "out", source=source)
     table = source / "ptbxl_database.csv"
     text = table.read_text()
     table.write_text(text.replace("strat_fold", "fold"))
@@ -143,7 +147,7 @@ def test_folders_that_are_not_ptb_xl(tmp_path):
     table.write_bytes(b"\xff\xfe" + text.encode())
     fails(source, "ptbxl_database.csv: .*replace the file")
     table.write_text(text[: len(text) - 60])  # cut in the middle of the last row
-    fails(source, "ecg_id 3: .* is not what PTB-XL has there")
+    fails(source, "ecg_id 3: .* is not what belongs there")
 
 
 def test_without_a_source_the_zip_is_fetched(tmp_path, monkeypatch):
@@ -156,7 +160,7 @@ def test_without_a_source_the_zip_is_fetched(tmp_path, monkeypatch):
 
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: open(os.devnull))
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", download_and_extract)
-    prepared = conversion.prepare("ptb_xl", tmp_path / "out")
+    prepared = prepare("ptb_xl", tmp_path / "out")
     assert len(pyarrow.parquet.read_table(prepared / "records.parquet")) == 3
     assert asked == [ptb_xl.URL] and ptb_xl.URL.startswith("https://physionet.org/")
 
@@ -167,12 +171,19 @@ def test_a_server_out_of_reach_is_an_error_with_the_remedy(tmp_path, monkeypatch
 
     monkeypatch.setattr(urllib.request, "urlopen", fail)
     with pytest.raises(InputError, match="not known; fetch and unpack it, and give its folder as --source"):
-        conversion.prepare("ptb_xl", tmp_path / "out")
+        prepare("ptb_xl", tmp_path / "out")
 
 
 def _command(*arguments) -> subprocess.CompletedProcess:
+    process = _start(*arguments)
+    out, err = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def _start(*arguments) -> subprocess.Popen:
     command = [sys.executable, "-m", "ecgjax.launch.prepare", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    where, pipe = Path(__file__).parent.parent, subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=where)
 
 
 def test_the_command(tmp_path):
@@ -214,15 +225,15 @@ def test_real_signals_equal_the_oracles():
     builder = ptb_xl.Builder(config="100hz", source=source)
     recordings = builder.find_recordings(NO_DOWNLOADS)
     for number in np.random.default_rng(0).choice(len(recordings), 500, replace=False):
-        signal = builder.read_recording(recordings[number])["signal"]
+        stored = builder.read_recording(recordings[number])["signal"]
         expected = tiny_ptb_xl.read_by_wfdb(source / recordings[number].location, physical=False)
-        np.testing.assert_array_equal(signal, expected.d_signal)
+        np.testing.assert_array_equal(stored, expected.d_signal)
 
 
 @pytest.mark.parametrize("config", ["100hz", "500hz"])
 def test_real_records_at_both_rates(tmp_path, config):
     source = _folder("ECGJAX_SAMPLES", "ptb-xl-500hz")
-    prepared = conversion.prepare(f"ptb_xl/{config}", tmp_path, source=source)
+    prepared = prepare(f"ptb_xl/{config}", tmp_path, source=source)
     builder: Any = tfds.builder_from_directory(prepared)
     examples = [example for split in builder.info.splits for example in builder.as_data_source(split)]
     assert len(examples) == 40
@@ -232,12 +243,34 @@ def test_real_records_at_both_rates(tmp_path, config):
         np.testing.assert_array_equal(example["signal"], expected)
 
 
+def test_real_conversion_killed_again_and_again(tmp_path):
+    """ECGJAX_KILLS times at random moments, with one or two workers; it ends with the bytes of an unkilled one."""
+    words = ["--dataset", "ptb_xl/100hz", "--source", _folder("ECGJAX_PTB_XL")]
+    started = time.monotonic()
+    assert _command(*words, "--out", tmp_path / "whole").returncode == 0
+    whole_s, seed = time.monotonic() - started, random.randrange(2**32)
+    draw, kills = random.Random(seed), int(os.environ.get("ECGJAX_KILLS", "2"))
+    for number in range(kills):
+        process = _start(*words, "--out", tmp_path / "killed", "--workers", 1 + number % 2)
+        time.sleep(4 + draw.uniform(0, whole_s / kills))  # it has begun by then
+        process.kill()
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL, seed
+    assert len(list((tmp_path / "killed").rglob(".unfinished-1.0.0/*.json"))) > 0, seed
+    done = _command(*words, "--out", tmp_path / "killed")
+    assert "21,799 found = 21,799 written" in done.stdout, (seed, done.stderr)
+    whole, killed = (tmp_path / name / "ptb_xl/100hz" for name in ("whole", "killed"))
+    assert sorted(path.name for path in killed.rglob("*")) == sorted(path.name for path in whole.rglob("*")), seed
+    for file in (whole / "1.0.0").iterdir():
+        assert file.read_bytes() == (killed / "1.0.0" / file.name).read_bytes(), (seed, file.name)
+
+
 def test_real_records_of_other_publishers():
     """CinC 2020 and 2021: MATLAB files, other gains and lengths."""
     headers = sorted(_folder("ECGJAX_SAMPLES").glob("cinc-2021/*.hea"))
     assert headers
     for header in headers:
-        signal, rate_hz = wfdb.read_record(header.with_suffix(""))
+        read, rate_hz = wfdb.read_record(header.with_suffix(""))
         stored = np.fromfile(header.with_suffix(".mat"), "<i2", offset=24).reshape(-1, 12)
         gain = [float(line.split()[2].split("/")[0].split("(")[0]) for line in header.read_text().splitlines()[1:13]]
-        np.testing.assert_allclose(signal, stored / np.array(gain) * 1000, atol=0.5)
+        np.testing.assert_allclose(read, stored / np.array(gain) * 1000, atol=0.5)

@@ -13,7 +13,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from ecgjax.signals import LEADS, InputError
-from tfds_builders.conversion import prepare
+from tfds_builders.prepare import prepare
 from tfds_builders.synthetic.dipole import P_WAVE, QRS_COMPLEX, T_WAVE, evaluate
 from tfds_builders.synthetic.heart import beating
 from tfds_builders.synthetic.infarct import Infarct, infarcted

@@ -85,6 +85,107 @@ def test_header_without_gain_of_baseline_takes_the_adc_zero(tmp_path):
     np.testing.assert_array_equal(wfdb.read_record(tmp_path / "a")[0], stored - 50)
 
 
+EIGHT = ["I", "II", *(f"V{number}" for number in range(1, 7))]
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("form", ["16", "80", "212", "24", "32", "508", "516", "524"])
+def test_every_format_against_wfdb(tmp_path, form, seed):
+    rng = np.random.default_rng(seed)
+    bits = {"80": 8, "212": 12, "508": 8, "24": 24, "524": 24, "32": 32}.get(form, 16)
+    # Thirteen signals or nine of an odd length: pairs of samples of 12 bits do not come out even.
+    names = [*tiny_ptb_xl.NAMES, "resp"] if form in ("16", "80", "212", "24", "32") else EIGHT
+    shape = (int(rng.integers(1, 400)) * 2 + 1, len(names))
+    stored = rng.integers(-(2 ** (bits - 1)) + 1, 2 ** (bits - 1), shape)
+    stored[rng.random(shape) < 0.01] = -(2 ** (bits - 1))  # missing
+    counts_per_mv = 2.0 ** (bits - 1) / 20
+    gain = [float(gain) for gain in rng.choice([1, 1.5, 3], len(names)) * counts_per_mv]
+    baseline = [int(base) for base in rng.integers(-9, 9, len(names))]
+    settings = {"fmt": [form] * len(names), "units": ["mV"] * len(names), "sig_name": names}
+    tiny_ptb_xl.write_record(tmp_path / "a", d_signal=stored, adc_gain=gain, baseline=baseline, **settings)
+    signal, rate_hz = wfdb.read_record(tmp_path / "a")
+    found = tiny_ptb_xl.read_by_wfdb(tmp_path / "a", physical=True)
+    for name, expected_mv in zip(found.sig_name, found.p_signal.T, strict=True):
+        if name != "resp":
+            lead = [lead.casefold() for lead in LEADS].index(name.casefold())
+            value_uv = np.where(signal[:, lead] == MISSING, np.nan, signal[:, lead].astype(float))
+            np.testing.assert_allclose(value_uv, expected_mv * 1000, atol=0.51)
+    assert rate_hz == 100 and signal.shape == (len(stored), 12)
+
+
+def test_limb_leads_follow_from_one_and_two(tmp_path):
+    stored = np.random.default_rng(0).integers(-900, 900, (500, 8))
+    stored[3, 0] = stored[4, 1] = stored[5, 2] = MISSING
+    settings = {"fmt": ["16"] * 8, "units": ["mV"] * 8, "adc_gain": [1000.0] * 8, "baseline": [0] * 8}
+    tiny_ptb_xl.write_record(tmp_path / "a", d_signal=stored, sig_name=EIGHT, **settings)
+    signal, _ = wfdb.read_record(tmp_path / "a")
+    one, two = stored[:, 0], stored[:, 1]
+    for lead, expected in {
+        "III": two - one,
+        "aVR": -(one + two) / 2,
+        "aVL": one - two / 2,
+        "aVF": two - one / 2,
+    }.items():
+        found = signal[:, LEADS.index(lead)].astype(float)
+        assert (found[[3, 4]] == MISSING).all() and found[5] != MISSING
+        np.testing.assert_allclose(np.delete(found, [3, 4]), np.delete(expected, [3, 4]), atol=0.5)
+    np.testing.assert_array_equal(signal[:, [0, 1, 6, 7, 8, 9, 10, 11]], stored)
+
+
+def _write_matlab(record, stored: np.ndarray, *, rows: int | None = None, kind: int = 30) -> None:
+    """As CinC 2020 and 2021 have it: a MATLAB 4 file with a matrix `val`, a row a signal."""
+    tiny_ptb_xl.write_record(record, d_signal=stored)
+    header = record.with_suffix(".hea")
+    header.write_text(header.read_text().replace("a.dat 16 ", "a.mat 16+24 "))
+    start = np.array([kind, rows or stored.shape[1], len(stored), 0, 4], "<i4").tobytes() + b"val\0"
+    record.with_suffix(".mat").write_bytes(start + stored.astype("<i2").tobytes())
+
+
+def test_matlab_files(tmp_path):
+    stored = np.random.default_rng(0).integers(-900, 900, (500, 12))
+    _write_matlab(tmp_path / "a", stored)
+    np.testing.assert_array_equal(wfdb.read_record(tmp_path / "a")[0], stored)
+    for wrong in ({"rows": 11}, {"kind": 0}, {"kind": 1030}):  # doubles; big-endian
+        _write_matlab(tmp_path / "a", stored, **wrong)
+        with pytest.raises(wfdb.RecordingError, match="does not begin as a MATLAB 4 file"):
+            wfdb.read_record(tmp_path / "a")
+
+
+def test_flac_that_is_not_what_the_header_says(tmp_path):
+    stored = np.random.default_rng(0).integers(-900, 900, (4000, 8))
+    settings = {"fmt": ["516"] * 8, "units": ["mV"] * 8, "adc_gain": [1000.0] * 8, "baseline": [0] * 8}
+    tiny_ptb_xl.write_record(tmp_path / "a", d_signal=stored, sig_name=EIGHT, **settings)
+    data, header = (tmp_path / "a.dat").read_bytes(), (tmp_path / "a.hea").read_text()
+    damaged = bytearray(data)
+    damaged[len(data) // 2] ^= 255
+    for content, reasons in ((data[:-3000], ("format", "length")), (b"", ("format",)), (bytes(damaged), ())):
+        (tmp_path / "a.dat").write_bytes(content)
+        with pytest.raises(wfdb.RecordingError) as caught:
+            wfdb.read_record(tmp_path / "a")
+        assert caught.value.reason in (reasons or ("format", "length", "checksum"))
+    (tmp_path / "a.dat").write_bytes(data)
+    (tmp_path / "a.hea").write_text(header.replace("a.dat 516 ", "a.dat 524 "))
+    with pytest.raises(wfdb.RecordingError, match="PCM_16, not 4000 samples of 8 signals with 24 bits"):
+        wfdb.read_record(tmp_path / "a")
+
+
+def test_sums_of_the_c_library(tmp_path):
+    """It counts a missing sample as -32768 whatever the format, and writes this as a first sample."""
+    stored = np.random.default_rng(0).integers(-900, 900, (500, 12))
+    stored[0, 0] = stored[7, 3] = -2048
+    tiny_ptb_xl.write_record(tmp_path / "a", d_signal=stored, fmt=["212"] * 12)
+    header = tmp_path / "a.hea"
+    lines = header.read_text().splitlines()
+    for column in (0, 3):
+        fields = lines[1 + column].split()
+        as_c = np.where(stored[:, column] == -2048, -32768, stored[:, column])
+        fields[5], fields[6] = str(as_c[0]), str(as_c.sum() % 65536)
+        lines[1 + column] = " ".join(fields)
+    header.write_text("\n".join(lines))
+    signal, _ = wfdb.read_record(tmp_path / "a")
+    assert signal[0, 0] == signal[7, 3] == MISSING and (signal == MISSING).sum() == 2
+
+
 @pytest.mark.parametrize(
     ("pattern", "replacement", "reason"),
     [
@@ -103,16 +204,20 @@ def test_header_without_gain_of_baseline_takes_the_adc_zero(tmp_path):
         (r"a 12 100", "a/3 12 100", "format"),
         (r"a 12 100 1000", "a 12 100 1001", "length"),
         (r"a 12 100 1000", "a 12 100 999", "length"),
-        (r"a\.dat 16 ", "a.dat 212 ", "format"),
+        (r"a\.dat 16 ", "a.dat 61 ", "format"),
+        (r"a\.dat 16 ", "a.dat 516 ", "header"),
+        (r"a\.dat 16 ", "a.dat 16+2 ", "header"),
+        (r"a\.dat 16 ", "a.dat sixteen ", "header"),
         (r"a\.dat 16 ", "a.dat 16x2 ", "format"),
         (r"a\.dat 16 ", "a.dat 16:3 ", "format"),
         (r"1000\.0\(0\)/mV", "0(0)/mV", "header"),
         (r"1000\.0\(0\)/mV", "inf(0)/mV", "header"),
         (r"1000\.0\(0\)/mV", "many(0)/mV", "header"),
+        (r"1000\.0\(0\)/mV", "1_000(0)/mV", "header"),
         (r"1000\.0\(0\)/mV", "1000(0)/mmHg", "units"),
         (r"1000\.0\(0\)/mV", "10(0)/mV", "range"),
         (r"a\.dat 16 1000.*$", "a.dat 16", "header"),
-        (r" AVR$", " X", "leads"),
+        (r" V3$", " X", "leads"),
         (r" AVR$", " II", "leads"),
         (r"a\.dat", "../a.dat", "file_name"),
         (r"a\.dat", "/etc/passwd", "file_name"),

@@ -6,9 +6,15 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
+
+from tfds_builders.thumbnails import DRAWN, svg
+
+if TYPE_CHECKING:
+    from tfds_builders.plan import Kept
 
 JSON, HTML = "report.json", "report.html"
 SHOWN = 200
@@ -24,13 +30,43 @@ class Rejection:
     reason: str
     """A word to count by."""
     detail: str
+    small: np.ndarray | None = None
+    """What was read of it, as report.html draws it: int16 [POINTS, 12]."""
+
+    @property
+    def kind(self) -> str:
+        """By which it is chosen to be drawn."""
+        return f"rejected {self.reason}"
+
+    def as_row(self) -> dict[str, str]:
+        """Without the drawing."""
+        return {"record_id": self.record_id, "split": self.split, "reason": self.reason, "detail": self.detail}
 
 
-def write(folder: Path, about: dict[str, Any], records: pa.Table, rejections: Sequence[Rejection]) -> None:
-    """Writes report.json and report.html of the recordings in the table `records` and those rejected."""
+def write(
+    folder: Path, about: dict[str, Any], records: pa.Table, rejections: Sequence[Rejection], drawn: Sequence["Kept"]
+) -> None:
+    """Writes report.json and report.html of the recordings in the table `records`, those rejected and those drawn."""
     summary = summarise(about, records, rejections)
     (folder / JSON).write_text(json.dumps(summary, indent=1), encoding="utf-8")
-    (folder / HTML).write_text(to_html(summary), encoding="utf-8")
+    (folder / HTML).write_text(to_html(summary, _drawings(rejections, drawn)), encoding="utf-8")
+
+
+def _drawings(rejections: Sequence[Rejection], drawn: Sequence["Kept"]) -> list[str]:
+    """HTML of the first DRAWN recordings of each reason and of each kind of flag."""
+    seen: Counter[str] = Counter()
+    figures = []
+    for row in (*rejections, *drawn):
+        seen[row.kind] += row.small is not None
+        if row.small is not None and seen[row.kind] <= DRAWN:
+            figures.append(f"<figure>{svg(row.small)}<figcaption>{_text(_caption(row))}</figcaption></figure>")
+    return figures
+
+
+def _caption(row: "Rejection | Kept") -> str:
+    if isinstance(row, Rejection):
+        return f"{row.record_id}: rejected because of {row.reason}"
+    return f"{row.recording.record_id}: {', '.join(row.quality)}"
 
 
 def summarise(about: dict[str, Any], records: pa.Table, rejections: Sequence[Rejection]) -> dict[str, Any]:
@@ -46,14 +82,25 @@ def summarise(about: dict[str, Any], records: pa.Table, rejections: Sequence[Rej
         "rejected": len(rejections),
         "patients": len(owners),
         "splits": {
-            split: {"written": count, "rejected": rejected[split], "patients": patients[split]}
-            for split, count in splits.items()
+            split: {"written": splits[split], "rejected": rejected[split], "patients": patients[split]}
+            for split in dict.fromkeys([*splits, *rejected])
         },
         "labels": _counts(label for row in records["labels"].to_pylist() for label in row),
         "quality": _counts(flag for row in records["quality"].to_pylist() for flag in row),
         "reasons": _counts(rejection.reason for rejection in rejections),
-        "rejections": [dataclasses.asdict(rejection) for rejection in rejections],
+        "rejections": [rejection.as_row() for rejection in rejections],
     }
+
+
+def headline(summary: dict[str, Any]) -> list[str]:
+    """Lines for a terminal: the sum, and what a person should look at."""
+    lines = [f"{summary['found']:,} found = {summary['written']:,} written + {summary['rejected']:,} rejected"]
+    lines += [
+        f"  WARNING: {count:,} rejected because of {reason}; {HTML} says which"
+        for reason, count in summary["reasons"].items()
+    ]
+    empty = [split for split, counts in summary["splits"].items() if not counts["written"]]
+    return lines + [f"  WARNING: nothing is left of split {split}" for split in empty]
 
 
 def _counts(words: Iterable[str]) -> dict[str, int]:
@@ -66,11 +113,13 @@ table { border-collapse: collapse; margin: 1em 0 } th { text-align: left; font-w
 td, th { padding: .15em 1.5em .15em 0; border-bottom: 1px solid #ddd; vertical-align: top }
 td.number { text-align: right; font-variant-numeric: tabular-nums } meter { width: 14em }
 .good, .bad { padding: .6em 1em; border-left: 5px solid #2a7 }
+figure { display: inline-block; width: 22em; margin: .5em 1em .5em 0; vertical-align: top; font-size: 85% }
+svg.ecg path { fill: none; stroke: #222; stroke-width: .7 } svg.ecg text { font-size: 9px }
 .bad { border-color: #c33; background: #fdeeee }
 """
 
 
-def to_html(summary: dict[str, Any]) -> str:
+def to_html(summary: dict[str, Any], drawings: Sequence[str] = ()) -> str:
     """report.html: one page that needs no other file."""
     written, rejected = summary["written"], summary["rejected"]
     seconds = summary["samples"] / summary["rate_hz"]
@@ -88,6 +137,7 @@ def to_html(summary: dict[str, Any]) -> str:
 {_table("Rejected, by reason", ("reason", "recordings"), summary["reasons"].items())}
 {_table(f"Rejected (the first {SHOWN}; all in {JSON})", ("record", "split", "reason", "detail"), shown)}
 {_table("Quality flags", ("flag", "recordings", "share"), _shares(summary["quality"], written))}
+{f"<h2>Rejected or flagged, the first {DRAWN} of each kind</h2>" if drawings else ""}{"".join(drawings)}
 {_table("Labels", ("statement", "recordings", "share"), _shares(summary["labels"], written))}
 </html>
 """

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from tfds_builders.shards import Kept
+from tfds_builders.plan import Kept
 
 FILE = "records.parquet"
 SCHEMA = pa.schema(

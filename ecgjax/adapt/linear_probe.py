@@ -16,6 +16,7 @@ from sklearn.model_selection import StratifiedKFold
 from ecgjax.adapt.classifier import Adapted, Classification
 from ecgjax.augment import Augmentation
 from ecgjax.data.records import Records
+from ecgjax.data.seen import seen_in
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import Checkpoints
@@ -151,7 +152,7 @@ class LinearProbing:
         config = {**config, "start_weights": encoder.fingerprint, "linear_probing": settings}
         with Checkpoints(workdir) as checkpoints:
             checkpoints.resume(state, config)  # refuses the workdir of another run
-            checkpoints.save(state, config)
+            checkpoints.save(state, config, encoder.seen | seen_in(records, indices))
         return Adapted(variables, window_s=None)
 
 

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 
 from ecgjax.data.batches import beside_unlabelled, labelled_batches
 from ecgjax.data.records import Records
+from ecgjax.data.seen import seen_in
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import InputError, Preprocessing
 from ecgjax.train.loop import train
@@ -124,9 +125,11 @@ class Training:
         batch_size = min(self.batch_size, len(indices) // mesh.size * mesh.size)
         rows, order = rows_here(batch_size, mesh), {"seed": self.seed}
         batches = labelled_batches(records, indices, targets, batch_size=batch_size, rows=rows, **order)
+        seen = encoder.seen | seen_in(records, indices)
         if unlabelled:
             others = np.setdiff1d(records.split("train"), indices)
             batches = beside_unlabelled(batches, records, others, each=unlabelled, rows=rows, **order)
+            seen |= seen_in(records, others)
         num_steps = self.steps(len(indices))
         init_key, key = jax.random.split(jax.random.key(self.seed))
         rate = self.encoder_rate if encoder.restored else 1.0
@@ -150,6 +153,7 @@ class Training:
             mesh=mesh,
             workdir=workdir,
             config={**config, "start_weights": encoder.fingerprint, **settings},
+            seen=seen,
             title=title,
             save_every=self.save_every or num_steps,
             log_every=50,

@@ -7,18 +7,20 @@ and nothing else.
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import grain
 import numpy as np
 
+from ecgjax.data.mixture import Mixture
 from ecgjax.data.pairs import PatientPairs
 from ecgjax.data.records import Records
 from ecgjax.signals import InputError
 
 # Batches that wait ready. Grain's own default of 500 would hold gigabytes (measured: research/ecosystem.md B2).
 _READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
-_ORDER, _PARTNERS, _UNLABELLED = 0, 1, 2  # streams of random numbers from one seed
+_ORDER, _PARTNERS = 0, 1  # two streams of random numbers from one seed
+_UNLABELLED = 1  # the part of those without labels, beside which the labelled ones are part 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,23 +46,30 @@ class Batches:
 
 
 def pretraining_batches(
-    records: Records,
+    records: Records | Mixture,
     indices: np.ndarray,
     *,
     examples: str,
     batch_size: int,
     seed: int,
+    parts: Sequence[int] = (),
+    weights: Sequence[float] = (),
     rows: slice | np.ndarray = slice(None),
     read: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> Batches:
-    """Batches for an objective, without labels. An epoch takes each recording once (as a pair's first view).
+    """Batches for an objective, without labels.
+
+    An epoch takes each recording once (as a pair's first view). With weights every data set has epochs of its own.
 
     Args:
-      records: the prepared data set.
+      records: the prepared data set, or several.
       indices: the recordings that may be used.
       examples: "patient_pair" or "single", what the objective asks for.
       batch_size: pairs or recordings of a batch, over all processes.
       seed: order and partners.
+      parts: how many of `indices` are of each data set, which follow each other.
+      weights: for each data set, its share of the recordings of a batch; they need not sum to 1. Without them all
+        recordings are treated alike, so that a data set's share is that of its size.
       rows: this process's part of a batch, by default all of it.
       read: recordings' numbers, any shape, to what takes the place of their signals; by default `records.read`.
 
@@ -72,13 +81,17 @@ def pretraining_batches(
             f"batch of {batch_size} from {len(indices)} recordings in {records.path}: "
             f"give --batch-size 1 to {len(indices)}"
         )
+    if len(weights):
+        positions_of = _weighted(parts, _shares(weights, len(parts), batch_size), batch_size, seed)
+    else:
+        positions_of = _weighted([len(indices)], np.ones(1), batch_size, seed)
     pairs = PatientPairs(indices, records.patients) if examples == "patient_pair" else None
     if pairs and pairs.patients < 2:
         raise InputError(f"{records.path}: one patient only; contrast needs the recordings of at least two")
     read = read or records.read
 
     def make(number: int) -> dict[str, np.ndarray]:
-        positions = _positions(len(indices), batch_size, seed, number)
+        positions = positions_of(number)
         if pairs:
             chosen = pairs.draw(positions, np.random.default_rng((seed, _PARTNERS, number)))[rows]
         else:
@@ -116,7 +129,7 @@ def labelled_batches(
         )
 
     def make(number: int) -> dict[str, np.ndarray]:
-        chosen = _positions(len(indices), batch_size, seed, number)[rows]
+        chosen = _positions(len(indices), number * batch_size, (number + 1) * batch_size, seed)[rows]
         return {"signal": records.read(indices[chosen]), "targets": targets[chosen]}
 
     return Batches(make, recordings=batch_size)
@@ -149,22 +162,50 @@ def beside_unlabelled(
     size = labelled.recordings * each
 
     def make(number: int) -> dict[str, np.ndarray]:
-        positions = _positions(len(indices), size, seed, number, stream=_UNLABELLED).reshape(-1, each)
+        positions = _positions(len(indices), number * size, (number + 1) * size, seed, _UNLABELLED).reshape(-1, each)
         return {**labelled.make(number), "unlabelled": records.read(indices[positions[rows]])}
 
     return Batches(make, recordings=labelled.recordings + size)
 
 
-def _positions(count: int, batch_size: int, seed: int, number: int, *, stream: int = _ORDER) -> np.ndarray:
-    """int64 [batch_size]: batch `number` of endless shuffled epochs; a batch may end one epoch and begin the next."""
-    drawn = np.arange(number * batch_size, (number + 1) * batch_size)
+def _shares(weights: Sequence[float], data_sets: int, batch_size: int) -> np.ndarray:
+    """Each data set's share of a batch; they sum to 1."""
+    shares = np.asarray(weights, float) / (sum(weights) or 1)
+    if len(weights) != data_sets or not (shares * batch_size >= 1).all():  # not a number fails as well
+        raise InputError(
+            f"--weights {' '.join(map(str, weights))} for {data_sets} data sets and a batch of {batch_size}: give each "
+            f"data set a positive number, by which at least one recording of a batch is its"
+        )
+    return shares
+
+
+def _weighted(counts: Sequence[int], shares: np.ndarray, batch_size: int, seed: int) -> Callable[[int], np.ndarray]:
+    """Number of a batch -> int64 [batch_size], positions in parts of so many recordings one after the other."""
+    starts, ends = np.cumsum([0, *counts]), np.cumsum(shares)
+    ends[-1] = 1.0  # whatever rounding says
+
+    def drawn(batches: int) -> np.ndarray:
+        """Of each part before so many batches: whole numbers that sum to batches * batch_size."""
+        return np.diff(np.floor(ends * (batches * batch_size)).astype(np.int64), prepend=0)
+
+    def positions(number: int) -> np.ndarray:
+        bounds = zip(counts, drawn(number).tolist(), drawn(number + 1).tolist(), strict=True)
+        mine = [_positions(*bound, seed, part) for part, bound in enumerate(bounds)]
+        return np.concatenate([start + own for start, own in zip(starts, mine, strict=False)])
+
+    return positions
+
+
+def _positions(count: int, first: int, last: int, seed: int, part: int = 0) -> np.ndarray:
+    """int64 [last - first]: that piece of endless shuffled epochs; it may end one epoch and begin the next."""
+    drawn = np.arange(first, last)
     epochs = drawn // count
     return np.concatenate(
-        [_epoch(count, seed, stream, int(epoch))[drawn[epochs == epoch] % count] for epoch in np.unique(epochs)]
+        [_epoch(count, seed, int(epoch), part)[drawn[epochs == epoch] % count] for epoch in np.unique(epochs)]
     )
 
 
-@functools.lru_cache(maxsize=4)
-def _epoch(count: int, seed: int, stream: int, epoch: int) -> np.ndarray:
+@functools.lru_cache(maxsize=8)
+def _epoch(count: int, seed: int, epoch: int, part: int) -> np.ndarray:
     """A permutation of `count` positions: 40 MB for 5 million."""
-    return np.random.default_rng((seed, stream, epoch)).permutation(count)
+    return np.random.default_rng((seed, _ORDER, epoch, *([part] if part else []))).permutation(count)

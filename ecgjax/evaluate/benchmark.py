@@ -24,6 +24,7 @@ from ecgjax.adapt import linear_probe
 from ecgjax.adapt.classifier import predict
 from ecgjax.adapt.finetune import FineTuning
 from ecgjax.data.records import Records
+from ecgjax.data.seen import refuse_seen, refuse_shared
 from ecgjax.evaluate.low_label import draw_labelled, labelled
 from ecgjax.evaluate.metrics import Bootstrap, auroc, patient_bootstrap
 from ecgjax.evaluate.tasks import Task
@@ -82,6 +83,9 @@ def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Se
       out: the results' folder.
     """
     splits = [(labelled(records, task, "train"), labelled(records, task, settings.split)) for task in tasks]
+    refuse_shared(records)
+    for _, (tested, _) in splits:
+        refuse_seen(encoder.seen, records, tested)
     out.mkdir(parents=True, exist_ok=True)
     embedded = _Embedded(encoder, records, settings)
     rows, per_seed = [], []

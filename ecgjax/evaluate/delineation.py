@@ -9,6 +9,7 @@ from ecgjax.adapt import Method
 from ecgjax.adapt.local_contrast import LocalContrast
 from ecgjax.adapt.segmenter import read_marks, segment
 from ecgjax.data.records import Records
+from ecgjax.data.seen import refuse_seen, refuse_shared
 from ecgjax.evaluate import plots, wave_sheet
 from ecgjax.evaluate.low_label import draw_labelled, labels_wanted
 from ecgjax.evaluate.metrics import Interval
@@ -17,6 +18,7 @@ from ecgjax.signals import UNMARKED, WAVES, InputError
 from ecgjax.train.runlog import read_metrics
 
 TASK = "waves"
+TESTED = ("validation", "test")
 SHOWN = 3
 """Test recordings on the example sheet."""
 
@@ -40,6 +42,9 @@ def delineate_and_report(
     encoder, name = start_encoder(checkpoint, encoder_name, seed=settings.seed, otherwise="unet1d")
     records, rate_hz = Records(data), encoder.preprocessing.rate_hz
     indices = records.split("train")
+    refuse_shared(records)
+    for split in TESTED:
+        refuse_seen(encoder.seen, records, records.split(split))
     count = labels_wanted(labels, len(indices))
     nothing = np.zeros((len(indices), 1), np.float32)
     indices = indices[draw_labelled(nothing, records.patients[indices], count, seed=settings.seed)]
@@ -54,7 +59,7 @@ def delineate_and_report(
         title=f"{TASK}, {len(indices)} marked",
     )
     figures: dict = {"task": TASK, "data": records.name, "labelled": len(indices)}
-    for split in ("validation", "test"):
+    for split in TESTED:
         chosen = records.split(split)
         truth, found = read_marks(records, chosen, rate_hz), segment(adapted, encoder, records, chosen)
         intervals = dice(truth, found, records.patients[chosen])
@@ -115,6 +120,6 @@ def _print(figures: dict, workdir: Path) -> None:
     print(f"\nDice, {figures['labelled']} marked recordings (95 % interval over patients)")
     print(f"{'':8}{'validation':>26}{'test':>26}")
     for name in figures["test"]["dice"]:
-        rows = [figures[split]["dice"][name] for split in ("validation", "test")]
+        rows = [figures[split]["dice"][name] for split in TESTED]
         print(f"{name:8}" + "".join(f"{value:.3f} ({low:.3f}-{high:.3f})".rjust(26) for value, low, high in rows))
     print(f"\nsegmenter: {workdir / 'checkpoints'}\nexamples:  {workdir / 'waves.png'}")

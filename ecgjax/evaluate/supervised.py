@@ -8,6 +8,7 @@ from ecgjax.adapt import Method
 from ecgjax.adapt.classifier import predict
 from ecgjax.adapt.local_contrast import LocalContrast
 from ecgjax.data.records import Records
+from ecgjax.data.seen import refuse_seen, refuse_shared
 from ecgjax.evaluate import plots
 from ecgjax.evaluate.low_label import draw_labelled, labelled, labels_wanted
 from ecgjax.evaluate.metrics import Interval, patient_bootstrap
@@ -69,6 +70,9 @@ def adapt_and_report(
     records = Records(data)
     indices, targets = labelled(records, task, "train")
     tested = {split: labelled(records, task, split) for split in ("validation", "test")}  # refused now, not at the end
+    refuse_shared(records)
+    for chosen, _ in tested.values():
+        refuse_seen(encoder.seen, records, chosen)
     if labels is not None:
         count = labels_wanted(labels, len(indices))
         drawn = draw_labelled(targets, records.patients[indices], count, seed=settings.seed, balanced=task.is_single)

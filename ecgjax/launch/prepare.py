@@ -23,13 +23,18 @@ class Prepare:
     """Folder of the raw files, laid out as their publisher does. Without it they are downloaded."""
     workers: int = 1
     """Processes. The bytes written are the same for any number."""
+    beam: tuple[str, ...] | None = None
+    """Let Apache Beam write the shards: the options of its pipeline, such as runner=DataflowRunner project=..."""
     limit: int | None = None
     """Convert only the first so many recordings of each split, into a folder of their own."""
+    patient_key: Path | None = None
+    """File outside the data with the secret that hides patients of your own files; made if there is none."""
 
 
 def main() -> None:
     args = parse(Prepare)
-    from tfds_builders import conversion, report  # not above: --help should not wait for TFDS
+    from tfds_builders import report  # not above: --help should not wait for TFDS
+    from tfds_builders.prepare import prepare
 
     columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
     bar = rich.progress.Progress(*columns, console=rich.console.Console(stderr=True))
@@ -42,13 +47,10 @@ def main() -> None:
 
     bar.disable = not bar.console.is_terminal
     with bar:
-        prepared = conversion.prepare(**vars(args), progress=show)
+        prepared = prepare(**vars(args), progress=show)
     if bar.tasks[task].total is None:
         print(f"{args.dataset} had been prepared before; delete {prepared} to do it again")
-    summary = json.loads((prepared / report.JSON).read_text())
-    print(f"{summary['found']:,} found = {summary['written']:,} written + {summary['rejected']:,} rejected")
-    for reason, count in summary["reasons"].items():
-        print(f"  WARNING: {count:,} rejected because of {reason}; {report.HTML} says which")
+    print("\n".join(report.headline(json.loads((prepared / report.JSON).read_text()))))
     print(f"data set  {prepared}\nreport    {prepared / report.HTML}")
     print(f"next      python -m ecgjax.launch.pretrain --data {prepared}")
 

@@ -24,8 +24,10 @@ class Arguments:
     Resumes by itself: the same command goes on from the last checkpoint in the workdir.
     """
 
-    data: Path | None = None
-    """A prepared data set (see ecgjax.launch.prepare). Without it the embedded synthetic cohort is made."""
+    data: tuple[Path, ...] = ()
+    """Prepared data sets (see ecgjax.launch.prepare). Without any the embedded synthetic cohort is made."""
+    weights: tuple[float, ...] = ()
+    """Each data set's share of a batch. Default: every recording counts the same."""
     workdir: Path | None = None
     """Checkpoints, logs, plots. Default: runs/pretrain-DATA."""
     objective: Literal[tuple(OBJECTIVES)] = "patient_contrast"  # type: ignore[valid-type]
@@ -52,20 +54,21 @@ def main() -> None:
     arguments.processes.join()
     say_where()
     # After the parser: a mistyped option does not wait for them.
-    from ecgjax.data.records import Records
+    from ecgjax.data.mixture import Mixture
     from ecgjax.evaluate.first_look import first_look
     from ecgjax.train.pretraining import pretrain
     from ecgjax.train.runlog import console
-    from tfds_builders.conversion import prepare
+    from tfds_builders.prepare import prepare
 
     if not arguments.data:
         console.print("simulating a cohort of 1,008 patients in runs/data (kept for the next time)")
-    records = Records(arguments.data or prepare("synthetic/100hz", "runs/data"))
-    workdir = arguments.workdir or Path("runs") / f"pretrain-{records.name.split('/')[0]}"
+    records = Mixture(arguments.data or [prepare("synthetic/100hz", "runs/data")])
+    workdir = arguments.workdir or Path("runs") / f"pretrain-{'+'.join(m.name.split('/')[0] for m in records.members)}"
     how = {"save_every": arguments.save_every, "log_every": arguments.log_every, "cache": arguments.cache}
+    how["weights"] = arguments.weights
     checkpoint = pretrain(arguments.settings, records, workdir, **how)
     if jax.process_index() == 0:
-        first_look(checkpoint, records, workdir)
+        first_look(checkpoint, records.members[0], workdir)
 
 
 if __name__ == "__main__":

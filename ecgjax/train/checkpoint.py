@@ -2,6 +2,7 @@
 
 encoder    {"params": ..., "batch_stats": ...}: all that fine-tuning, the benchmark and Colab load
 train      step, projection head, optimizer state: what resuming needs besides. The step is also the place in the data
+data       hashes of the recordings and patients that the encoder has seen, so that it is not tested on them
 config     JSON: encoder, preprocessing, and every setting of the run
 manifest   JSON: SHA-256 of every array and of the config. Orbax itself does not notice a flipped bit
 """
@@ -19,10 +20,11 @@ import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from ecgjax import encoders
+from ecgjax.data.seen import Seen
 from ecgjax.signals import InputError, Preprocessing
 from ecgjax.train.state import TrainState
 
-FORMAT = 1
+FORMAT = 2
 
 
 def _orbax_context() -> ocp.Context:
@@ -68,11 +70,12 @@ class Checkpoints:
         """The folder of the checkpoint after `step` steps."""
         return self._directory / str(step)
 
-    def save(self, state: TrainState, config: dict) -> None:
+    def save(self, state: TrainState, config: dict, seen: Seen) -> None:
         """Saves after `state.step` steps; replaces a damaged checkpoint of that step."""
         encoder, train = _parts(state)
-        manifest = {**_hashes({"encoder": encoder, "train": train}), "config": _digest_json(config)}
-        parts = {"encoder": encoder, "train": train, "config": config, "manifest": manifest}
+        arrays = {"encoder": encoder, "train": train, "data": _halves(seen)}
+        manifest = {**_hashes(arrays), "config": _digest_json(config)}
+        parts = {**arrays, "config": config, "manifest": manifest}
         self._orbax.save_checkpointables(int(state.step), parts, force=True, overwrite=True)
 
     def resume(self, state: TrainState, config: dict) -> TrainState | None:
@@ -105,16 +108,18 @@ class Checkpoints:
         except Exception as error:  # Orbax and its stores raise a dozen types for broken files
             raise CheckpointDamaged(f"{path}: cannot be read ({_first_line(error)})") from error
         arrays = {name: loaded[name] for name in ("encoder", "train")}
-        if {**_hashes(arrays), "config": _digest_json(json_parts["config"])} != json_parts["manifest"]:
+        manifest = {name: digest for name, digest in json_parts["manifest"].items() if not name.startswith("['data']")}
+        if {**_hashes(arrays), "config": _digest_json(json_parts["config"])} != manifest:
             raise CheckpointDamaged(f"{path}: its content is not what was saved")
         return _joined(loaded["encoder"], loaded["train"])
 
 
-def load_encoder(path: str | Path) -> tuple[nn.Module, dict, Preprocessing, dict]:
+def load_encoder(path: str | Path) -> tuple[nn.Module, dict, Preprocessing, dict, Seen]:
     """Reads an encoder from a checkpoint, a run's workdir, or its folder of checkpoints.
 
     Returns:
-      The Flax module, its variables {"params", "batch_stats"} as NumPy arrays, its preprocessing, and the whole config.
+      The Flax module, its variables {"params", "batch_stats"} as NumPy arrays, its preprocessing, the
+      whole config, and what it has seen.
 
     Raises:
       InputError: no checkpoint there, damaged, or not the architecture that its config says.
@@ -126,15 +131,16 @@ def load_encoder(path: str | Path) -> tuple[nn.Module, dict, Preprocessing, dict
     try:
         with _read_alone():
             variables = ocp.load(str(path), abstract, checkpointable_name="encoder")
+            halves = ocp.load(str(path), checkpointable_name="data")
         manifest = _read_json(path)["manifest"]
     except Exception as error:
         raise CheckpointDamaged(
             f"{path}: cannot be read as {config['encoder']['name']} ({_first_line(error)}); give another checkpoint"
         ) from error
-    saved = {name: digest for name, digest in manifest.items() if name.startswith("['encoder']")}
-    if _hashes({"encoder": variables}) != saved:
+    saved = {name: digest for name, digest in manifest.items() if name.startswith(("['encoder']", "['data']"))}
+    if _hashes({"encoder": variables, "data": halves}) != saved:
         raise CheckpointDamaged(f"{path}: its content is not what was saved; give another checkpoint")
-    return encoder, jax.tree.map(np.asarray, variables), preprocessing, config
+    return encoder, jax.tree.map(np.asarray, variables), preprocessing, config, _joined_halves(halves)
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -210,6 +216,15 @@ def _joined(encoder: dict, train: dict) -> TrainState:
         for name, others in train["variables"].items()
     }
     return TrainState(train["step"], trees.pop("params"), trees, train["opt_state"])
+
+
+def _halves(seen: Seen) -> dict[str, np.ndarray]:
+    """JAX, through which Orbax goes, has no 64-bit numbers."""
+    return {name: np.ascontiguousarray(values).view(np.uint32) for name, values in vars(seen).items()}
+
+
+def _joined_halves(halves: dict) -> Seen:
+    return Seen(**{name: np.asarray(values).view(np.uint64) for name, values in halves.items()})
 
 
 def _abstract(tree: dict) -> dict:

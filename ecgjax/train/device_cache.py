@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
+from ecgjax.data.mixture import Mixture
 from ecgjax.data.records import Records
 from ecgjax.signals import InputError
 from ecgjax.train.sharding import split
@@ -24,7 +25,7 @@ class DeviceCache:
       signals: int16 [recording, time, lead], the first axis split over the mesh and padded to a multiple of its size.
     """
 
-    def __init__(self, records: Records, indices: np.ndarray, mesh: Mesh):
+    def __init__(self, records: Records | Mixture, indices: np.ndarray, mesh: Mesh):
         self._indices, self._mesh = np.sort(indices), mesh
         each = -(-len(indices) // mesh.size)
         shape = (each * mesh.size, records.samples, 12)
@@ -60,7 +61,7 @@ class DeviceCache:
         return {**batch, "signal": look_up(signals, batch["signal"])}
 
 
-def _filled(device: Any, records: Records, indices: np.ndarray, size: int) -> jax.Array:
+def _filled(device: Any, records: Records | Mixture, indices: np.ndarray, size: int) -> jax.Array:
     """int16 [size, time, lead] on one device, read piece by piece."""
     write = jax.jit(
         lambda whole, piece, start: jax.lax.dynamic_update_slice_in_dim(whole, piece, start, axis=0), donate_argnums=0

@@ -8,6 +8,7 @@ import jax
 from jax.sharding import Mesh
 
 from ecgjax.data.batches import Batches
+from ecgjax.data.seen import Seen
 from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import Checkpoints
 from ecgjax.train.runlog import RunLog, console
@@ -25,6 +26,7 @@ def train(
     mesh: Mesh,
     workdir: Path,
     config: dict,
+    seen: Seen,
     title: str,
     save_every: int,
     log_every: int,
@@ -41,6 +43,7 @@ def train(
       mesh: where it runs.
       workdir: checkpoints, metrics.jsonl and TensorBoard events.
       config: saved in the checkpoint; a resumed run's must be equal.
+      seen: recordings that the encoder will have seen; saved in the checkpoint.
       title: what is trained, for the screen.
       save_every: steps between checkpoints; the last step is always saved.
       log_every: steps between log lines.
@@ -78,6 +81,6 @@ def train(
                 if step % save_every == 0 or step == num_steps:
                     log.write(*pending)
                     pending = None
-                    checkpoints.save(state, config)
+                    checkpoints.save(state, config, seen)
         path = checkpoints.path(num_steps)
     return state, path

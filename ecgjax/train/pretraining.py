@@ -4,17 +4,18 @@ import dataclasses
 import functools
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import tyro
 from jax.sharding import Mesh
 
 from ecgjax.data.batches import pretraining_batches
-from ecgjax.data.records import Records
+from ecgjax.data.mixture import Mixture
 from ecgjax.encoders import ENCODERS
 from ecgjax.encoders.layers import bfloat16_deviation
 from ecgjax.objectives import Objective
@@ -58,29 +59,32 @@ class Pretraining:
 
 def pretrain(
     settings: Pretraining,
-    records: Records,
+    records: Mixture,
     workdir: Path,
     *,
     save_every: int,
     log_every: int,
     cache: Literal["none", "device"] = "none",
+    weights: Sequence[float] = (),
 ) -> Path:
     """Pre-trains on the split train of `records`; goes on where an earlier run in `workdir` was stopped.
 
     Args:
       settings: the run.
-      records: a prepared data set.
+      records: the prepared data sets.
       workdir: checkpoints and logs.
       save_every: steps between checkpoints.
       log_every: steps between log lines.
       cache: where the recordings wait: "none" reads each batch from the shards, "device" keeps all in device memory.
         The batches are the same.
+      weights: each data set's share of a batch; without them all recordings are treated alike.
 
     Returns:
       The last checkpoint's folder.
     """
     settings = with_precision(settings)
-    mesh, indices = data_mesh(), records.split("train")
+    mesh, parts = data_mesh(), records.parts("train")
+    indices = np.concatenate(parts)
     check_batch_size(settings.batch_size, mesh)
     resident = DeviceCache(records, indices, mesh) if cache == "device" else None
     batches = pretraining_batches(
@@ -89,6 +93,8 @@ def pretrain(
         examples=settings.objective.examples,
         batch_size=settings.batch_size,
         seed=settings.seed,
+        parts=[len(part) for part in parts],
+        weights=weights,
         rows=rows_here(settings.batch_size, mesh),
         read=resident and resident.slots,
     )
@@ -102,7 +108,8 @@ def pretrain(
         key=key,
         mesh=mesh,
         workdir=workdir,
-        config=saved_config(settings, records),
+        config=saved_config(settings, records, weights),
+        seen=records.seen("train"),
         title="pre-training",
         save_every=save_every,
         log_every=log_every,
@@ -157,7 +164,7 @@ def initial_variables(settings: Pretraining, key: jax.Array) -> dict:
     return jax.jit(init)(key, signal)
 
 
-def saved_config(settings: Pretraining, records: Records) -> dict:
+def saved_config(settings: Pretraining, records: Mixture, weights: Sequence[float] = ()) -> dict:
     """What a checkpoint says of its run; a run resumes only under an equal one."""
     described = describe(settings.encoder, ENCODERS[settings.encoder], settings.preprocessing)
     run = dataclasses.asdict(settings)
@@ -167,5 +174,6 @@ def saved_config(settings: Pretraining, records: Records) -> dict:
         **described,
         "pretraining": json.loads(json.dumps(run)),
         "data": records.name,
+        "weights": list(weights),
         "waveforms": records.fingerprint,
     }

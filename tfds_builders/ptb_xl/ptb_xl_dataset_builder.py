@@ -1,7 +1,6 @@
 """PTB-XL 1.0.3: 21,799 twelve-lead recordings of 10 s, https://physionet.org/content/ptb-xl/1.0.3/."""
 
 import ast
-import csv
 import datetime
 import re
 import urllib.request
@@ -14,11 +13,14 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.util import DownloadError
 
 from ecgjax.signals import InputError
-from tfds_builders import conversion, quality, wfdb
+from tfds_builders import conversion, quality, source_table, wfdb
+from tfds_builders.recordings import Recording, RecordingsConfig
+from tfds_builders.source_table import cell, if_given, whole
 
 FOLDER = "ptb-xl-a-large-publicly-available-electrocardiography-dataset-1.0.3"
 URL = f"https://physionet.org/static/published-projects/ptb-xl/{FOLDER}.zip"
 TABLE = "ptbxl_database.csv"
+REMEDY = "replace the file by PhysioNet's"
 SPLIT_OF_FOLD = {**dict.fromkeys(range(1, 9), "train"), 9: "validation", 10: "test"}
 """As its authors recommend: all labels of folds 9 and 10 were seen by a person."""
 
@@ -29,13 +31,13 @@ class Builder(conversion.RecordingsBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "PTB-XL 1.0.3, all 21,799 recordings."}
     BUILDER_CONFIGS = [
-        conversion.RecordingsConfig(name="100hz", rate_hz=100, samples=1000, description="Downsampled by the authors."),
-        conversion.RecordingsConfig(name="500hz", rate_hz=500, samples=5000, description="As published."),
+        RecordingsConfig(name="100hz", rate_hz=100, samples=1000, description="Downsampled by the authors."),
+        RecordingsConfig(name="500hz", rate_hz=500, samples=5000, description="As published."),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"
     patient_key = b"ecgjax/ptb_xl"
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
+    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         if self.source is None:
             self.source = _download(dl_manager)
         rate_hz = self.builder_config.rate_hz
@@ -45,9 +47,10 @@ class Builder(conversion.RecordingsBuilder):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; choose the config of a rate that the source holds")
         location = {"100": "filename_lr", "500": "filename_hr"}[f"{rate_hz:g}"]
-        return [_recording(row, location, table) for row in _read_rows(table, location)]
+        rows = source_table.read(table, (*CELLS, location), REMEDY)
+        return [_recording(row, location, table) for row in rows]
 
-    def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         assert self.source is not None  # find_recordings has set it
         signal, rate_hz = wfdb.read_record(self.source / recording.location)
         if rate_hz != self.builder_config.rate_hz:
@@ -66,25 +69,14 @@ def _download(dl_manager: tfds.download.DownloadManager) -> Path:
         raise InputError(f"{problem}; fetch and unpack it, and give its folder as --source") from error
 
 
-def _read_rows(table: Path, location: str) -> list[dict[str, str]]:
-    try:
-        with table.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file, restval="")
-            columns, rows = reader.fieldnames or (), list(reader)
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{table}: {error}; replace the file by PhysioNet's") from error
-    if absent := [column for column in (*CELLS, location) if column not in columns]:
-        raise InputError(f"{table}: lacks column {', '.join(absent)}; replace the file by PhysioNet's")
-    return rows
-
-
-def _recording(row: dict[str, str], location: str, table: Path) -> conversion.Recording:
-    cells = {column: _cell(row, column, parse, table) for column, parse in CELLS.items()}
-    return conversion.Recording(
+def _recording(row: dict[str, str], location: str, table: Path) -> Recording:
+    where = f"{table}: ecg_id {row['ecg_id'][:20]}"
+    cells = {column: cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
+    return Recording(
         record_id=cells["ecg_id"],
         source_patient_id=cells["patient_id"],
         split=SPLIT_OF_FOLD[cells["strat_fold"]],
-        location=_cell(row, location, _location, table),
+        location=cell(row, location, _location, where, REMEDY),
         recorded_at=cells["recording_date"],
         age=cells["age"],
         sex=cells["sex"],
@@ -95,38 +87,14 @@ def _recording(row: dict[str, str], location: str, table: Path) -> conversion.Re
     )
 
 
-def _cell(row: dict[str, str], column: str, parse: Callable[[str], Any], table: Path) -> Any:
-    try:
-        return parse(row[column])
-    except (
-        ValueError,
-        SyntaxError,
-        TypeError,
-        KeyError,
-        OverflowError,
-        RecursionError,
-        MemoryError,
-    ) as error:
-        where = f"{table}: ecg_id {row['ecg_id'][:20]}: {column} {row[column][:80]!r}"
-        raise InputError(f"{where} is not what PTB-XL has there; replace the file by PhysioNet's") from error
-
-
 def _location(text: str) -> str:
     if not re.fullmatch(r"records\d{3}/\d{5}/\d{5}_[lh]r", text):
         raise ValueError(text)
     return text
 
 
-def _whole(text: str) -> int:
-    """15709 of "15709.0", as pandas writes a column of whole numbers with gaps."""
-    value = float(text)
-    if value != int(value):
-        raise ValueError(text)
-    return int(value)
-
-
 def _fold(text: str) -> int:
-    fold = _whole(text)
+    fold = whole(text)
     if fold not in SPLIT_OF_FOLD:
         raise ValueError(text)
     return fold
@@ -148,18 +116,14 @@ def _labels(text: str) -> tuple[str, ...]:
     return tuple(codes)
 
 
-def _if_given(parse: Callable[[str], Any]) -> Callable[[str], Any]:
-    return lambda text: parse(text) if text else None
-
-
 CELLS: dict[str, Callable[[str], Any]] = {
     "ecg_id": lambda text: f"{int(text):05d}",
-    "patient_id": lambda text: str(_whole(text)),
-    "age": _if_given(_age),
-    "sex": _if_given({"0": "male", "1": "female"}.__getitem__),
-    "site": _if_given(lambda text: str(_whole(text))),
-    "device": _if_given(lambda text: " ".join(text.split())),
-    "recording_date": _if_given(datetime.datetime.fromisoformat),
+    "patient_id": lambda text: str(whole(text)),
+    "age": if_given(_age),
+    "sex": if_given({"0": "male", "1": "female"}.__getitem__),
+    "site": if_given(lambda text: str(whole(text))),
+    "device": if_given(lambda text: " ".join(text.split())),
+    "recording_date": if_given(datetime.datetime.fromisoformat),
     "scp_codes": _labels,
     "strat_fold": _fold,
 }

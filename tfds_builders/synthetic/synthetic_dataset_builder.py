@@ -8,6 +8,7 @@ import tensorflow_datasets as tfds
 
 from ecgjax.signals import InputError
 from tfds_builders import conversion
+from tfds_builders.recordings import Recording, RecordingsConfig
 from tfds_builders.synthetic.patient import SITES
 from tfds_builders.synthetic.recording import Plan, plan_patient, simulate
 
@@ -17,7 +18,7 @@ many patients there are."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
-class CohortConfig(conversion.RecordingsConfig):
+class CohortConfig(RecordingsConfig):
     """A cohort at one sampling rate."""
 
     patients: int = 1008
@@ -41,14 +42,14 @@ class Builder(conversion.RecordingsBuilder):
     patient_key = b"ecgjax/synthetic"
     recordings_per_shard = 512  # small shards, so that two cores share the work
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[conversion.Recording]:
+    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         config = cast(CohortConfig, self.builder_config)
         for option, least in (("patients", len(SPLIT_OF_REMAINDER)), ("seed", 0)):
             if getattr(config, option) < least:
                 raise InputError(f"{option} {getattr(config, option)}: give a number of at least {least}")
         return [_recording(plan) for index in range(config.patients) for plan in plan_patient(config.seed, index)]
 
-    def read_recording(self, recording: conversion.Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         return simulate(recording.location, rate_hz=int(self.builder_config.rate_hz))
 
     def extra_features(self) -> dict[str, tfds.features.FeatureConnector]:
@@ -56,10 +57,10 @@ class Builder(conversion.RecordingsBuilder):
         return {"waves": tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding=encoding)}
 
 
-def _recording(plan: Plan) -> conversion.Recording:
+def _recording(plan: Plan) -> Recording:
     seed, patient, visit = plan.key
     device, _ = SITES[plan.visit.site]
-    return conversion.Recording(
+    return Recording(
         record_id=f"{seed}-{patient:05d}-{visit}",
         source_patient_id=f"{seed}-{patient}",
         split=SPLIT_OF_REMAINDER[patient % len(SPLIT_OF_REMAINDER)],

@@ -1,0 +1,250 @@
+"""vendor_folder's builder and the sandbox behind it."""
+
+import base64
+import json
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree
+from pathlib import Path
+from typing import Any
+
+import muse
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from ecgjax.signals import LEADS, MISSING
+from tfds_builders import leads, quality, vendor, vendor_sandbox
+from tfds_builders.prepare import prepare
+from tfds_builders.quality import RecordingError
+from tfds_builders.recordings import Recording
+from tfds_builders.vendor_folder import vendor_folder_dataset_builder as vendor_folder
+
+pytest.importorskip("ecgdatakit")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _ends_the_sandbox():
+    yield
+    vendor.read.cache_clear()
+    if vendor._start.cache_info().currsize:
+        vendor._stop(vendor._start())
+
+
+def test_eight_leads_of_muse_become_twelve(tmp_path):
+    stored = muse.write(tmp_path / "raw/a", samples=5100)
+    found = vendor.read(tmp_path / "raw/a")
+    assert found.names == muse.EIGHT and found.rate_hz == 500 and found.value_uv.shape == (5100, 8)
+    np.testing.assert_allclose(found.value_uv, stored * muse.UV_PER_LSB, atol=1e-6)
+    signal = leads.to_stored(found.value_uv, found.names, "a")
+    one, two = found.value_uv[:, 0], found.value_uv[:, 1]
+    expected = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
+    for lead, value_uv in expected.items():
+        np.testing.assert_allclose(signal[:, LEADS.index(lead)], value_uv, atol=0.51)
+
+
+def test_a_rate_with_an_exponent(tmp_path):
+    muse.write(tmp_path / "a.xml", rate_hz=5000, exponent=-1)
+    assert vendor.read(tmp_path / "a.xml").rate_hz == 500
+
+
+ENTITIES = "".join(f'<!ENTITY b{n} "{f"&b{n - 1};" * 10}">' for n in range(1, 12))
+BAD = {
+    "crc": ({"crc_error": 1}, "checksum"),
+    "units": ({"units": "PASCALS"}, "units"),
+    "gain 0": ({"gain": 0}, "units"),
+    "gain nan": ({"gain": float("nan")}, "units"),
+    "gain enormous": ({"gain": 1e6}, "range"),
+    "rate 0": ({"rate_hz": 0}, "unreadable"),
+    "rate enormous": ({"exponent": 9}, "rate"),
+    "one lead": ({"leads": ("II",)}, "leads"),
+    "a lead twice": ({"leads": ("I", "II", "V1", "V2", "V3", "V4", "V5", "V5")}, "leads"),
+    "a lead unknown": ({"leads": ("I", "II", "V1", "V2", "V3", "V4", "V5", "V9")}, "leads"),
+    "short": ({"samples": 4900}, "length"),
+    "laughs": ({"doctype": f'<!DOCTYPE x [<!ENTITY b0 "ha">{ENTITIES}]>', "statement": "&b11;"}, "unreadable"),
+    "outside": (
+        {"doctype": '<!DOCTYPE x [<!ENTITY p SYSTEM "file:///etc/passwd">]>', "statement": "&p;"},
+        "unreadable",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_files_that_are_refused(tmp_path, case):
+    changes, reason = BAD[case]
+    muse.write(tmp_path / "a.xml", **changes)
+    builder = vendor_folder.Builder(config="500hz", source=tmp_path, data_dir=tmp_path / "out")
+    recording = Recording(record_id="a", source_patient_id="p", split="train", location=("a.xml", 0))
+    with pytest.raises(RecordingError, match="a.xml") as caught:
+        quality.require_ecg(builder.read_recording(recording)["signal"], "a.xml")
+    assert caught.value.reason == reason and "\n" not in str(caught.value)
+
+
+OTHER = {
+    "empty": (b"", "format"),
+    "text": (b"hello", "format"),
+    "zip": (b"PK\x03\x04" + bytes(100), "format"),
+    "wfdb": (b"a 12 500 5000\n../x.dat 16 1000 16 0 0 0 0 I\n", "format"),
+    "html": (b"<html><body>404</body></html>", "format"),
+    "dicom": (bytes(128) + b"DICM" + bytes(500), "unreadable"),
+    "scp": (bytes(16) + b"SCPECG" + bytes(500), "unreadable"),
+    "edf": (b"0       " + b" " * 600, "unreadable"),
+    "muse": (b"<RestingECG></RestingECG>", "unreadable"),
+    "deep": (b"<RestingECG>" + b"<a>" * 100_000, "unreadable"),
+    "sierra": ("<restingecgdata xmlns='x'>".encode("utf-16"), "unreadable"),
+    "aecg": (b"<AnnotatedECG/>", "unreadable"),
+}
+
+
+@pytest.mark.parametrize("case", OTHER)
+def test_files_that_are_none(tmp_path, case):
+    content, reason = OTHER[case]
+    (tmp_path / "a.xml").write_bytes(content)
+    with pytest.raises(RecordingError) as caught:
+        vendor.read(tmp_path / "a.xml")
+    assert caught.value.reason in (reason, "leads")
+
+
+def test_links_and_folders_are_not_read(tmp_path):
+    (tmp_path / "link.xml").symlink_to("/etc/passwd")
+    for name in ("link.xml", "absent.xml", "."):
+        with pytest.raises(RecordingError) as caught:
+            vendor.read(tmp_path / name)
+        assert caught.value.reason == "file_name"
+
+
+def test_a_reader_that_hangs_is_stopped_and_the_next_file_read(tmp_path, monkeypatch):
+    muse.write(tmp_path / "a.xml")
+    with monkeypatch.context() as patch:
+        patch.setattr(vendor, "SECONDS", 0.01)
+        with pytest.raises(RecordingError, match="was stopped") as caught:
+            vendor.read(tmp_path / "a.xml")
+    assert caught.value.reason == "resources"
+    assert vendor.read(tmp_path / "a.xml").rate_hz == 500
+
+
+def test_the_guard_lets_nothing_through_but_the_file(tmp_path):
+    guard = vendor_sandbox.Guard()
+    guard.file = str(tmp_path / "a.xml")
+    guard("open", (tmp_path / "a.xml", "rb", os.O_RDONLY))
+    guard("open", (os.__file__, "r", os.O_RDONLY))
+    for event, arguments in [
+        ("open", ("/etc/passwd", "r", os.O_RDONLY)),
+        ("open", (tmp_path / "b.xml", "r", os.O_RDONLY)),
+        ("open", (tmp_path / "a.xml", "w", os.O_WRONLY)),
+        ("open", (tmp_path / "a.xml", None, os.O_RDWR)),
+        ("os.listdir", (str(tmp_path),)),
+        ("socket.connect", ()),
+        ("subprocess.Popen", ()),
+        ("os.system", ()),
+    ]:
+        with pytest.raises(PermissionError):
+            guard(event, arguments)
+
+
+def test_the_sandbox_cannot_open_another_file(tmp_path):
+    """In a process of its own, since a hook stays for good."""
+    (tmp_path / "a").write_text("x")
+    code = "from tfds_builders import vendor_sandbox as s; import sys; g = s.Guard(); g.file = sys.argv[1]\n"
+    code += "sys.addaudithook(g); open(sys.argv[1]).close(); open('/etc/hostname')"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a"], capture_output=True, text=True)
+    assert "PermissionError: another file is not for a reader" in done.stderr
+
+
+def test_nothing_of_200_patients_leaves(tmp_path):
+    for number in range(200):
+        person = {"PatientID": f"MRN77{number:04d}", "PatientLastName": f"Lastname{number:03d}"}
+        person |= {
+            "PatientFirstName": "Zacharias",
+            "DateofBirth": f"0{1 + number % 9}-17-1938",
+            "PatientAge": "82",
+            "AgeUnits": "YEARS",
+        }
+        broken = {"units": f"Lastname{number:03d}"} if number % 20 == 0 else {}
+        name = f"raw/Lastname{number:03d}_19380117.xml"
+        muse.write(tmp_path / name, seed=number, samples=1000, rate_hz=100, person=person, date="07-19-2020", **broken)
+    command = ["--dataset", "vendor_folder", "--source", tmp_path / "raw", "--out", tmp_path / "out"]
+    command += ["--patient-key", tmp_path / "key"]
+    run = [sys.executable, "-m", "ecgjax.launch.prepare", *map(str, command)]
+    done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
+    assert done.returncode == 0 and "200 found = 190 written + 10 rejected" in done.stdout, done.stderr
+    outputs = [file.read_bytes() for file in (tmp_path / "out").rglob("*") if file.is_file()]
+    for secret in (b"MRN77", b"Lastname", b"Zacharias", b"1938", b"07-19", b"2020-07-19", b"Jane", b"Roe"):
+        for output in (*outputs, done.stdout.encode(), done.stderr.encode()):
+            assert secret not in output, secret
+    rows = pyarrow.parquet.read_table(next((tmp_path / "out").rglob("records.parquet"))).to_pylist()
+    assert len({row["patient_id"] for row in rows}) == 190 and {row["age"] for row in rows} == {82.0}
+    assert len({row["recorded_at"] for row in rows}) > 100
+
+
+def _sample(name: str) -> Path:
+    if "ECGJAX_SAMPLES" not in os.environ:
+        pytest.skip("ECGJAX_SAMPLES does not name a folder with real recordings")
+    return Path(os.environ["ECGJAX_SAMPLES"], "vendor", name)
+
+
+def _compare(path: Path, expected_uv: dict[str, np.ndarray]) -> None:
+    found = vendor.read(path)
+    signal = leads.to_stored(found.value_uv, found.names, str(path))
+    assert not (signal == MISSING).any()
+    for lead, value_uv in expected_uv.items():
+        np.testing.assert_allclose(signal[:, LEADS.index(lead)], value_uv, atol=0.51)
+
+
+def test_a_real_dicom_waveform_equals_pydicoms():
+    pydicom = pytest.importorskip("pydicom")
+    path = _sample("dicom-general-1000hz.dcm")
+    data = pydicom.dcmread(path)
+    rhythm: Any = data.WaveformSequence[0]
+    names = [str(channel.ChannelSourceSequence[0].CodeMeaning) for channel in rhythm.ChannelDefinitionSequence]
+    units = {str(c.ChannelSensitivityUnitsSequence[0].CodeValue) for c in rhythm.ChannelDefinitionSequence}
+    assert units == {"uV"}
+    array = data.waveform_array(0)
+    _compare(path, {leads.ALIASES[name.casefold()]: column for name, column in zip(names, array.T, strict=True)})
+
+
+@pytest.mark.parametrize("name", ["ge-muse-1.xml", "ge-muse-2.xml"])
+def test_real_muse_files_equal_their_bytes(name):
+    root = xml.etree.ElementTree.fromstring(_sample(name).read_bytes())
+    (rhythm,) = [wave for wave in root.iter("Waveform") if wave.findtext("WaveformType") == "Rhythm"]
+    expected = {
+        lead.findtext("LeadID", ""): np.frombuffer(base64.b64decode(lead.findtext("WaveFormData", "")), "<i2")
+        * float(lead.findtext("LeadAmplitudeUnitsPerBit", ""))
+        for lead in rhythm.iter("LeadData")
+    }
+    assert len(expected) == 8
+    _compare(_sample(name), expected)
+
+
+def test_a_real_aecg_equals_its_digits():
+    text = _sample("hl7-aecg.xml").read_text()
+    found = re.findall(
+        r'code="MDC_ECG_LEAD_(\w+)".*?<scale value="([\d.]+)" unit="uV"/>\s*<digits>([^<]+)</digits>', text, re.DOTALL
+    )
+    # The first twelve are the rhythm, the others averages of it.
+    expected = {
+        leads.ALIASES[name.casefold()]: np.array(digits.split(), float) * float(scale)
+        for name, scale, digits in found[:12]
+    }
+    assert len(expected) == 12
+    _compare(_sample("hl7-aecg.xml"), expected)
+
+
+@pytest.mark.parametrize("version", ["1.03", "1.04"])
+def test_real_philips_files_lose_their_calibration_pulse(tmp_path, version):
+    path = _sample(f"philips-sierra-{version}.xml")
+    found = vendor.read(path)
+    assert found.value_uv.shape == (5500, 12)
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw/a.xml").write_bytes(path.read_bytes())
+    settings = {"source": tmp_path / "raw", "patient_key": tmp_path / "key"}
+    prepared = prepare("vendor_folder/500hz", tmp_path / "out", **settings)
+    assert json.loads((prepared / "report.json").read_text())["written"] == 1
+    signal = leads.to_stored(found.value_uv, found.names, "a")[:5000].astype(int)
+    # Within two steps of 5 uV: the pulse of 1 mV in all leads alike would not be.
+    assert np.abs(signal[:, 2] - (signal[:, 1] - signal[:, 0])).max() <= 10
+    sierraecg = pytest.importorskip("sierraecg")
+    for lead in sierraecg.read_file(str(path)).leads:
+        np.testing.assert_allclose(signal[:, LEADS.index(lead.label)], np.asarray(lead.samples[:5000]) * 5)
