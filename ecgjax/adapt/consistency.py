@@ -164,7 +164,7 @@ class ConsistentClassification:
         )
         labelled, strong = jnp.split(logits, [len(batch["signal"])])
         supervised = optax.sigmoid_binary_cross_entropy(labelled, batch["targets"]).mean()
-        agreement = (known * optax.sigmoid_binary_cross_entropy(strong, present)).mean()
+        agreement = known_cross_entropy(strong, present, known)
         metrics = {
             "supervised_loss": supervised,
             "pseudo_loss": agreement,
@@ -190,3 +190,11 @@ def pseudo_labels(probability: jax.Array, *, threshold: float, ranked: int) -> t
     lowest = rank < min(ranked, probability.shape[-1] - 1)
     known = present | absent | (lowest & ~present.any(-1, keepdims=True))
     return present.astype(jnp.float32), known.astype(jnp.float32)
+
+
+def known_cross_entropy(logits: jax.Array, present: jax.Array, known: jax.Array) -> jax.Array:
+    """Binary cross entropy where it is `known` whether a class is `present`, over all classes and recordings.
+
+    As in FixMatch the sum is divided by all of them: while little is known, little is learnt from it.
+    """
+    return (known * optax.sigmoid_binary_cross_entropy(logits, present)).mean()

@@ -13,6 +13,7 @@ marked images alone, a quarter of all steps (5,001 of 20,002), and so it is here
 """
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 
 import flax.linen as nn
@@ -41,6 +42,8 @@ class Contrast:
     """Cosine similarities are divided by this (published: 0.1)."""
     per_wave: int = 3
     """Samples drawn of each wave in each recording (published: 3)."""
+    background: bool = True
+    """Whether "none" is contrasted like a wave (published: no)."""
     alone: float = 0.25
     """Share of the run, at its beginning, without contrast: there are no pseudo-labels yet."""
     refreshes: int = 10
@@ -154,7 +157,12 @@ class Segmentation:
         found, _ = model.apply(labeller["network"], recordings[len(marks) :], train=False)
         marks = jnp.concatenate([marks, found.argmax(-1).astype(marks.dtype)])
         local = local_contrast(
-            elements, marks, draw_key, temperature=self.contrast.temperature, per_wave=self.contrast.per_wave
+            elements,
+            marks,
+            draw_key,
+            kinds=range(0 if self.contrast.background else 1, len(WAVES)),
+            temperature=self.contrast.temperature,
+            per_wave=self.contrast.per_wave,
         )
         local = jnp.where(labeller["refreshed"] > 0, local, 0.0)
         metrics = {"dice_loss": segmentation, "contrastive_loss": local, "refreshed": labeller["refreshed"]}
@@ -174,22 +182,22 @@ def _refreshed(labeller: dict, network: dict, due: jax.Array) -> dict:
 
 
 def local_contrast(
-    elements: jax.Array, marks: jax.Array, key: jax.Array, *, temperature: float, per_wave: int
+    elements: jax.Array, marks: jax.Array, key: jax.Array, *, kinds: Sequence[int], temperature: float, per_wave: int
 ) -> jax.Array:
     """Cross entropy of telling, from a sample, its own wave among the waves of its recording and of the next one.
 
     Args:
       elements: float32 [recording, time, width].
-      marks: the wave of each sample as in `WAVES`, integers [recording, time]; whatever is no wave takes no part.
+      marks: the kind of each sample, integers [recording, time].
       key: draws the samples.
+      kinds: what is contrasted, as marked; other samples take no part.
       temperature: cosine similarities are divided by this.
       per_wave: samples drawn of each wave in each recording.
 
     Returns:
       Mean over samples and over the two recordings, of those that hold the wave.
     """
-    waves = jnp.arange(1, len(WAVES))
-    member = marks[:, None, :] == waves[None, :, None]  # [recording, wave, time]
+    member = marks[:, None, :] == jnp.array(kinds)[None, :, None]  # [recording, wave, time]
     present = member.any(-1)
     means = unit_length(jnp.einsum("rct,rtw->rcw", member.astype(elements.dtype), elements))
     lots, drawn = jax.lax.top_k(jnp.where(member, jax.random.uniform(key, member.shape), -1.0), per_wave)
