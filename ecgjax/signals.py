@@ -15,6 +15,10 @@ import numpy as np
 
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 MISSING = -32768
+WAVES = ("none", "P", "QRS", "T")
+"""What a sample may belong to, by the number that marks it where a data set says so."""
+UNMARKED = 255
+"""The mark of a sample of which nobody has said what it belongs to."""
 
 
 class InputError(ValueError):

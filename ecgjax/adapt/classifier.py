@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from ecgjax.adapt.training import from_encoder
 from ecgjax.augment import Augmentation
 from ecgjax.data.records import Records
 from ecgjax.pretrained import Encoder
@@ -43,7 +44,11 @@ class Classification:
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
-        return dict(self._network(encoder).init(key, signal, train=False))
+        return dict(self.network(encoder).init(key, signal, train=False))
+
+    def begin(self, encoder: Encoder, key: jax.Array) -> dict:
+        """Variables with the weights of `encoder` and a new head."""
+        return from_encoder(self, encoder, key)
 
     def loss(
         self,
@@ -59,13 +64,14 @@ class Classification:
         view_key, dropout_key = jax.random.split(key)
         signals = preprocess(batch["signal"], preprocessing, rate_hz=rate_hz)
         views = self.augmentation.views(signals, view_key, rate_hz=preprocessing.rate_hz)
-        logits, updates = self._network(encoder).apply(
+        logits, updates = self.network(encoder).apply(
             variables, views, train=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}
         )
         loss = optax.sigmoid_binary_cross_entropy(logits, batch["targets"]).mean()
         return loss, ({}, updates)
 
-    def _network(self, encoder: nn.Module) -> Classifier:
+    def network(self, encoder: nn.Module) -> Classifier:
+        """What `init`'s variables belong to."""
         return Classifier(encoder=encoder, classes=self.classes, dropout=self.dropout)
 
 
@@ -80,20 +86,6 @@ class Adapted:
 
     variables: dict
     window_s: float | None
-
-
-def classifier_variables(objective: Classification, encoder: Encoder, key: jax.Array) -> dict:
-    """A classifier with the weights of `encoder` and a new head."""
-    preprocessing = encoder.preprocessing
-    signal = jnp.zeros((2, preprocessing.samples, len(preprocessing.leads)))
-
-    @jax.jit
-    def init(key: jax.Array, signal: jax.Array) -> dict:
-        variables = objective.init(encoder.module, key, signal)
-        # Without the encoder, whose initial weights nobody wants: they took seconds to compile.
-        return {name: {**tree, "encoder": {}} for name, tree in variables.items()}
-
-    return {name: {**tree, "encoder": encoder.variables[name]} for name, tree in init(key, signal).items()}
 
 
 def predict(

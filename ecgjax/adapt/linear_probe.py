@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
-from ecgjax.adapt.classifier import Adapted, Classification, classifier_variables
+from ecgjax.adapt.classifier import Adapted, Classification
 from ecgjax.augment import Augmentation
 from ecgjax.data.records import Records
 from ecgjax.data.seen import seen_in
@@ -142,11 +142,11 @@ class LinearProbing:
         config: dict,
         title: str,
     ) -> Adapted:
-        """Fits a probe on embeddings of whole recordings and saves encoder and probe; see `FineTuning.adapt`."""
+        """Fits a probe on embeddings of whole recordings and saves encoder and probe; see `Training.train`."""
         embeddings = encoder.embed(records, indices)
         probe = fit(embeddings, targets, records.patients[indices], seed=self.seed)
         objective = Classification(targets.shape[1], 0.0, Augmentation())
-        variables = _with_probe(classifier_variables(objective, encoder, jax.random.key(self.seed)), probe)
+        variables = _with_probe(objective.begin(encoder, jax.random.key(self.seed)), probe)
         state = create_state(variables, Optimizer().build(1), data_mesh())
         settings = json.loads(json.dumps(dataclasses.asdict(self)))
         config = {**config, "start_weights": encoder.fingerprint, "linear_probing": settings}

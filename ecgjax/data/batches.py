@@ -20,6 +20,7 @@ from ecgjax.signals import InputError
 # Batches that wait ready. Grain's own default of 500 would hold gigabytes (measured: research/ecosystem.md B2).
 _READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)
 _ORDER, _PARTNERS = 0, 1  # two streams of random numbers from one seed
+_UNLABELLED = 1  # the part of those without labels, beside which the labelled ones are part 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +139,39 @@ def labelled_batches(
         return {"signal": records.read(indices[chosen]), "targets": targets[chosen]}
 
     return Batches(make, recordings=batch_size)
+
+
+def beside_unlabelled(
+    labelled: Batches,
+    records: Records,
+    indices: np.ndarray,
+    *,
+    each: int,
+    seed: int,
+    rows: slice | np.ndarray = slice(None),
+) -> Batches:
+    """The batches of `labelled_batches`, each labelled recording together with `each` others without labels.
+
+    Args:
+      labelled: the labelled recordings' batches.
+      records: the prepared data set.
+      indices: the recordings without labels. Their labels are not read.
+      each: how many a labelled recording brings along.
+      seed: order.
+      rows: as in `labelled`.
+
+    Returns:
+      Batches that hold "unlabelled", int16 [row, each, time, lead], as well.
+    """
+    if not len(indices):
+        raise InputError(f"{records.path}: no recording is left without a label; give --labels, a share below 1")
+    size = labelled.recordings * each
+
+    def make(number: int) -> dict[str, np.ndarray]:
+        positions = _positions(len(indices), number * size, (number + 1) * size, seed, _UNLABELLED).reshape(-1, each)
+        return {**labelled.make(number), "unlabelled": records.read(indices[positions[rows]])}
+
+    return Batches(make, recordings=labelled.recordings + size)
 
 
 def _shares(weights: Sequence[float], data_sets: int, batch_size: int) -> np.ndarray:

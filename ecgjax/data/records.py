@@ -100,16 +100,31 @@ class Records:
         Raises:
           InputError: a recording is not what was written; ArrayRecord keeps a hash of each.
         """
+        return self._feature("signal", indices, np.dtype("<i2"), (self.samples, 12))
+
+    def waves(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
+        """uint8 [*shape of indices, time]: the number in `WAVES` of each sample, or `UNMARKED`.
+
+        Raises:
+          InputError: the data set does not say where waves are.
+        """
+        return self._feature("waves", indices, np.dtype(np.uint8), (self.samples,))
+
+    def _feature(self, name: str, indices: np.ndarray | Sequence[int], kind: np.dtype, shape: tuple) -> np.ndarray:
         indices = np.asarray(indices)
         rows = indices.reshape(-1)
-        out = np.empty((len(rows), self.samples, 12), np.int16)
+        out = np.empty((len(rows), *shape), kind)
         shard_of = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(shard_of):
             wanted = np.flatnonzero(shard_of == shard)
             positions = (rows[wanted] - self._starts[shard]).tolist()
             for place, example in zip(wanted, self._examples(int(shard), positions), strict=True):
-                out[place] = _signal(example, self.samples)
-        return out.reshape(*indices.shape, self.samples, 12)
+                # TFDS's own parser is slower by an order of magnitude; the stored form is the array's bytes.
+                features = tf_example_pb2.Example.FromString(example).features.feature  # pyright: ignore[reportAttributeAccessIssue]
+                if name not in features:
+                    raise InputError(f"{self.path}: its recordings have no {name}; choose another task or data set")
+                out[place] = np.frombuffer(features[name].bytes_list.value[0], kind).reshape(shape)
+        return out.reshape(*indices.shape, *shape)
 
     def _column(self, name: str) -> pyarrow.ChunkedArray:
         # Read alone: of 5 million recordings the whole table takes 1.4 GB, and training needs three columns.
@@ -204,9 +219,3 @@ def _allow_open(files: int, folder: Path) -> None:
 def _open_shard(file: str) -> ArrayRecordReader:
     # No read-ahead: recordings are asked for in random order, each in one read of its own.
     return ArrayRecordReader(file, "readahead_buffer_size:0")
-
-
-def _signal(example: bytes, samples: int) -> np.ndarray:
-    # TFDS's own parser is slower by an order of magnitude; the stored form is plain little-endian int16.
-    features = tf_example_pb2.Example.FromString(example).features.feature  # pyright: ignore[reportAttributeAccessIssue]
-    return np.frombuffer(features["signal"].bytes_list.value[0], "<i2").reshape(samples, 12)

@@ -12,6 +12,7 @@ from ecgjax.encoders.conv_lstm import ConvLstm
 from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.encoders.pclr_resnet import PclrResnet
 from ecgjax.encoders.s4 import S4
+from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.encoders.vit1d import Vit1d
 from ecgjax.encoders.wav2vec_transformer import Wav2vecTransformer
 from ecgjax.encoders.xresnet1d import XResnet1d
@@ -29,6 +30,7 @@ ENCODERS: dict[str, nn.Module] = {
     "vit1d_leads": Vit1d(patch=250, lead_patches=True),
     "vit1d_st_mem": Vit1d(patch=75, lead_patches=True, registers=0, separators=True),
     "wav2vec_transformer": Wav2vecTransformer(),
+    "unet1d": Unet1d(),
 }
 
 

@@ -25,6 +25,13 @@ def labelled(records: Records, task: Task, split: str) -> tuple[np.ndarray, np.n
     return indices, targets
 
 
+def labels_wanted(labels: float | None, available: int) -> int:
+    """Number of labelled recordings that `labels` means: a share (below 1), a number, or None for all."""
+    if labels is None:
+        return available
+    return round(labels * available) if labels < 1 else int(labels)
+
+
 def draw_labelled(
     targets: np.ndarray, patients: np.ndarray, n: int, *, seed: int, balanced: bool = False
 ) -> np.ndarray:

@@ -1,15 +1,17 @@
 """A supervised run from labels to test figures: what `ecgjax.launch.finetune` does."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from ecgjax.adapt import Method
 from ecgjax.adapt.classifier import predict
+from ecgjax.adapt.local_contrast import LocalContrast
 from ecgjax.data.records import Records
 from ecgjax.data.seen import refuse_seen, refuse_shared
 from ecgjax.evaluate import plots
-from ecgjax.evaluate.low_label import draw_labelled, labelled
-from ecgjax.evaluate.metrics import patient_bootstrap
+from ecgjax.evaluate.low_label import draw_labelled, labelled, labels_wanted
+from ecgjax.evaluate.metrics import Interval, patient_bootstrap
 from ecgjax.evaluate.tasks import Task
 from ecgjax.pretrained import Encoder, load, untrained
 from ecgjax.signals import InputError, Preprocessing
@@ -17,14 +19,18 @@ from ecgjax.train.checkpoint import describe
 from ecgjax.train.runlog import console, read_metrics
 
 
-def start_encoder(checkpoint: Path | None, name: str | None, *, seed: int) -> tuple[Encoder, str]:
+def start_encoder(
+    checkpoint: Path | None, name: str | None, *, seed: int, otherwise: str = "compact_resnet"
+) -> tuple[Encoder, str]:
     """The encoder that training starts from, and its name: a checkpoint's, or `name` with random weights.
+
+    Without both it is `otherwise`.
 
     Raises:
       InputError: the checkpoint is of another architecture than `name`.
     """
     if checkpoint is None:
-        name = name or "compact_resnet"
+        name = name or otherwise
         return untrained(name, Preprocessing(), seed=seed), name
     encoder = load(checkpoint)
     found = encoder.config["encoder"]["name"]
@@ -36,8 +42,8 @@ def start_encoder(checkpoint: Path | None, name: str | None, *, seed: int) -> tu
 
 def adapt_and_report(
     settings: Method,
-    encoder: Encoder,
-    name: str,
+    checkpoint: Path | None,
+    encoder_name: str | None,
     *,
     data: Path,
     task: Task,
@@ -48,8 +54,8 @@ def adapt_and_report(
 
     Args:
       settings: the way of using labels.
-      encoder: where it starts.
-      name: of the encoder's architecture.
+      checkpoint: where it starts, or None for random weights.
+      encoder_name: architecture; of a checkpoint it is known, from scratch there is a default.
       data: a prepared data set.
       task: what to predict.
       labels: labelled recordings: a share (below 1), a number, or None for all.
@@ -58,6 +64,9 @@ def adapt_and_report(
     Returns:
       What metrics.json holds.
     """
+    if isinstance(settings, LocalContrast):
+        raise InputError(f"--method local_contrast: it learns where waves are, not {task.name}; give --task waves")
+    encoder, name = start_encoder(checkpoint, encoder_name, seed=settings.seed)
     records = Records(data)
     indices, targets = labelled(records, task, "train")
     tested = {split: labelled(records, task, split) for split in ("validation", "test")}  # refused now, not at the end
@@ -65,18 +74,10 @@ def adapt_and_report(
     for chosen, _ in tested.values():
         refuse_seen(encoder.seen, records, chosen)
     if labels is not None:
-        count = round(labels * len(indices)) if labels < 1 else int(labels)
+        count = labels_wanted(labels, len(indices))
         drawn = draw_labelled(targets, records.patients[indices], count, seed=settings.seed, balanced=task.is_single)
         indices, targets = indices[drawn], targets[drawn]
-    start = encoder.config.get("pretraining", "random weights") if encoder.restored else "random weights"
-    config = {
-        **describe(name, encoder.module, encoder.preprocessing),
-        "classes": list(task.classes),
-        "task": task.name,
-        "data": records.name,
-        "labelled": len(indices),
-        "start": start,
-    }
+    config = run_config(encoder, name, records, task=task.name, classes=task.classes, labelled=len(indices))
     title = f"{task.name}, {len(indices)} labelled"
     adapted = settings.adapt(encoder, records, indices, targets, workdir=workdir, config=config, title=title)
     figures: dict = {"task": task.name, "data": records.name, "labelled": len(indices)}
@@ -85,8 +86,8 @@ def adapt_and_report(
         bootstrap = patient_bootstrap(truth, {"model": scores}, records.patients[chosen])
         figures[split] = {
             "recordings": len(chosen),
-            "macro_auroc": _figure(bootstrap.macro("model")),
-            "auroc": dict(zip(task.classes, map(_figure, bootstrap.per_class("model")), strict=True)),
+            "macro_auroc": figure(bootstrap.macro("model")),
+            "auroc": dict(zip(task.classes, map(figure, bootstrap.per_class("model")), strict=True)),
         }
     (workdir / "metrics.json").write_text(json.dumps(figures, indent=1))
     if lines := read_metrics(workdir):
@@ -95,7 +96,23 @@ def adapt_and_report(
     return figures
 
 
-def _figure(interval) -> list[float]:
+def run_config(
+    encoder: Encoder, name: str, records: Records, *, task: str, classes: Sequence[str], labelled: int
+) -> dict:
+    """What a checkpoint says of a run with labels, besides the method's settings."""
+    start = encoder.config.get("pretraining", "random weights") if encoder.restored else "random weights"
+    return {
+        **describe(name, encoder.module, encoder.preprocessing),
+        "classes": list(classes),
+        "task": task,
+        "data": records.name,
+        "labelled": labelled,
+        "start": start,
+    }
+
+
+def figure(interval: Interval) -> list[float]:
+    """An interval as it is written to metrics.json: value, lower and upper bound."""
     return [round(float(part), 4) for part in (interval.value, interval.low, interval.high)]
 
 

@@ -1,4 +1,4 @@
-"""Fine-tunes an encoder, or probes it frozen, on a labelled data set: `python -m ecgjax.launch.finetune`."""
+"""Teaches an encoder a task with labels: fine-tuned, probed frozen, ...: `python -m ecgjax.launch.finetune`."""
 
 import dataclasses
 from pathlib import Path
@@ -8,7 +8,8 @@ import tyro
 
 from ecgjax.adapt import METHODS, Method
 from ecgjax.encoders import ENCODERS
-from ecgjax.evaluate.supervised import adapt_and_report, start_encoder
+from ecgjax.evaluate import delineation
+from ecgjax.evaluate.supervised import adapt_and_report
 from ecgjax.evaluate.tasks import TASKS
 from ecgjax.launch import chosen, parse, run, say_where
 from ecgjax.remote import local
@@ -20,14 +21,14 @@ class Finetune:
 
     data: str
     """A prepared data set, a folder or URL (see ecgjax.launch.prepare)."""
-    task: Literal[tuple(TASKS)]  # type: ignore[valid-type]
-    """What to predict."""
+    task: Literal[(*TASKS, delineation.TASK)]  # type: ignore[valid-type]
+    """What to predict; waves: P, QRS, T or none for each sample."""
     checkpoint: Path | None = None
     """A pre-trained encoder: a checkpoint or the workdir of a run. Without it training starts from scratch."""
     encoder: Literal[tuple(ENCODERS)] | None = None  # type: ignore[valid-type]
     """Architecture, from scratch; with --checkpoint it only has to agree."""
     method: Literal[tuple(METHODS)] = "finetune"  # type: ignore[valid-type]
-    """Train encoder and head, or fit a linear probe on the frozen encoder."""
+    """The way of using labels."""
     settings: Annotated[tyro.conf.AvoidSubcommands[Method], tyro.conf.arg(name="")] = METHODS["finetune"]()
     """The method's settings."""
     labels: float | None = None
@@ -44,16 +45,12 @@ def main() -> None:
         default=Finetune(data=tyro.MISSING, task=tyro.MISSING, method=method, settings=METHODS[method]()),
     )
     say_where()
-    encoder, name = start_encoder(arguments.checkpoint, arguments.encoder, seed=arguments.settings.seed)
-    adapt_and_report(
-        arguments.settings,
-        encoder,
-        name,
-        data=local(arguments.data),
-        task=TASKS[arguments.task],
-        labels=arguments.labels,
-        workdir=arguments.workdir,
-    )
+    start = arguments.settings, arguments.checkpoint, arguments.encoder
+    rest = {"data": local(arguments.data), "labels": arguments.labels, "workdir": arguments.workdir}
+    if arguments.task == delineation.TASK:
+        delineation.delineate_and_report(*start, **rest)
+    else:
+        adapt_and_report(*start, task=TASKS[arguments.task], **rest)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,200 @@
+"""Consistency with pseudo-labels (CPSS 2024): recordings without labels take part in training a classifier.
+
+What is known of CPSS is that it is FixMatch (arXiv:2001.07685) with a second kind of pseudo-label. A weak view of an
+unlabelled recording is classified; where the class is beyond doubt, a strong view has to be classified alike (positive
+pseudo-label). A recording without such a class is not wasted: the classes that rank lowest in it are taken as absent
+(ranking-based negative pseudo-label). Thresholds and weights are not published: those here are FixMatch's (0.95, weight
+1, seven unlabelled recordings to a labelled one), the rest was chosen on PTB-XL's validation fold.
+
+CPSS knows one class a recording and uses a softmax. A recording of PTB-XL may have several superclasses, so here every
+class is a question of its own, with a sigmoid and binary cross entropy:
+
+  positive   the class is present where its probability reaches the threshold, and absent where that of its absence does
+             (a softmax says so of all other classes at once);
+  negative   in a recording where no class is found present, the `ranked` classes of the lowest probability are absent.
+
+Class by class the rest is unknown and out of the loss. A task of one condition has no ranking, so no negative labels.
+"""
+
+import dataclasses
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from ecgjax.adapt.classifier import Adapted, Classification
+from ecgjax.adapt.training import Training
+from ecgjax.augment import Augmentation
+from ecgjax.data.records import Records
+from ecgjax.objectives.slow_network import followed
+from ecgjax.pretrained import Encoder
+from ecgjax.signals import InputError, Preprocessing, preprocess
+
+
+@dataclasses.dataclass(frozen=True)
+class PseudoLabelling:
+    """What makes pseudo-labels, and how much they count."""
+
+    threshold: float = 0.95
+    """Probability from which a class counts as present, or as absent (FixMatch: 0.95)."""
+    ranked: int = 1
+    """Classes that count as absent, the least likely first, in a recording where none is found present."""
+    weight: float = 1.0
+    """Of the loss on pseudo-labels (FixMatch: 1)."""
+    momentum: float = 0.99
+    """Share of itself that the network which makes pseudo-labels keeps at each step, following the trained one (mean
+    teacher, arXiv:1703.01780); 0: the trained one itself (FixMatch)."""
+    weak: Augmentation = Augmentation(lead_mask=0.0, gain=0.1, noise_mv=0.01, wander_mv=0.05, time_out=0.0)
+    """The views of labelled recordings, and those on which pseudo-labels are made."""
+    strong: Augmentation = Augmentation()
+    """The views that have to agree with the pseudo-labels; of any piece of the recording."""
+
+    def __post_init__(self):
+        if not (0.5 < self.threshold <= 1 and self.ranked >= 0 and self.weight >= 0 and 0 <= self.momentum < 1):
+            raise InputError(
+                f"threshold {self.threshold}, ranked {self.ranked}, weight {self.weight}, momentum {self.momentum}: "
+                f"give a threshold above 0.5 to 1, a momentum from 0 to below 1, and nothing negative"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class Consistency(Training):
+    """Settings of training with pseudo-labels."""
+
+    batch_size: int = 64
+    """Labelled recordings a step, over all devices; at most all there are (FixMatch: 64)."""
+    unlabelled: int = 7
+    """Recordings without labels for each labelled one (FixMatch: 7)."""
+    dropout: float = 0.5
+    """Of the standardised embedding."""
+    pseudo: PseudoLabelling = PseudoLabelling()
+    """Pseudo-labels."""
+
+    def __post_init__(self):
+        if self.unlabelled < 1:
+            raise InputError(f"--unlabelled {self.unlabelled}: give 1 or more, or --method finetune")
+
+    def adapt(
+        self,
+        encoder: Encoder,
+        records: Records,
+        indices: np.ndarray,
+        targets: np.ndarray,
+        *,
+        workdir: Path,
+        config: dict,
+        title: str,
+    ) -> Adapted:
+        """Trains a classifier on `targets`, float32 [len(indices), class], and the training split's other recordings.
+
+        See `Training.train`.
+        """
+        classification = Classification(targets.shape[1], self.dropout, self.pseudo.weak)
+        trained = self.train(
+            ConsistentClassification(classification, self.pseudo),
+            encoder,
+            records,
+            indices,
+            targets,
+            workdir=workdir,
+            config=config,
+            title=title,
+            unlabelled=self.unlabelled,
+        )
+        return Adapted({name: trained[name] for name in NETWORK}, self.pseudo.weak.crop_s)
+
+
+NETWORK = ("params", "batch_stats")
+
+
+@dataclasses.dataclass(frozen=True)
+class ConsistentClassification:
+    """Supervised classification, and agreement of strong views with the pseudo-labels of weak ones."""
+
+    classification: Classification
+    pseudo: PseudoLabelling
+
+    def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
+        """The classifier's variables."""
+        return self.classification.init(encoder, key, signal)
+
+    def begin(self, encoder: Encoder, key: jax.Array) -> dict:
+        """Variables with the weights of `encoder`, and the network that makes pseudo-labels: at first the same."""
+        variables = self.classification.begin(encoder, key)
+        return {**variables, "slow": {"params": variables["params"]}} if self.pseudo.momentum else variables
+
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocessing: Preprocessing,
+        rate_hz: float,
+    ):
+        """Loss of {"signal": int16 [batch, time, lead], "targets": float32 [batch, class], "unlabelled": int16
+        [batch, each, time, lead]}, as an objective's."""
+        labelled_key, weak_key, strong_key, dropout_key = jax.random.split(key, 4)
+        model, pseudo = self.classification.network(encoder), self.pseudo
+
+        def views(signal: jax.Array, augmentation: Augmentation, key: jax.Array) -> jax.Array:
+            recordings = preprocess(signal.reshape(-1, *signal.shape[-2:]), preprocessing, rate_hz=rate_hz)
+            return augmentation.views(recordings, key, rate_hz=preprocessing.rate_hz)
+
+        teacher, updates = {name: variables[name] for name in NETWORK}, {}
+        if pseudo.momentum:
+            slow = followed(variables["slow"]["params"], variables["params"], pseudo.momentum)
+            teacher, updates = {**teacher, "params": slow}, {"slow": {"params": slow}}
+        weak = views(batch["unlabelled"], pseudo.weak, weak_key)
+        probability = jax.nn.sigmoid(jax.lax.stop_gradient(model.apply(teacher, weak, train=False)))
+        present, known = pseudo_labels(probability, threshold=pseudo.threshold, ranked=pseudo.ranked)
+
+        # Together, so that both have the same batch statistics.
+        both = [
+            views(batch["signal"], pseudo.weak, labelled_key),
+            views(batch["unlabelled"], pseudo.strong, strong_key),
+        ]
+        own = {name: variables[name] for name in NETWORK}
+        logits, statistics = model.apply(
+            own, jnp.concatenate(both), train=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}
+        )
+        labelled, strong = jnp.split(logits, [len(batch["signal"])])
+        supervised = optax.sigmoid_binary_cross_entropy(labelled, batch["targets"]).mean()
+        agreement = known_cross_entropy(strong, present, known)
+        metrics = {
+            "supervised_loss": supervised,
+            "pseudo_loss": agreement,
+            "pseudo_known": known.mean(),
+            "pseudo_present": present.mean(),
+        }
+        return supervised + pseudo.weight * agreement, (metrics, {**statistics, **updates})
+
+
+def pseudo_labels(probability: jax.Array, *, threshold: float, ranked: int) -> tuple[jax.Array, jax.Array]:
+    """What is taken as true of recordings without labels.
+
+    Args:
+      probability: of each class in each recording, float [recording, class].
+      threshold: from which presence, or absence, is believed.
+      ranked: classes of the lowest probability that are believed absent in a recording where none is believed present.
+
+    Returns:
+      float32 [recording, class]: 1 where a class is present; 1 where the pseudo-label (present or absent) counts.
+    """
+    present, absent = probability >= threshold, 1 - probability >= threshold
+    rank = probability.argsort(-1).argsort(-1)
+    lowest = rank < min(ranked, probability.shape[-1] - 1)
+    known = present | absent | (lowest & ~present.any(-1, keepdims=True))
+    return present.astype(jnp.float32), known.astype(jnp.float32)
+
+
+def known_cross_entropy(logits: jax.Array, present: jax.Array, known: jax.Array) -> jax.Array:
+    """Binary cross entropy where it is `known` whether a class is `present`, over all classes and recordings.
+
+    As in FixMatch the sum is divided by all of them: while little is known, little is learnt from it.
+    """
+    return (known * optax.sigmoid_binary_cross_entropy(logits, present)).mean()

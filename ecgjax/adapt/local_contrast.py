@@ -1,0 +1,214 @@
+"""Local contrast with pseudo-labels: segmentation learnt from a few marked recordings and many without marks.
+
+The method of Chaitanya et al. 2023 (arXiv:2112.09645; https://github.com/krishnabits001/pseudo_label_contrastive_training)
+carried from heart images to heart beats: pixels become samples, structures become P, QRS and T. The loss is Dice on the
+marked recordings, plus a tenth of a contrastive loss on single samples of all recordings: samples of one wave attract
+each other, within a recording and between two, and those of another wave repel. In recordings without marks the waves
+are pseudo-labels: what a frozen copy of the network finds there, a copy that is replaced by the present network a few
+times a run. Keeping the copy, and asking it anew, gives the same marks as storing them, and resumes from a checkpoint.
+
+As in the released code a sample is compared with the mean of each wave in the two recordings; the negatives that it
+draws besides are in none of its sums, and the background takes no part. There the network is first trained on the
+marked images alone, a quarter of all steps (5,001 of 20,002), and so it is here.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ecgjax.adapt.classifier import Adapted
+from ecgjax.adapt.segmenter import Segmenter, dice_loss
+from ecgjax.adapt.training import Training, from_encoder
+from ecgjax.augment import Augmentation
+from ecgjax.data.records import Records
+from ecgjax.objectives.nt_xent import unit_length
+from ecgjax.pretrained import Encoder
+from ecgjax.signals import WAVES, InputError, Preprocessing, preprocess
+from ecgjax.train.optimizer import Optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Contrast:
+    """The contrastive part of the loss."""
+
+    weight: float = 0.1
+    """Of the contrastive loss (published: 0.1). 0: supervised training alone, no other recording is read."""
+    temperature: float = 0.1
+    """Cosine similarities are divided by this (published: 0.1)."""
+    per_wave: int = 3
+    """Samples drawn of each wave in each recording (published: 3)."""
+    background: bool = True
+    """Whether "none" is contrasted like a wave (published: no)."""
+    alone: float = 0.25
+    """Share of the run, at its beginning, without contrast: there are no pseudo-labels yet."""
+    refreshes: int = 10
+    """Times that pseudo-labels are made, at equal intervals in the rest of the run."""
+
+    def __post_init__(self):
+        if not (self.weight >= 0 and self.temperature > 0 and self.per_wave > 0 <= self.alone < 1 <= self.refreshes):
+            raise InputError(
+                f"{self}: give a weight of 0 or more, a temperature above 0, per_wave and refreshes of 1 or more, and "
+                f"alone from 0 to below 1"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class LocalContrast(Training):
+    """Settings of learning to mark waves."""
+
+    optimizer: Optimizer = Optimizer(learning_rate=1e-3)
+    """AdamW and its schedule."""
+    batch_size: int = 8
+    """Marked recordings a step, over all devices; at most all there are."""
+    unlabelled: int = 1
+    """Recordings without marks for each marked one."""
+    contrast: Contrast = Contrast()
+    """The contrastive part of the loss."""
+    augmentation: Augmentation = Augmentation(
+        crop_s=3600.0, lead_mask=0.0, gain=0.1, noise_mv=0.02, wander_mv=0.1, time_out=0.0
+    )
+    """What is done to a training recording. Pieces are whole recordings, so that marks stay where they are."""
+
+    def __post_init__(self):
+        if self.unlabelled < 1:
+            raise InputError(f"--unlabelled {self.unlabelled}: give 1 or more, or --contrast.weight 0")
+
+    def adapt(
+        self,
+        encoder: Encoder,
+        records: Records,
+        indices: np.ndarray,
+        targets: np.ndarray,
+        *,
+        workdir: Path,
+        config: dict,
+        title: str,
+    ) -> Adapted:
+        """Trains a segmenter on `targets`, marks uint8 [len(indices), time] at the encoder's rate.
+
+        See `Training.train`.
+        """
+        trained = self.train(
+            Segmentation(self.contrast, self.augmentation),
+            encoder,
+            records,
+            indices,
+            targets,
+            workdir=workdir,
+            config=config,
+            title=title,
+            unlabelled=self.unlabelled if self.contrast.weight else 0,
+        )
+        return Adapted({name: trained[name] for name in ("params", "batch_stats")}, window_s=None)
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """Dice on marked recordings, and local contrast on all."""
+
+    contrast: Contrast
+    augmentation: Augmentation
+
+    def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
+        """The segmenter's variables."""
+        return dict(Segmenter(encoder=encoder).init(key, signal, train=False))
+
+    def begin(self, encoder: Encoder, key: jax.Array) -> dict:
+        """Variables with the weights of `encoder`; "labeller" is the copy that makes pseudo-labels."""
+        variables = from_encoder(self, encoder, key)
+        if not self.contrast.weight:
+            return variables
+        return {**variables, "labeller": {"network": variables, "refreshed": jnp.zeros((), jnp.int32)}}
+
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocessing: Preprocessing,
+        rate_hz: float,
+    ):
+        """Loss of {"signal": int16 [batch, time, lead], "targets": uint8 [batch, time'], "unlabelled": int16 [batch,
+        each, time, lead] unless the weight is 0}, as an objective's."""
+        view_key, draw_key = jax.random.split(key)
+        model, marks, signal, labeller = Segmenter(encoder=encoder), batch["targets"], batch["signal"], {}
+        own = {name: variables[name] for name in ("params", "batch_stats")}
+        if self.contrast.weight:
+            unlabelled = batch["unlabelled"].reshape(-1, *signal.shape[1:])
+            signal = jnp.concatenate([signal, unlabelled])
+            labeller = _refreshed(variables["labeller"], own, self._refreshes_due(batch["progress"]))
+        recordings = preprocess(signal, preprocessing, rate_hz=rate_hz)
+        views = self.augmentation.views(recordings, view_key, rate_hz=preprocessing.rate_hz)
+        if views.shape[1] != marks.shape[1]:
+            raise InputError(
+                f"--augmentation.crop-s {self.augmentation.crop_s}: marks are of whole recordings; give their length"
+            )
+        (logits, elements), updates = model.apply(own, views, train=True, mutable=["batch_stats"])
+        segmentation = dice_loss(logits[: len(marks)], marks)
+        if not self.contrast.weight:
+            return segmentation, ({"dice_loss": segmentation}, updates)
+        found, _ = model.apply(labeller["network"], recordings[len(marks) :], train=False)
+        marks = jnp.concatenate([marks, found.argmax(-1).astype(marks.dtype)])
+        local = local_contrast(
+            elements,
+            marks,
+            draw_key,
+            kinds=range(0 if self.contrast.background else 1, len(WAVES)),
+            temperature=self.contrast.temperature,
+            per_wave=self.contrast.per_wave,
+        )
+        local = jnp.where(labeller["refreshed"] > 0, local, 0.0)
+        metrics = {"dice_loss": segmentation, "contrastive_loss": local, "refreshed": labeller["refreshed"]}
+        return segmentation + self.contrast.weight * local, (metrics, {**updates, "labeller": labeller})
+
+    def _refreshes_due(self, progress: jax.Array) -> jax.Array:
+        """How often pseudo-labels should have been made by now."""
+        alone = self.contrast.alone
+        done = jnp.floor((progress - alone) / (1 - alone) * self.contrast.refreshes)
+        return jnp.where(progress >= alone, done + 1, 0).astype(jnp.int32)
+
+
+def _refreshed(labeller: dict, network: dict, due: jax.Array) -> dict:
+    newer = due > labeller["refreshed"]
+    kept = jax.tree.map(lambda own, old: jnp.where(newer, own, old), network, labeller["network"])
+    return jax.lax.stop_gradient({"network": kept, "refreshed": due})
+
+
+def local_contrast(
+    elements: jax.Array, marks: jax.Array, key: jax.Array, *, kinds: Sequence[int], temperature: float, per_wave: int
+) -> jax.Array:
+    """Cross entropy of telling, from a sample, its own wave among the waves of its recording and of the next one.
+
+    Args:
+      elements: float32 [recording, time, width].
+      marks: the kind of each sample, integers [recording, time].
+      key: draws the samples.
+      kinds: what is contrasted, as marked; other samples take no part.
+      temperature: cosine similarities are divided by this.
+      per_wave: samples drawn of each wave in each recording.
+
+    Returns:
+      Mean over samples and over the two recordings, of those that hold the wave.
+    """
+    member = marks[:, None, :] == jnp.array(kinds)[None, :, None]  # [recording, wave, time]
+    present = member.any(-1)
+    means = unit_length(jnp.einsum("rct,rtw->rcw", member.astype(elements.dtype), elements))
+    lots, drawn = jax.lax.top_k(jnp.where(member, jax.random.uniform(key, member.shape), -1.0), per_wave)
+    samples = unit_length(jnp.take_along_axis(elements[:, None], drawn[..., None], axis=2))
+
+    # Of the recording itself, and of the one before it in the batch: [recording, 2, wave, ...].
+    both_means = jnp.stack([means, jnp.roll(means, 1, axis=0)], axis=1)
+    both_present = jnp.stack([present, jnp.roll(present, 1, axis=0)], axis=1)
+    cosine = jnp.einsum("rcsw,rpdw->rcspd", samples, both_means) / temperature
+    cosine = jnp.where(both_present[:, None, None], cosine, -1e9)
+    log_share = cosine - jax.nn.logsumexp(cosine, axis=(-2, -1), keepdims=True)
+    own = jnp.einsum("rcspc->rcsp", log_share)
+    counts = (lots >= 0)[..., None] & both_present.swapaxes(1, 2)[:, :, None]  # [recording, wave, sample, 2]
+    return -jnp.where(counts, own, 0.0).sum() / jnp.maximum(counts.sum(), 1)

@@ -1,0 +1,178 @@
+"""What the ways that train encoder and head have in common: the settings of a run, and the run."""
+
+import dataclasses
+import functools
+import json
+import math
+from pathlib import Path
+from typing import Protocol
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from ecgjax.data.batches import beside_unlabelled, labelled_batches
+from ecgjax.data.records import Records
+from ecgjax.data.seen import seen_in
+from ecgjax.pretrained import Encoder
+from ecgjax.signals import InputError, Preprocessing
+from ecgjax.train.loop import train
+from ecgjax.train.optimizer import Optimizer
+from ecgjax.train.sharding import check_batch_size, data_mesh, rows_here
+from ecgjax.train.state import create_state, make_step
+
+
+class Supervision(Protocol):
+    """What is trained: a hashable dataclass like an objective of `ecgjax.objectives`, but for a batch with targets."""
+
+    def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
+        """Initial variables for recordings like `signal`, float32 [batch, time, lead]."""
+        ...
+
+    def begin(self, encoder: Encoder, key: jax.Array) -> dict:
+        """The variables at step 0, with the weights of `encoder`; see `from_encoder`."""
+        ...
+
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocessing: Preprocessing,
+        rate_hz: float,
+    ):
+        """(loss, (metrics, updates)) of {"signal", "targets", and "unlabelled" where it was asked for}."""
+        ...
+
+
+def from_encoder(supervision: Supervision, encoder: Encoder, key: jax.Array) -> dict:
+    """Variables with the weights of `encoder` and new heads."""
+    preprocessing = encoder.preprocessing
+    signal = jnp.zeros((2, preprocessing.samples, len(preprocessing.leads)))
+
+    @jax.jit
+    def init(key: jax.Array, signal: jax.Array) -> dict:
+        variables = supervision.init(encoder.module, key, signal)
+        # Without the encoder, whose initial weights nobody wants: they took seconds to compile.
+        return {name: {**tree, "encoder": {}} for name, tree in variables.items()}
+
+    return {name: {**tree, "encoder": encoder.variables[name]} for name, tree in init(key, signal).items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """Settings of a run with labels."""
+
+    optimizer: Optimizer = Optimizer(learning_rate=2e-3, warmup=0.2)
+    """AdamW and its schedule."""
+    encoder_rate: float = 0.1
+    """A pre-trained encoder's learning rate, as a factor of the head's; from scratch it is 1."""
+    batch_size: int = 64
+    """Labelled recordings a step, over all devices; at most all there are."""
+    epochs: float = 20
+    """Times each labelled recording is seen."""
+    min_steps: int = 400
+    """Steps at the least, however few recordings are labelled."""
+    save_every: int = 0
+    """Steps between checkpoints; 0: one at the end."""
+    seed: int = 0
+    """Initial weights of the head, order of recordings, views."""
+
+    def steps(self, recordings: int) -> int:
+        """Steps for so many labelled recordings."""
+        return max(self.min_steps, math.ceil(self.epochs * recordings / min(self.batch_size, recordings)))
+
+    def train(
+        self,
+        supervision: Supervision,
+        encoder: Encoder,
+        records: Records,
+        indices: np.ndarray,
+        targets: np.ndarray,
+        *,
+        workdir: Path,
+        config: dict,
+        title: str,
+        unlabelled: int = 0,
+    ) -> dict:
+        """Trains; goes on where an earlier run in `workdir` was stopped.
+
+        Args:
+          supervision: what is trained.
+          encoder: where training starts; its weights may be random ones.
+          records: the prepared data set.
+          indices: the labelled recordings.
+          targets: of each, [len(indices), ...].
+          workdir: checkpoints and logs.
+          config: saved in the checkpoint, with the settings.
+          title: for the screen.
+          unlabelled: recordings of the training split without labels that each labelled one brings along.
+
+        Returns:
+          The trained variables.
+        """
+        mesh = data_mesh()
+        check_batch_size(self.batch_size, mesh)
+        if len(indices) < mesh.size:
+            raise InputError(
+                f"{len(indices)} labelled recordings over {mesh.size} devices: use more labels or fewer devices"
+            )
+        # Few labelled recordings may not fill the batch; every device gets as many all the same.
+        batch_size = min(self.batch_size, len(indices) // mesh.size * mesh.size)
+        rows, order = rows_here(batch_size, mesh), {"seed": self.seed}
+        batches = labelled_batches(records, indices, targets, batch_size=batch_size, rows=rows, **order)
+        seen = encoder.seen | seen_in(records, indices)
+        if unlabelled:
+            others = np.setdiff1d(records.split("train"), indices)
+            batches = beside_unlabelled(batches, records, others, each=unlabelled, rows=rows, **order)
+            seen |= seen_in(records, others)
+        num_steps = self.steps(len(indices))
+        init_key, key = jax.random.split(jax.random.key(self.seed))
+        rate = self.encoder_rate if encoder.restored else 1.0
+        step_fn, tx = _step(
+            supervision,
+            self.optimizer,
+            num_steps,
+            rate,
+            encoder.module,
+            encoder.preprocessing,
+            records.rate_hz,
+            mesh,
+        )
+        settings = {type(self).__name__.lower(): json.loads(json.dumps(dataclasses.asdict(self)))}
+        state, _ = train(
+            step_fn,
+            create_state(supervision.begin(encoder, init_key), tx, mesh),
+            batches,
+            num_steps=num_steps,
+            key=key,
+            mesh=mesh,
+            workdir=workdir,
+            config={**config, "start_weights": encoder.fingerprint, **settings},
+            seen=seen,
+            title=title,
+            save_every=self.save_every or num_steps,
+            log_every=50,
+        )
+        return {"params": state.params, **state.collections}
+
+
+@functools.lru_cache(maxsize=8)
+def _step(
+    supervision: Supervision,
+    optimizer: Optimizer,
+    num_steps: int,
+    encoder_rate: float,
+    module: nn.Module,
+    preprocessing: Preprocessing,
+    rate_hz: float,
+    mesh: Mesh,
+):
+    """The jitted step and its optimizer: a benchmark's many equal runs share one compilation."""
+    tx = optimizer.build(num_steps, encoder_rate=encoder_rate)
+    loss = functools.partial(supervision.loss, module, preprocessing=preprocessing, rate_hz=rate_hz)
+    return make_step(loss, tx, mesh, num_steps=num_steps), tx
