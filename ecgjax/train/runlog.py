@@ -21,6 +21,8 @@ console = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
 
 SPEED = ("ecg_per_s", "waiting_for_data")
 """The figures of a log line that tell how fast it went: recordings a second, and the share of time without a batch."""
+COLLAPSED = 0.01
+"""Of `embedding_std`: below, all recordings look alike to the encoder. An untrained one is at 0.05 or more."""
 Batch = TypeVar("Batch")
 
 
@@ -38,7 +40,7 @@ class RunLog:
         """
         self._title, self._num_steps, self._recordings = title, num_steps, recordings
         self._since, self._since_step, self._waited_s = time.perf_counter(), first_step, 0.0
-        self._writes, self._bar = jax.process_index() == 0, None
+        self._writes, self._bar, self._warned = jax.process_index() == 0, None, False
         if not self._writes:
             return
         workdir.mkdir(parents=True, exist_ok=True)
@@ -81,6 +83,12 @@ class RunLog:
         self._file.write(json.dumps(line) + "\n")
         for name, value in line.items():
             self._board.add_scalar(name, value, step)
+        if values.get("embedding_std", 1.0) < COLLAPSED and not self._warned:
+            self._warned = True
+            console.print(
+                f"WARNING: step {step}: the embeddings have collapsed (embedding_std {values['embedding_std']:.4f}); "
+                f"try a lower --optimizer.learning-rate or other settings of the method"
+            )
         note = f"loss {values['loss']:.3f}  {speed['ecg_per_s']:.0f} ECG/s"
         if self._bar:
             self._bar.update(self._task, completed=step, note=note)

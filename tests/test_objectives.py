@@ -1,0 +1,87 @@
+"""What holds of every objective: it runs by its name, resumes bit for bit, and the log shows a collapse."""
+
+import dataclasses
+import json
+import shutil
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ecgjax.objectives import OBJECTIVES
+from ecgjax.objectives.embedding_statistics import embedding_statistics
+from ecgjax.signals import preprocess
+from ecgjax.train.checkpoint import find_checkpoint
+from ecgjax.train.pretraining import Pretraining, pretrain
+from ecgjax.train.runlog import SPEED, read_metrics
+
+HEADS = {
+    "projection": (16, 8),
+    "prediction": (16, 8),
+    "prototypes": 12,
+    "queue": 0,
+    "hidden": (),
+    "decoder_width": 8,
+    "decoder_layers": 1,
+    "decoder_heads": 2,
+    "predictor_width": 8,
+    "predictor_layers": 1,
+    "predictor_heads": 2,
+    "width": 8,
+    "codes": 6,
+}
+"""Settings under which a method's heads compile quickly."""
+
+
+def _small(name: str):
+    fields = {field.name: field for field in dataclasses.fields(OBJECTIVES[name])}
+    default = OBJECTIVES[name]()
+    alike = {key: value for key, value in HEADS.items() if isinstance(getattr(default, key, None), type(value))}
+    return dataclasses.replace(default, **{key: value for key, value in alike.items() if key in fields})
+
+
+def _run(settings, mixture, workdir):
+    pretrain(settings, mixture, workdir, save_every=1, log_every=1)
+    manifest = json.loads(next((find_checkpoint(workdir) / "manifest").glob("*.json")).read_text())
+    return manifest, [{k: v for k, v in line.items() if k not in SPEED} for line in read_metrics(workdir)]
+
+
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_runs_by_its_name_on_eight_devices_and_resumes_bit_for_bit(name, mixture, tmp_path, tiny_encoders):
+    settings = Pretraining(objective=_small(name), batch_size=16, num_steps=3)
+    manifest, lines = _run(settings, mixture, tmp_path / "whole")
+    copy = shutil.copytree(tmp_path / "whole", tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoints/3")
+    assert _run(settings, mixture, copy) == (manifest, lines)
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    for line in lines:
+        assert 0 < line["embedding_std"] < 10 and 1 <= line["embedding_rank"] <= 16
+        assert all(np.isfinite(value) for value in line.values())
+
+
+@dataclasses.dataclass(frozen=True)
+class Collapse:
+    """What no method should come to: all recordings are drawn together, and nothing holds them apart."""
+
+    examples = "single"
+
+    def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
+        variables = encoder.init(key, signal, train=False)
+        return {name: {"encoder": tree} for name, tree in variables.items()}
+
+    def loss(self, encoder, variables, batch, key, *, preprocessing, rate_hz):
+        own = {name: tree["encoder"] for name, tree in variables.items()}
+        recordings = preprocess(batch["signal"], preprocessing, rate_hz=rate_hz)
+        (_, embedding), updates = encoder.apply(own, recordings, train=True, mutable=["batch_stats"])
+        loss = jnp.square(embedding - embedding.mean(0, keepdims=True)).mean()
+        return loss, (embedding_statistics(embedding), {"batch_stats": {"encoder": updates["batch_stats"]}})
+
+
+def test_the_log_shows_a_collapsed_run(mixture, tmp_path, tiny_encoders, capsys):
+    settings = Pretraining(objective=Collapse(), batch_size=16, num_steps=60)  # pyright: ignore[reportArgumentType]
+    settings = dataclasses.replace(settings, optimizer=dataclasses.replace(settings.optimizer, learning_rate=0.05))
+    _, lines = _run(settings, mixture, tmp_path)
+    assert lines[-1]["embedding_std"] < 0.1 * lines[0]["embedding_std"]
+    assert "the embeddings have collapsed" in capsys.readouterr().err
