@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import runpy
 import shutil
+from pathlib import Path
 
 import flax.linen as nn
 import jax
@@ -85,3 +87,11 @@ def test_the_log_shows_a_collapsed_run(mixture, tmp_path, tiny_encoders, capsys)
     _, lines = _run(settings, mixture, tmp_path)
     assert lines[-1]["embedding_std"] < 0.1 * lines[0]["embedding_std"]
     assert "the embeddings have collapsed" in capsys.readouterr().err
+
+
+def test_the_example_of_a_method_of_ones_own_is_short_and_trains(mixture, tmp_path, tiny_encoders):
+    path = Path(__file__).parent.parent / "examples/barlow_twins.py"
+    assert path.read_text().count("\n") <= 45
+    own = runpy.run_path(str(path))["BarlowTwins"](projection=(16, 16))
+    _, lines = _run(Pretraining(objective=own, batch_size=16, num_steps=12), mixture, tmp_path)
+    assert lines[-1]["loss"] < lines[0]["loss"] and lines[-1]["embedding_std"] > 0.05

@@ -1,0 +1,41 @@
+"""A method of one's own, whole: Barlow Twins (arXiv:2103.03230). Two views agree in each dimension, and no two
+dimensions say the same. In the package it would be ecgjax/objectives/barlow_twins.py and a line in OBJECTIVES."""
+
+import dataclasses
+
+import jax.numpy as jnp
+
+from ecgjax.augment import Augmentation
+from ecgjax.objectives.embedding_statistics import embedding_statistics
+from ecgjax.objectives.projection_head import ProjectedEncoder
+from ecgjax.signals import preprocess
+
+
+@dataclasses.dataclass(frozen=True)
+class BarlowTwins:
+    """Settings: each becomes an option of the command line, its docstring the help."""
+
+    redundancy: float = 0.005
+    """Weight of what two dimensions have in common."""
+    projection: tuple[int, ...] = (512, 512)
+    """Widths of the projection head."""
+    augmentation: Augmentation = Augmentation()
+    """What makes two views differ."""
+
+    examples = "patient_pair"  # what a batch holds: two recordings of a patient
+
+    def init(self, encoder, key, signal):
+        return dict(ProjectedEncoder(encoder, self.projection).init(key, signal, train=False))
+
+    def loss(self, encoder, variables, batch, key, *, preprocessing, rate_hz):
+        signal = preprocess(batch["signal"].reshape(-1, *batch["signal"].shape[2:]), preprocessing, rate_hz=rate_hz)
+        views = self.augmentation.views(signal, key, rate_hz=preprocessing.rate_hz)
+        (embedding, projected), updates = ProjectedEncoder(encoder, self.projection).apply(
+            variables, views, train=True, mutable=["batch_stats"]
+        )
+        centred = projected - projected.mean(0, keepdims=True)
+        one, other = (view / (view.std(0, keepdims=True) + 1e-6) for view in (centred[::2], centred[1::2]))
+        correlation = one.T @ other / len(one)
+        same = jnp.eye(len(correlation))
+        loss = (jnp.square(correlation - same) * (same + self.redundancy * (1 - same))).sum()
+        return loss, (embedding_statistics(embedding), updates)
