@@ -65,7 +65,7 @@ class Mixture:
         """int32 [recording]: equal numbers mean the same patient, also of two data sets hashed under one key."""
         if len(self.members) == 1:
             return self.members[0].patients
-        hashes = [first_digits(member.table["patient_id"]) for member in self.members]
+        hashes = [first_digits(member.column("patient_id")) for member in self.members]
         return np.unique(np.concatenate(hashes), return_inverse=True)[1].astype(np.int32)
 
     @functools.cached_property

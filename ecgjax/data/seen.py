@@ -7,13 +7,16 @@ so that the set tells whether a recording at hand was seen, and nothing of one t
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow
+import pyarrow.compute
 
 from ecgjax.data.records import Records
 from ecgjax.signals import InputError
 
+functions: Any = pyarrow.compute  # they are made at run time
 HASHES = ("waveform_hash", "patient_id")
 """Columns of records.parquet: hexadecimal hashes, of which the first 16 digits are kept."""
 
@@ -64,7 +67,7 @@ def refuse_shared(records: Records) -> None:
       InputError: it is one.
     """
     everything = np.arange(len(records))
-    split = np.asarray(records.table["split"].combine_chunks().cast(pyarrow.string()))
+    split = np.asarray(records.column("split").combine_chunks().cast(pyarrow.string()))
     for what, mine in zip(("waveform", "patient"), _hashes(records, everything), strict=True):
         order = np.argsort(mine, kind="stable")
         same = (np.diff(mine[order]) == 0) & (split[order][1:] != split[order][:-1])
@@ -78,10 +81,15 @@ def refuse_shared(records: Records) -> None:
 
 def _hashes(records: Records, indices: np.ndarray) -> Sequence[np.ndarray]:
     """uint64 [recording] for each of HASHES."""
-    return [first_digits(records.table[name].take(indices)) for name in HASHES]
+    return [first_digits(records.column(name))[indices] for name in HASHES]
 
 
 def first_digits(column: pyarrow.ChunkedArray) -> np.ndarray:
     """uint64 [row] of a column of hexadecimal hashes."""
-    digits = "".join(text[:16] for text in column.to_pylist())
-    return np.frombuffer(bytes.fromhex(digits), ">u8").astype(np.uint64)
+    digits: list[bytes] = []
+    for chunk in column.chunks:
+        short: Any = functions.utf8_slice_codeunits(chunk, 0, 16)
+        if len(short):  # its characters, all of 16 a row, as they lie in memory
+            start = 16 * short.offset
+            digits.append(bytes.fromhex(short.buffers()[2][start : start + 16 * len(short)].to_pybytes().decode()))
+    return np.frombuffer(b"".join(digits), ">u8").astype(np.uint64)
