@@ -7,16 +7,14 @@ so that the set tells whether a recording at hand was seen, and nothing of one t
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow
-import pyarrow.compute
 
 from ecgjax.data.records import Records
 from ecgjax.signals import InputError
 
-functions: Any = pyarrow.compute  # they are made at run time
+DIGITS = 32
 HASHES = ("waveform_hash", "patient_id")
 """Columns of records.parquet: hexadecimal hashes, of which the first 16 digits are kept."""
 
@@ -34,13 +32,14 @@ class Seen:
         return cls(np.zeros(0, np.uint64), np.zeros(0, np.uint64))
 
     def __or__(self, other: "Seen") -> "Seen":
-        return Seen(np.union1d(self.waveforms, other.waveforms), np.union1d(self.patients, other.patients))
+        mine, theirs = (self.waveforms, self.patients), (other.waveforms, other.patients)
+        return Seen(*(distinct(np.concatenate(pair)) for pair in zip(mine, theirs, strict=True)))
 
 
 def seen_in(records: Records, indices: np.ndarray) -> Seen:
     """Those that training on `indices` sees."""
     waveforms, patients = _hashes(records, indices)
-    return Seen(np.unique(waveforms), np.unique(patients))
+    return Seen(distinct(waveforms), distinct(patients))
 
 
 def refuse_seen(seen: Seen, records: Records, indices: np.ndarray) -> None:
@@ -84,12 +83,25 @@ def _hashes(records: Records, indices: np.ndarray) -> Sequence[np.ndarray]:
     return [first_digits(records.column(name))[indices] for name in HASHES]
 
 
+def distinct(hashes: np.ndarray) -> np.ndarray:
+    """Ascending, each once: numpy.unique, which takes 70 times as long for millions of them."""
+    ordered = np.sort(hashes)
+    return ordered[np.diff(ordered, prepend=ordered[:1] + np.uint64(1)) != 0]
+
+
 def first_digits(column: pyarrow.ChunkedArray) -> np.ndarray:
-    """uint64 [row] of a column of hexadecimal hashes."""
-    digits: list[bytes] = []
-    for chunk in column.chunks:
-        short: Any = functions.utf8_slice_codeunits(chunk, 0, 16)
-        if len(short):  # its characters, all of 16 a row, as they lie in memory
-            start = 16 * short.offset
-            digits.append(bytes.fromhex(short.buffers()[2][start : start + 16 * len(short)].to_pybytes().decode()))
-    return np.frombuffer(b"".join(digits), ">u8").astype(np.uint64)
+    """uint64 [row] of a column of hexadecimal hashes, 32 digits each."""
+    return np.concatenate([_of_chunk(chunk) for chunk in column.chunks] or [np.zeros(0, np.uint64)])
+
+
+def _of_chunk(chunk: pyarrow.StringArray) -> np.ndarray:
+    """As above; the digits are read as they lie in memory, since a string each takes a minute for millions."""
+    if not len(chunk):
+        return np.zeros(0, np.uint64)
+    _, ends, characters = chunk.buffers()
+    ends = np.frombuffer(ends, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+    if (np.diff(ends) != DIGITS).any():
+        raise InputError(f"a hash that has not {DIGITS} digits; prepare the data set again")
+    rows = np.frombuffer(characters, np.uint8)[ends[0] : ends[-1]].reshape(-1, DIGITS)[:, :16]
+    nibbles = (rows & 15) + 9 * (rows >> 6)  # 0-9, a-f
+    return np.ascontiguousarray(nibbles[:, ::2] << 4 | nibbles[:, 1::2]).view(">u8").astype(np.uint64)[:, 0]
