@@ -15,6 +15,9 @@ from ecgjax.signals import LEADS
 from tfds_builders import conversion, table
 from tfds_builders.recordings import Recording, RecordingsConfig
 
+COHORT_SAMPLES = 8
+"""Of a recording of a cohort that is only paired: as few as pass for an ECG."""
+
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class WalksConfig(RecordingsConfig):
@@ -37,7 +40,7 @@ class RandomWalks(conversion.RecordingsBuilder):
         ]
 
     def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
-        steps = np.random.default_rng(recording.location).integers(-9, 10, (self.builder_config.samples, len(LEADS)))
+        steps = np.random.default_rng(recording.location).integers(-40, 41, (self.builder_config.samples, len(LEADS)))
         return {"signal": steps.cumsum(axis=0).astype(np.int16)}
 
 
@@ -47,13 +50,13 @@ def walks(folder: Path, *, recordings: int, samples: int) -> Path:
 
 
 def cohort(folder: Path, *, shards: int, patients: int) -> Path:
-    """A prepared data set of shards x 1,024 recordings, of one sample each, of `patients` patients.
+    """A prepared data set of shards x 1,024 recordings, of eight samples each, of `patients` patients.
 
     All shards are one file under many names, so that a cohort of millions can be opened, paired and read without its
     terabyte of signals.
     """
     per_shard = RandomWalks.recordings_per_shard
-    builder = _builder(folder, per_shard, samples=1)
+    builder = _builder(folder, per_shard, samples=COHORT_SAMPLES)
     path = Path(builder.data_dir)
     template = builder._get_filename_template("train")
     (first,) = path.glob("*.array_record-*")
@@ -93,7 +96,7 @@ def _table(recordings: int, patients: int) -> pa.Table:
         "quality": pa.ListArray.from_arrays(0 * ends, codes),
         "waveform_hash": _hashes(recordings, rng),
     }
-    about = {"dataset": "random_walks/cohort:1.0.0", "rate_hz": 1, "samples": 1}
+    about = {"dataset": "random_walks/cohort:1.0.0", "rate_hz": 1, "samples": COHORT_SAMPLES}
     return pa.table(columns, schema=table.SCHEMA.with_metadata({"ecgjax": json.dumps(about)}))
 
 

@@ -56,14 +56,16 @@ def stages(folder: Path, batch_size: int) -> list[dict]:
     """What a pre-training run does before its first step, and how a resumed one begins."""
     stages = Stages()
     from ecgjax.data.batches import pretraining_batches  # imports are a stage
-    from ecgjax.data.records import Records
+    from ecgjax.data.mixture import Mixture
 
     stages.done("import")
-    records = Records(folder)
+    records = Mixture([folder])
     stages.done(f"open {len(records):,} recordings")
     indices = records.split("train")
     assert len(records.fingerprint) == 32  # a checkpoint names it, so every run computes it
     stages.done("split, fingerprint")
+    seen = records.seen("train")
+    stages.done(f"hashes of {len(seen.waveforms):,} recordings for the checkpoint")
     settings = {"examples": "patient_pair", "batch_size": batch_size, "seed": 0}
     batches = pretraining_batches(records, indices, **settings)
     stages.done(f"pair by {len(np.unique(records.patients)):,} patients")

@@ -60,6 +60,9 @@ class _Edited:
     def __len__(self):
         return len(self.table)
 
+    def column(self, name):
+        return self.table[name]
+
     def row(self, index):
         return self.table.slice(index, 1).to_pylist()[0]
 

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree
@@ -118,7 +119,8 @@ def test_links_and_folders_are_not_read(tmp_path):
 def test_a_reader_that_hangs_is_stopped_and_the_next_file_read(tmp_path, monkeypatch):
     muse.write(tmp_path / "a.xml")
     with monkeypatch.context() as patch:
-        patch.setattr(vendor, "SECONDS", 0.01)
+        patch.setattr(vendor, "SECONDS", 0.5)
+        os.kill(vendor._start().pid, signal.SIGSTOP)
         with pytest.raises(RecordingError, match="was stopped") as caught:
             vendor.read(tmp_path / "a.xml")
     assert caught.value.reason == "resources"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ecgjax.data.records import Records
-from ecgjax.data.seen import Seen, first_digits, seen_in
+from ecgjax.data.seen import Seen, distinct, first_digits, seen_in
 from ecgjax.signals import InputError
 
 
@@ -65,8 +65,8 @@ class Mixture:
         """int32 [recording]: equal numbers mean the same patient, also of two data sets hashed under one key."""
         if len(self.members) == 1:
             return self.members[0].patients
-        hashes = [first_digits(member.table["patient_id"]) for member in self.members]
-        return np.unique(np.concatenate(hashes), return_inverse=True)[1].astype(np.int32)
+        hashes = np.concatenate([first_digits(member.column("patient_id")) for member in self.members])
+        return np.searchsorted(distinct(hashes), hashes).astype(np.int32)
 
     @property
     def recorded_at(self) -> np.ndarray:
