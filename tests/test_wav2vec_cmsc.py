@@ -97,12 +97,12 @@ def test_quantiser_chooses_codes_and_learns_as_if_softly():
     np.testing.assert_allclose(quantised, expected, atol=1e-6)
     np.testing.assert_allclose(probability.sum(-1), 1, atol=1e-5)
     score = variables["params"]["score"]
-    logits = (features @ score["kernel"] + score["bias"]).reshape(2, 50, 2, 4)
+    logits = (features @ score["kernel"] + score["bias"][None, None]).reshape(2, 50, 2, 4)
     noise = jax.random.gumbel(key, logits.shape)
 
     def soft(kernel):
-        moved = (features @ kernel + score["bias"]).reshape(2, 50, 2, 4)
-        return (jnp.einsum("btgv,gvd->btgd", jax.nn.softmax((moved + noise) / 0.7), book) ** 1).sum()
+        moved = (features @ kernel + score["bias"][None, None]).reshape(2, 50, 2, 4)
+        return (jnp.einsum("btgv,gvd->btgd", jax.nn.softmax((moved + noise) / 0.7), book)).sum()
 
     def hard(kernel):
         params = {**variables["params"], "score": {**score, "kernel": kernel}}
