@@ -9,8 +9,6 @@ An objective is a frozen dataclass whose fields are the method's settings. The l
     batch["progress"] says how much of the run is done, from 0 to below 1. Metrics include `embedding_statistics`.
 """
 
-from typing import Union
-
 from ecgjax.objectives.adversarial import Adversarial
 from ecgjax.objectives.jepa import Jepa
 from ecgjax.objectives.lead_bootstrap import LeadBootstrap
@@ -29,4 +27,5 @@ OBJECTIVES = {
     "wav2vec_cmsc": Wav2vecCmsc,
 }
 
-Objective = Union[tuple(OBJECTIVES.values())]  # noqa: UP007  # type: ignore[valid-type]
+Objective = Adversarial | Jepa | LeadBootstrap | MaskedAutoencoder | PatientContrast | TemporalSpatial | Wav2vecCmsc
+"""Any objective's settings."""
