@@ -97,12 +97,12 @@ def test_quantiser_chooses_codes_and_learns_as_if_softly():
     np.testing.assert_allclose(quantised, expected, atol=1e-6)
     np.testing.assert_allclose(probability.sum(-1), 1, atol=1e-5)
     score = variables["params"]["score"]
-    logits = (features @ score["kernel"] + score["bias"]).reshape(2, 50, 2, 4)
+    logits = (features @ score["kernel"] + score["bias"][None, None]).reshape(2, 50, 2, 4)
     noise = jax.random.gumbel(key, logits.shape)
 
     def soft(kernel):
-        moved = (features @ kernel + score["bias"]).reshape(2, 50, 2, 4)
-        return (jnp.einsum("btgv,gvd->btgd", jax.nn.softmax((moved + noise) / 0.7), book) ** 1).sum()
+        moved = (features @ kernel + score["bias"][None, None]).reshape(2, 50, 2, 4)
+        return (jnp.einsum("btgv,gvd->btgd", jax.nn.softmax((moved + noise) / 0.7), book)).sum()
 
     def hard(kernel):
         params = {**variables["params"], "score": {**score, "kernel": kernel}}
@@ -136,17 +136,14 @@ def test_prediction_does_not_see_what_is_hidden(encoder):
     made = make(signal)
     hidden = np.asarray(made["hidden"])
     assert hidden.shape == (4, 12) and 0 < hidden.mean() < 1
-    if encoder is WAV2VEC:  # the same values elsewhere in a hidden place: its first normalisation sees all
-        by_place = signal.reshape(4, 12, 8, 4).copy()
-        by_place[hidden] = by_place[hidden][:, ::-1]
-        moved = by_place.reshape(signal.shape)
-        tolerance = 2e-3  # what is left of that: the first convolution pairs other neighbours
+    if encoder is WAV2VEC:  # the same pairs of samples in another order: its first normalisation sees no difference
+        pairs = signal.reshape(4, 12, 4, 2, 4).copy()
+        pairs[hidden] = pairs[hidden][:, ::-1]
+        moved = pairs.reshape(signal.shape)
     else:
-        moved, tolerance = np.where(np.repeat(hidden, 8, axis=1)[..., None], 9.0, signal).astype(np.float32), 1e-6
+        moved = np.where(np.repeat(hidden, 8, axis=1)[..., None], 9.0, signal).astype(np.float32)
     other = make(moved)
-    assert np.abs(other["predicted"] - made["predicted"]).max() < max(
-        tolerance, 0.2 * np.abs(other["embedding"] - made["embedding"]).max()
-    )
+    np.testing.assert_allclose(other["predicted"], made["predicted"], atol=1e-5)
     assert np.abs(other["embedding"] - made["embedding"]).max() > 1e-4
     assert np.abs(other["target"] - made["target"])[hidden].max() > 1e-3
 

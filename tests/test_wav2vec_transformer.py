@@ -54,9 +54,9 @@ def test_steps_are_the_whole(variables):
 def test_features_are_local_and_tokens_are_not(variables):
     signal = np.random.default_rng(0).normal(size=(1, 64, 3)).astype(np.float32)
     moved = signal.copy()
-    moved[0, 32:36] = moved[0, [33, 32, 35, 34]]  # the same values, so the first normalisation sees no difference
+    moved[0, 32:36] = moved[0, [34, 35, 32, 33]]  # pairs in another order: the first normalisation sees no difference
     features, others = (np.asarray(TINY.apply(variables, part, method="features")) for part in (signal, moved))
     changed = np.abs(features - others).max((0, 2))
-    assert changed[8] > 1e-4 and np.delete(changed, 8).max() < changed[8] / 3
+    assert changed[8] > 1e-3 and np.delete(changed, 8).max() < 1e-5
     tokens, other_tokens = (np.asarray(TINY.apply(variables, part, train=False)[0]) for part in (signal, moved))
     assert np.abs(tokens - other_tokens).max((0, 2)).min() > 1e-7

@@ -57,7 +57,8 @@ class Wav2vecTransformer(nn.Module):
         hidden = signal
         for number, convolution in enumerate(self.convolutions):
             hidden = convolution(hidden)
-            # Each channel of each recording for itself, in the first layer only.
+            # Each channel of each recording for itself, in the first layer only. As there, this takes a recording's
+            # amplitude away: the encoder says the same of a signal twice as large.
             hidden = nn.gelu(hidden if number else self.first_norm(hidden))
         return hidden.astype(jnp.float32)
 

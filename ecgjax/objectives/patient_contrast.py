@@ -105,7 +105,7 @@ class PatientContrast:
             recordings = preprocess(signal.reshape(-1, *signal.shape[2:]), preprocessing, rate_hz=rate_hz)
             views = self.augmentation.views(recordings, key, rate_hz=preprocessing.rate_hz)
             project = {"train": True, "mutable": ["batch_stats"]}
-            own = {"params": variables["params"], "batch_stats": variables["batch_stats"]}
+            own = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
             (embedding, projections), updates = network.apply(own, views, **project)
             embeddings = {"embedding": embedding[::2], "views": projections.reshape(*signal.shape[:2], -1)}
             if slow:
