@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import scipy.io
 
 from ecgjax.signals import LEADS, MISSING, InputError
 from tfds_builders.arrays import arrays_dataset_builder, description, files
@@ -42,7 +43,12 @@ def _write_parquet(path: Path, data: np.ndarray) -> None:
     pyarrow.parquet.write_table(pa.table(columns), path, row_group_size=1)
 
 
+def _write_mat(path: Path, data: np.ndarray) -> None:
+    scipy.io.savemat(path, {"signals": data, "other": np.zeros(3)}, do_compression=True)
+
+
 WRITERS = {
+    ".mat": _write_mat,
     ".npy": np.save,
     ".npz": _write_npz,
     ".h5": _write_hdf5,

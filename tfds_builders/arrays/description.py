@@ -31,7 +31,7 @@ class Description:
     scale: float = 1.0
     """`units` per number: 0.00488 if the numbers are of a converter with 4.88 uV a step and units are mV."""
     array: str = "signals"
-    """Name of the array in npz, HDF5 and Zarr."""
+    """Name of the array in npz, HDF5, MATLAB and Zarr."""
     missing: float | None = None
     """Number that stands for a missing sample; NaN does in any case."""
 

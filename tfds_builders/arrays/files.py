@@ -1,6 +1,7 @@
 """Files with arrays of recordings: one function a kind, which gives an array by recording without reading the rest."""
 
 import functools
+import math
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -83,7 +84,7 @@ def _open(path: Path, about: Description) -> Any:
         return opener(path, about.array)
     except RecordingError:
         raise
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, TypeError) as error:
+    except Exception as error:  # the readers' libraries raise whatever they like
         problem = " ".join(str(error).split())[:200]
         raise RecordingError("format", f"{path}: not as its ending says ({problem}); write it again") from error
 
@@ -101,6 +102,16 @@ def _npz(path: Path, name: str) -> np.ndarray:
             )
     with np.load(path) as archive:
         return archive[name]
+
+
+@functools.lru_cache(maxsize=1)
+def _mat(path: Path, name: str) -> np.ndarray:
+    import scipy.io  # here: it takes a while, and few have such files
+
+    shapes = {found: shape for found, shape, _ in scipy.io.whosmat(str(path))}
+    if (size := 8 * math.prod(shapes[name])) > MOST_BYTES:
+        raise RecordingError("length", f"{path}: {name} unpacks to {size} bytes, over {MOST_BYTES}; write npy files")
+    return np.asarray(scipy.io.loadmat(str(path), variable_names=[name])[name])
 
 
 class _Hdf5:
@@ -174,6 +185,7 @@ KINDS: dict[str, Callable[[Path, str], Any] | None] = {
     ".npz": _npz,
     ".h5": _Hdf5,
     ".hdf5": _Hdf5,
+    ".mat": _mat,
     ".zarr": _zarr,
     ".parquet": None,
 }
