@@ -1,6 +1,7 @@
 """What holds of every objective: it runs by its name, resumes bit for bit, and the log shows a collapse."""
 
 import dataclasses
+import functools
 import json
 import runpy
 import shutil
@@ -11,10 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_encoders import SMALL
 
 from ecgjax.objectives import OBJECTIVES
 from ecgjax.objectives.embedding_statistics import embedding_statistics
-from ecgjax.signals import preprocess
+from ecgjax.signals import Preprocessing, preprocess
 from ecgjax.train.checkpoint import find_checkpoint
 from ecgjax.train.pretraining import Pretraining, pretrain
 from ecgjax.train.runlog import SPEED, read_metrics
@@ -95,3 +97,24 @@ def test_the_example_of_a_method_of_ones_own_is_short_and_trains(mixture, tmp_pa
     own = runpy.run_path(str(path))["BarlowTwins"](projection=(16, 16))
     _, lines = _run(Pretraining(objective=own, batch_size=16, num_steps=12), mixture, tmp_path)
     assert lines[-1]["loss"] < lines[0]["loss"] and lines[-1]["embedding_std"] > 0.05
+
+
+@pytest.mark.parametrize("encoder", SMALL)
+@pytest.mark.parametrize("name", OBJECTIVES)
+def test_every_method_takes_every_encoder(name, encoder):
+    """As far as shapes and variables go: a step leaves behind what the next one needs."""
+    objective, module = _small(name), SMALL[encoder]
+    preprocessing = Preprocessing(seconds=2.5)
+    if name == "cpc":
+        objective = dataclasses.replace(objective, steps=2)
+    variables = jax.eval_shape(functools.partial(objective.init, module), jax.random.key(0), jnp.zeros((2, 250, 12)))
+    views = () if objective.examples == "single" else (2,)
+    batch = {"signal": jax.ShapeDtypeStruct((4, *views, 250, 12), jnp.int16), "progress": jnp.zeros(())}
+    batch["patient"] = jax.ShapeDtypeStruct((4,), jnp.int32)
+    loss = functools.partial(objective.loss, module, preprocessing=preprocessing, rate_hz=100.0)
+    value, (metrics, updates) = jax.eval_shape(loss, variables, batch, jax.random.key(1))
+    assert value.shape == () and {"embedding_std", "embedding_rank"} <= metrics.keys()
+    batch_stats = {"batch_stats"} & variables.keys()
+    assert batch_stats <= updates.keys()
+    for collection, tree in updates.items():
+        assert jax.tree.map(jnp.shape, tree) == jax.tree.map(jnp.shape, variables[collection]), collection

@@ -9,6 +9,8 @@ An objective is a frozen dataclass whose fields are the method's settings. The l
     batch["progress"] says how much of the run is done, from 0 to below 1. Metrics include `embedding_statistics`.
 """
 
+from typing import Union
+
 from ecgjax.objectives.adversarial import Adversarial
 from ecgjax.objectives.byol import Byol
 from ecgjax.objectives.clocs import Clocs

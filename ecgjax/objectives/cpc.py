@@ -140,7 +140,7 @@ class _Predicting(nn.Module):
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
         """[batch, time, lead] -> embedding [batch, dimension], tokens and predictions [batch, token, width]."""
-        if hasattr(self.encoder, "context"):
+        if hasattr(self.encoder, "local"):
             tokens = self.encoder.local(signal, train=train)
             context = self.encoder.context(tokens, train=train)
             embedding = self.encoder.pool(context)

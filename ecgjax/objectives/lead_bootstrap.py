@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.augment import Augmentation
+from ecgjax.objectives.byol import momentum_at
 from ecgjax.objectives.lead_views import draw_leads, lead_embeddings
 from ecgjax.objectives.masking import seen_whole
 from ecgjax.objectives.nt_xent import unit_length
@@ -87,7 +88,7 @@ class LeadBootstrap:
         both = jnp.stack(views, axis=1).reshape(-1, *views[0].shape[1:])
         leads = jnp.repeat(draw_leads(encoder, lead_key, signal, self.leads), 2, axis=0)
 
-        keep = 1 - (1 - self.momentum) * (jnp.cos(jnp.pi * batch["progress"]) + 1) / 2
+        keep = momentum_at(batch["progress"], first=self.momentum)
         slow = followed(variables["slow"]["params"], _followed_parts(variables["params"]), keep)
         own = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
         network = self._network(encoder)

@@ -99,7 +99,9 @@ def seen_whole(encoder: nn.Module, variables: dict, signal: jax.Array) -> tuple[
       The statistics of its embedding, and updates of its batch statistics: whoever uses the encoder will show it whole
       recordings, so they must not be those of silenced ones.
     """
-    own = {name: variables[name]["encoder"] for name in ("params", "batch_stats") if name in variables}
+    own = {
+        name: variables[name]["encoder"] for name in ("params", "batch_stats") if "encoder" in variables.get(name, {})
+    }
     (_, embedding), updates = encoder.apply(
         jax.lax.stop_gradient(own), signal[:ROWS], train=True, mutable=["batch_stats"]
     )
