@@ -42,6 +42,8 @@ class Arguments:
     """Steps between checkpoints."""
     log_every: int = 10
     """Steps between log lines."""
+    first_look: bool = True
+    """Compare with a random encoder at the end."""
     cache: Literal["none", "device"] = "none"
     """Read each batch from the shards, or keep all recordings in device memory. The batches are the same."""
     processes: Annotated[Processes, tyro.conf.arg(name="")] = Processes()
@@ -70,7 +72,7 @@ def main() -> None:
     how = {"save_every": arguments.save_every, "log_every": arguments.log_every, "cache": arguments.cache}
     how["weights"] = arguments.weights
     checkpoint = pretrain(arguments.settings, records, workdir, **how)
-    if jax.process_index() == 0:
+    if arguments.first_look and jax.process_index() == 0:
         first_look(checkpoint, records.members[0], workdir)
 
 
