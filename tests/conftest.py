@@ -5,9 +5,10 @@ import os
 import tempfile
 
 os.environ["MPLBACKEND"] = "Agg"
-# Shared by this process and those that it starts: each program is compiled once.
-_COMPILED = tempfile.TemporaryDirectory()
-os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
+# Shared by this process and those that it starts, pytest's own workers too: each program is compiled once.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _COMPILED = tempfile.TemporaryDirectory()
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 
 import jax
