@@ -12,6 +12,7 @@ from ecgjax import encoders
 from ecgjax.encoders import ENCODERS
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.pclr_resnet import PclrResnet
+from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.encoders.xresnet1d import XResnet1d
 from ecgjax.signals import InputError
 
@@ -19,6 +20,7 @@ SMALL = {
     "compact_resnet": CompactResnet(widths=(4,)),
     "pclr_resnet": PclrResnet(stem=4, widths=(4, 6), kernel=4),
     "xresnet1d50": XResnet1d(depths=(1, 1), stem=(4, 6), width=4, expansion=2),
+    "unet1d": Unet1d(widths=(4, 6)),
 }
 
 
@@ -42,6 +44,8 @@ def _described(name, samples=1000):
         ("pclr_resnet", 1000, (4, 320), 320),
         ("xresnet1d50", 1000, (32, 256), 512),
         ("xresnet1d50", 250, (8, 256), 512),
+        ("unet1d", 1000, (1000, 16), 256),
+        ("unet1d", 333, (333, 16), 256),
     ],
 )
 def test_shapes(name, samples, tokens, embedding):
@@ -49,7 +53,9 @@ def test_shapes(name, samples, tokens, embedding):
     assert found_tokens.shape == (3, *tokens) and found_embedding.shape == (3, embedding)
 
 
-@pytest.mark.parametrize(("name", "millions"), [("compact_resnet", 0.7), ("pclr_resnet", 6.39), ("xresnet1d50", 0.89)])
+@pytest.mark.parametrize(
+    ("name", "millions"), [("compact_resnet", 0.7), ("pclr_resnet", 6.39), ("xresnet1d50", 0.89), ("unet1d", 1.09)]
+)
 def test_parameters_are_as_many_as_published(name, millions):
     variables, _, _ = _described(name)
     found = sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) / 1e6
