@@ -161,6 +161,7 @@ class Segmentation:
             marks,
             draw_key,
             kinds=range(0 if self.contrast.background else 1, len(WAVES)),
+            partner=len(signal) - len(unlabelled),  # so that a recording without marks has a marked one beside it
             temperature=self.contrast.temperature,
             per_wave=self.contrast.per_wave,
         )
@@ -182,15 +183,23 @@ def _refreshed(labeller: dict, network: dict, due: jax.Array) -> dict:
 
 
 def local_contrast(
-    elements: jax.Array, marks: jax.Array, key: jax.Array, *, kinds: Sequence[int], temperature: float, per_wave: int
+    elements: jax.Array,
+    marks: jax.Array,
+    key: jax.Array,
+    *,
+    kinds: Sequence[int],
+    partner: int,
+    temperature: float,
+    per_wave: int,
 ) -> jax.Array:
-    """Cross entropy of telling, from a sample, its own wave among the waves of its recording and of the next one.
+    """Cross entropy of telling, from a sample, its own wave among the waves of its recording and of another one.
 
     Args:
       elements: float32 [recording, time, width].
       marks: the kind of each sample, integers [recording, time].
       key: draws the samples.
       kinds: what is contrasted, as marked; other samples take no part.
+      partner: the other recording is so many places before in the batch.
       temperature: cosine similarities are divided by this.
       per_wave: samples drawn of each wave in each recording.
 
@@ -203,9 +212,9 @@ def local_contrast(
     lots, drawn = jax.lax.top_k(jnp.where(member, jax.random.uniform(key, member.shape), -1.0), per_wave)
     samples = unit_length(jnp.take_along_axis(elements[:, None], drawn[..., None], axis=2))
 
-    # Of the recording itself, and of the one before it in the batch: [recording, 2, wave, ...].
-    both_means = jnp.stack([means, jnp.roll(means, 1, axis=0)], axis=1)
-    both_present = jnp.stack([present, jnp.roll(present, 1, axis=0)], axis=1)
+    # Of the recording itself and of its partner: [recording, 2, wave, ...].
+    both_means = jnp.stack([means, jnp.roll(means, partner, axis=0)], axis=1)
+    both_present = jnp.stack([present, jnp.roll(present, partner, axis=0)], axis=1)
     cosine = jnp.einsum("rcsw,rpdw->rcspd", samples, both_means) / temperature
     cosine = jnp.where(both_present[:, None, None], cosine, -1e9)
     log_share = cosine - jax.nn.logsumexp(cosine, axis=(-2, -1), keepdims=True)
