@@ -15,6 +15,7 @@ marked images alone, a quarter of all steps (5,001 of 20,002), and so it is here
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -141,7 +142,7 @@ class Segmentation:
         model, marks = Segmenter(encoder=encoder), batch["targets"]
         own = {name: variables[name] for name in ("params", "batch_stats")}
 
-        def trained(signal: jax.Array, key: jax.Array):
+        def trained(signal: jax.Array, key: jax.Array) -> Any:
             """(logits, elements), updates of augmented recordings, and the recordings as they are."""
             recordings = preprocess(signal, preprocessing, rate_hz=rate_hz)
             views = self.augmentation.views(recordings, key, rate_hz=preprocessing.rate_hz)
@@ -155,12 +156,12 @@ class Segmentation:
         segmentation = dice_loss(logits, marks)
         if not self.contrast.weight:
             return segmentation, ({"dice_loss": segmentation}, updates)
-        # Apart, with batch statistics of their own. Normalised together, the few marked recordings were learnt by heart
-        # at the expense of all others (Dice 0.31 instead of 0.8 on the simulated cohort, without any contrast).
+        # Apart, with batch statistics of their own. Normalised together with the marked ones, even without contrast
+        # (weight 1e-9) the Dice of others was 0.31 after 250 steps; of supervised training 0.81 after 500 (one run each).
         unlabelled = batch["unlabelled"].reshape(-1, *batch["signal"].shape[1:])
         (_, others), _, recordings = trained(unlabelled, other_view_key)
         labeller = _refreshed(variables["labeller"], own, self._refreshes_due(batch["progress"]))
-        found, _ = model.apply(labeller["network"], recordings, train=False)
+        found = model.apply(labeller["network"], recordings, train=False)[0]
         local = local_contrast(
             jnp.concatenate([elements, others]),
             jnp.concatenate([marks, found.argmax(-1).astype(marks.dtype)]),
