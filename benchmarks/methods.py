@@ -28,7 +28,7 @@ OWN_ENCODER = {
     "temporal_spatial": "lead_branches",
     "wav2vec_cmsc": "wav2vec_transformer",
 }
-"""What its paper used, or the nearest here (CLOCS: three convolutions; ASTCL and the temporal and spatial one: open)."""
+"""What its paper used, or the nearest here (CLOCS: three convolutions; open: ASTCL, temporal and spatial)."""
 
 
 @dataclasses.dataclass(frozen=True)

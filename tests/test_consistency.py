@@ -62,7 +62,7 @@ def test_cross_entropy_equals_the_formula_and_its_gradient():
 def variables():
     """After a while: the network that makes pseudo-labels is another one."""
     variables = jax.jit(functools.partial(WAY.init, TINY))(jax.random.key(0), jnp.zeros((2, 200, 12)))
-    head = {"kernel": 0.5 * jax.random.normal(jax.random.key(1), (16, 3)), "bias": jnp.zeros(3)}
+    head = {"kernel": 0.5 * jax.random.normal(jax.random.key(1), (16, 3)), "bias": jnp.array([-3.0, 0.0, 1.0])}
     params = {**variables["params"], "head": head}
     slow = jax.tree.map(lambda leaf: leaf * 1.1, params)
     return {**variables, "params": params, "slow": {"params": slow}}

@@ -15,6 +15,7 @@ from ecgjax.encoders.conv_lstm import ConvLstm
 from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.encoders.pclr_resnet import PclrResnet
 from ecgjax.encoders.s4 import S4
+from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.encoders.vit1d import Vit1d
 from ecgjax.encoders.wav2vec_transformer import Wav2vecTransformer
 from ecgjax.encoders.xresnet1d import XResnet1d
@@ -34,6 +35,7 @@ SMALL = {
     "wav2vec_transformer": Wav2vecTransformer(
         channels=4, halvings=2, width=8, layers=1, heads=2, position_kernel=8, position_groups=2
     ),
+    "unet1d": Unet1d(widths=(4, 6)),
 }
 
 
@@ -71,6 +73,8 @@ def _described(name, samples=1000):
         ("vit1d_st_mem", 2250, (360, 192), 192),
         ("wav2vec_transformer", 2500, (157, 192), 192),
         ("wav2vec_transformer", 250, (16, 192), 192),
+        ("unet1d", 1000, (1000, 16), 256),
+        ("unet1d", 333, (333, 16), 256),
     ],
 )
 def test_shapes(name, samples, tokens, embedding):
@@ -89,6 +93,8 @@ def test_shapes(name, samples, tokens, embedding):
         ("vit1d", "3.6"),
         ("s4", "3.21"),  # 3.8 with the heads of ECG-CPC: test_cpc
     ],
+    ("name", "millions"),
+    [("compact_resnet", 0.7), ("pclr_resnet", 6.39), ("xresnet1d50", 0.89), ("unet1d", 1.09)],
 )
 def test_parameters_are_as_many_as_published(name, millions):
     variables, _, _ = _described(name)
@@ -112,13 +118,12 @@ def small(request):
 def test_gradient_reaches_every_parameter_and_statistics_move(small):
     encoder, variables, signal = small
 
-    def some_function_of_the_embedding(params):
-        (_, embedding), updates = encoder.apply(
-            {**variables, "params": params}, signal, train=True, mutable=["batch_stats"]
-        )
-        return (embedding * jnp.cos(jnp.arange(embedding.size)).reshape(embedding.shape)).sum(), updates
+    def some_function_of_the_outputs(params):
+        outputs, updates = encoder.apply({**variables, "params": params}, signal, train=True, mutable=["batch_stats"])
+        # Of both: the way back to the input's rate in a U-Net has no part in the embedding.
+        return sum((part * jnp.cos(jnp.arange(part.size)).reshape(part.shape)).sum() for part in outputs), updates
 
-    gradient = jax.jit(jax.grad(some_function_of_the_embedding, has_aux=True))
+    gradient = jax.jit(jax.grad(some_function_of_the_outputs, has_aux=True))
     gradients, updates = gradient(variables["params"])
     for path, leaf in jax.tree.leaves_with_path(gradients):
         assert np.abs(leaf).max() > 1e-4, jax.tree_util.keystr(path)

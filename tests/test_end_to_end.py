@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 
 import ecgjax
+from ecgjax import encoders
+from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.launch import benchmark, finetune, prepare, pretrain, run
 from ecgjax.train.checkpoint import find_checkpoint
 from ecgjax.train.runlog import read_metrics
@@ -136,6 +138,29 @@ def test_finetune_leaves_a_classifier_figures_and_plots(command, prepared, recor
     assert (tmp_path / "ft" / "loss.png").exists() == ("linear_probe" not in options)
 
 
+def test_finetune_learns_from_recordings_without_labels(command, prepared, workdir, tmp_path):
+    options = ["--method", "consistency", "--labels", 0.5, "--batch-size", 16, "--epochs", 0, "--min-steps", 2]
+    options += ["--unlabelled", 2, "--checkpoint", workdir]
+    status, out, err = command(finetune, "--data", prepared, "--task", "af", "--workdir", tmp_path / "ft", *options)
+    assert status == 0, err
+    figures = json.loads((tmp_path / "ft" / "metrics.json").read_text())
+    assert f"{figures['test']['auroc']['af'][0]:.3f}" in out
+    assert ecgjax.load(tmp_path / "ft").config["consistency"]["unlabelled"] == 2
+
+
+def test_finetune_marks_waves(command, prepared, monkeypatch, tmp_path):
+    monkeypatch.setitem(encoders.ENCODERS, "unet1d", Unet1d(widths=(4, 8)))
+    options = ["--method", "local_contrast", "--labels", 10, "--batch-size", 8, "--min-steps", 3, "--epochs", 0]
+    status, out, err = command(finetune, "--data", prepared, "--task", "waves", "--workdir", tmp_path / "ft", *options)
+    assert status == 0, err
+    figures = json.loads((tmp_path / "ft" / "metrics.json").read_text())
+    assert figures["labelled"] == 10
+    for wave in ("P", "QRS", "T", "mean"):
+        value, low, high = figures["test"]["dice"][wave]
+        assert 0 <= low <= value <= high <= 1 and f"{value:.3f} ({low:.3f}-{high:.3f})" in out
+    assert min((tmp_path / "ft" / name).stat().st_size for name in ("waves.png", "loss.png")) > 5000
+
+
 def _rows(out) -> list[dict]:
     return list(csv.DictReader((out / "benchmark.csv").read_text().splitlines()))
 
@@ -197,6 +222,10 @@ BENCHMARK = [benchmark, "--checkpoint", "RUN", "--data", "DATA", "--out", "NEW"]
         ([*FINETUNE, "--labels", 100000], "100000 labelled recordings wanted of"),
         ([*FINETUNE, "--labels", -0.5], "labelled recordings wanted of"),
         ([*FINETUNE, "--method", "linear_probe", "--batch-size", 16], "--batch-size"),
+        ([*FINETUNE, "--method", "consistency"], "no recording is left without a label; give --labels"),
+        ([*FINETUNE, "--method", "consistency", "--pseudo.threshold", 0.3], "give a threshold above 0.5"),
+        ([*FINETUNE, "--method", "local_contrast"], "it learns where waves are, not af; give --task waves"),
+        ([*FINETUNE, "--task", "waves"], "marks of single samples are learnt by --method local_contrast"),
         ([finetune, "--task", "af"], "--data"),
         ([prepare, "--dataset", "ptb_xl", "--out", "NEW", "--source", "absent"], "absent"),
         ([prepare, "--dataset", "nonsense", "--out", "NEW"], "data set 'nonsense' is unknown"),

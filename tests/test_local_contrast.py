@@ -65,7 +65,7 @@ def _local_contrast(elements, marks, kinds, temperature):
     means = [{k: elements[r][marks[r] == k].mean(0) for k in kinds if (marks[r] == k).any()} for r in range(len(marks))]
     terms = []
     for r in range(len(marks)):
-        near = [means[r], means[r - 1]]
+        near = [means[r], means[r - 2]]
         for t, kind in enumerate(marks[r]):
             if kind not in kinds:
                 continue
@@ -85,7 +85,9 @@ def test_local_contrast_equals_the_formula_and_its_gradient(kinds):
     elements, marks = rng.normal(size=(4, 12, 5)), np.tile([0, 0, 1, 1, 2, 2, 3, 3, 0, UNMARKED, UNMARKED, 3], (4, 1))
     marks = rng.permuted(marks, axis=1)
     marks[2][marks[2] == 1] = UNMARKED
-    draw_all = functools.partial(local_contrast, key=jax.random.key(0), kinds=kinds, temperature=0.3, per_wave=12)
+    draw_all = functools.partial(
+        local_contrast, key=jax.random.key(0), kinds=kinds, partner=2, temperature=0.3, per_wave=12
+    )
     value, gradient = jax.value_and_grad(draw_all)(jnp.asarray(elements, jnp.float32), jnp.asarray(marks))
     np.testing.assert_allclose(value, _local_contrast(elements, marks, kinds, 0.3), rtol=1e-5)
     positions = [tuple(rng.integers(size) for size in elements.shape) for _ in range(25)]
@@ -100,7 +102,7 @@ def test_three_drawn_samples_stand_for_all():
     @functools.partial(jax.jit, static_argnums=1)
     def loss(seed, per_wave):
         key = jax.random.key(seed)
-        return local_contrast(elements, marks, key, kinds=(1, 2, 3), temperature=1.0, per_wave=per_wave)
+        return local_contrast(elements, marks, key, kinds=(1, 2, 3), partner=1, temperature=1.0, per_wave=per_wave)
 
     assert loss(0, 3) == loss(0, 3) != loss(1, 3)
     np.testing.assert_allclose(np.mean([loss(seed, 3) for seed in range(100)]), loss(0, 60), rtol=0.03)

@@ -18,6 +18,7 @@ Class by class the rest is unknown and out of the loss. A task of one condition 
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -150,7 +151,8 @@ class ConsistentClassification:
             slow = followed(variables["slow"]["params"], variables["params"], pseudo.momentum)
             teacher, updates = {**teacher, "params": slow}, {"slow": {"params": slow}}
         weak = views(batch["unlabelled"], pseudo.weak, weak_key)
-        probability = jax.nn.sigmoid(jax.lax.stop_gradient(model.apply(teacher, weak, train=False)))
+        guess: Any = model.apply(teacher, weak, train=False)
+        probability = jax.nn.sigmoid(jax.lax.stop_gradient(guess))
         present, known = pseudo_labels(probability, threshold=pseudo.threshold, ranked=pseudo.ranked)
 
         # Together, so that both have the same batch statistics.

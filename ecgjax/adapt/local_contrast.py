@@ -15,6 +15,7 @@ marked images alone, a quarter of all steps (5,001 of 20,002), and so it is here
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -137,30 +138,36 @@ class Segmentation:
     ):
         """Loss of {"signal": int16 [batch, time, lead], "targets": uint8 [batch, time'], "unlabelled": int16 [batch,
         each, time, lead] unless the weight is 0}, as an objective's."""
-        view_key, draw_key = jax.random.split(key)
-        model, marks, signal, labeller = Segmenter(encoder=encoder), batch["targets"], batch["signal"], {}
+        view_key, other_view_key, draw_key = jax.random.split(key, 3)
+        model, marks = Segmenter(encoder=encoder), batch["targets"]
         own = {name: variables[name] for name in ("params", "batch_stats")}
-        if self.contrast.weight:
-            unlabelled = batch["unlabelled"].reshape(-1, *signal.shape[1:])
-            signal = jnp.concatenate([signal, unlabelled])
-            labeller = _refreshed(variables["labeller"], own, self._refreshes_due(batch["progress"]))
-        recordings = preprocess(signal, preprocessing, rate_hz=rate_hz)
-        views = self.augmentation.views(recordings, view_key, rate_hz=preprocessing.rate_hz)
-        if views.shape[1] != marks.shape[1]:
+
+        def trained(signal: jax.Array, key: jax.Array) -> Any:
+            """(logits, elements), updates of augmented recordings, and the recordings as they are."""
+            recordings = preprocess(signal, preprocessing, rate_hz=rate_hz)
+            views = self.augmentation.views(recordings, key, rate_hz=preprocessing.rate_hz)
+            return *model.apply(own, views, train=True, mutable=["batch_stats"]), recordings
+
+        (logits, elements), updates, _ = trained(batch["signal"], view_key)
+        if logits.shape[1] != marks.shape[1]:
             raise InputError(
                 f"--augmentation.crop-s {self.augmentation.crop_s}: marks are of whole recordings; give their length"
             )
-        (logits, elements), updates = model.apply(own, views, train=True, mutable=["batch_stats"])
-        segmentation = dice_loss(logits[: len(marks)], marks)
+        segmentation = dice_loss(logits, marks)
         if not self.contrast.weight:
             return segmentation, ({"dice_loss": segmentation}, updates)
-        found, _ = model.apply(labeller["network"], recordings[len(marks) :], train=False)
-        marks = jnp.concatenate([marks, found.argmax(-1).astype(marks.dtype)])
+        # Apart, with batch statistics of their own. Normalised together with the marked ones, even without contrast
+        # (weight 1e-9) the Dice of others was 0.31 after 250 steps, of supervised training 0.81 after 500 (a run each).
+        unlabelled = batch["unlabelled"].reshape(-1, *batch["signal"].shape[1:])
+        (_, others), _, recordings = trained(unlabelled, other_view_key)
+        labeller = _refreshed(variables["labeller"], own, self._refreshes_due(batch["progress"]))
+        found = model.apply(labeller["network"], recordings, train=False)[0]
         local = local_contrast(
-            elements,
-            marks,
+            jnp.concatenate([elements, others]),
+            jnp.concatenate([marks, found.argmax(-1).astype(marks.dtype)]),
             draw_key,
             kinds=range(0 if self.contrast.background else 1, len(WAVES)),
+            partner=len(marks),  # so that a recording without marks has a marked one beside it
             temperature=self.contrast.temperature,
             per_wave=self.contrast.per_wave,
         )
@@ -182,15 +189,23 @@ def _refreshed(labeller: dict, network: dict, due: jax.Array) -> dict:
 
 
 def local_contrast(
-    elements: jax.Array, marks: jax.Array, key: jax.Array, *, kinds: Sequence[int], temperature: float, per_wave: int
+    elements: jax.Array,
+    marks: jax.Array,
+    key: jax.Array,
+    *,
+    kinds: Sequence[int],
+    partner: int,
+    temperature: float,
+    per_wave: int,
 ) -> jax.Array:
-    """Cross entropy of telling, from a sample, its own wave among the waves of its recording and of the next one.
+    """Cross entropy of telling, from a sample, its own wave among the waves of its recording and of another one.
 
     Args:
       elements: float32 [recording, time, width].
       marks: the kind of each sample, integers [recording, time].
       key: draws the samples.
       kinds: what is contrasted, as marked; other samples take no part.
+      partner: the other recording is so many places before in the batch.
       temperature: cosine similarities are divided by this.
       per_wave: samples drawn of each wave in each recording.
 
@@ -203,9 +218,9 @@ def local_contrast(
     lots, drawn = jax.lax.top_k(jnp.where(member, jax.random.uniform(key, member.shape), -1.0), per_wave)
     samples = unit_length(jnp.take_along_axis(elements[:, None], drawn[..., None], axis=2))
 
-    # Of the recording itself, and of the one before it in the batch: [recording, 2, wave, ...].
-    both_means = jnp.stack([means, jnp.roll(means, 1, axis=0)], axis=1)
-    both_present = jnp.stack([present, jnp.roll(present, 1, axis=0)], axis=1)
+    # Of the recording itself and of its partner: [recording, 2, wave, ...].
+    both_means = jnp.stack([means, jnp.roll(means, partner, axis=0)], axis=1)
+    both_present = jnp.stack([present, jnp.roll(present, partner, axis=0)], axis=1)
     cosine = jnp.einsum("rcsw,rpdw->rcspd", samples, both_means) / temperature
     cosine = jnp.where(both_present[:, None, None], cosine, -1e9)
     log_share = cosine - jax.nn.logsumexp(cosine, axis=(-2, -1), keepdims=True)

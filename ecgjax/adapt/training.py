@@ -5,7 +5,7 @@ import functools
 import json
 import math
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import flax.linen as nn
 import jax
@@ -44,7 +44,7 @@ class Supervision(Protocol):
         *,
         preprocessing: Preprocessing,
         rate_hz: float,
-    ):
+    ) -> tuple[jax.Array, tuple[dict, Any]]:
         """(loss, (metrics, updates)) of {"signal", "targets", and "unlabelled" where it was asked for}."""
         ...
 

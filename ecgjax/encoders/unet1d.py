@@ -11,7 +11,8 @@ from ecgjax.encoders.layers import BatchNorm, Conv, max_pool, relu
 class Unet1d(nn.Module):
     """Halves the time axis level by level, and returns to it over skip connections; 1.09 M parameters for 12 leads.
 
-    The embedding joins the mean and the maximum over time of the lowest level, which sees some seconds at 100 Hz.
+    The embedding joins the mean and the maximum over time of the lowest level, which sees some seconds at 100 Hz. An
+    objective that looks at the embedding alone leaves the way back as it is.
     """
 
     widths: tuple[int, ...] = (16, 32, 64, 128, 128, 128)

@@ -37,7 +37,7 @@ def draw(signals: np.ndarray, marks: Sequence[np.ndarray], path: Path, *, signal
             bottom, top = (middle, 1.0) if number == 0 else (0.0, middle)
             _shade(axes, of_recordings[row], marks_hz, bottom, top)
             axes.text(0.003, top - 0.03, name, transform=axes.transAxes, va="top", fontsize=8)
-        axes.axhline(np.mean(axes.get_ylim()), color="k", linewidth=0.4, linestyle=":")
+        axes.axhline(sum(axes.get_ylim()) / 2, color="k", linewidth=0.4, linestyle=":")
         axes.set(xlim=(0, _SECONDS), ylabel=f"{_LEAD}, mV")
     figure.axes[-1].set_xlabel("s")
     patches = [Patch(color=colour, alpha=0.35, label=wave) for wave, colour in _COLOURS.items()]
