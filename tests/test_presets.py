@@ -25,14 +25,17 @@ def _parsed(monkeypatch, *options: str) -> Arguments:
 @pytest.mark.parametrize("name", PRESETS)
 def test_options_override_a_preset_and_nothing_else_does(name, monkeypatch):
     assert _parsed(monkeypatch, "--preset", name).settings == PRESETS[name]
-    options = ["--preset", name, "--batch-size", "48", "--optimizer.learning-rate", "0.5", "--microbatch", "3"]
-    found = _parsed(monkeypatch, *options).settings
     expected = PRESETS[name]
+    options = ["--preset", name, "--batch-size", "48", "--optimizer.learning-rate", "0.5"]
+    # A setting of the method itself.
+    own = {"microbatch": 3} if hasattr(expected.objective, "microbatch") else {}
+    options += [word for key, value in own.items() for word in (f"--{key}", str(value))]
+    found = _parsed(monkeypatch, *options).settings
     assert found == dataclasses.replace(
         expected,
         batch_size=48,
         optimizer=dataclasses.replace(expected.optimizer, learning_rate=0.5),
-        objective=dataclasses.replace(expected.objective, microbatch=3),
+        objective=dataclasses.replace(expected.objective, **own),
     )
 
 

@@ -76,7 +76,7 @@ class Records:
     @functools.cached_property
     def recorded_at(self) -> np.ndarray:
         """datetime64[s] [recording]: when it was made, NaT where that is not known."""
-        return self._column("recorded_at").to_numpy().astype("datetime64[s]")
+        return self.column("recorded_at").to_numpy().astype("datetime64[s]")
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -7,12 +7,18 @@ leaves open and its closest relative decides, [M] what was recalled and not foun
 """
 
 from ecgjax.augment import Augmentation
+from ecgjax.objectives.adversarial import Adversarial
 from ecgjax.objectives.byol import Byol
 from ecgjax.objectives.clocs import Clocs
 from ecgjax.objectives.cpc import Cpc
+from ecgjax.objectives.jepa import Jepa
+from ecgjax.objectives.lead_bootstrap import LeadBootstrap
+from ecgjax.objectives.masked_autoencoder import MaskedAutoencoder
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.objectives.simclr import Simclr
 from ecgjax.objectives.swav import Swav
+from ecgjax.objectives.temporal_spatial import TemporalSpatial
+from ecgjax.objectives.wav2vec_cmsc import Wav2vecCmsc
 from ecgjax.signals import Preprocessing
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.pretraining import Pretraining
@@ -85,5 +91,49 @@ PRESETS: dict[str, Pretraining] = {
         preprocessing=Preprocessing(rate_hz=500.0, normalisation="zscore_lead"),
         optimizer=Optimizer(learning_rate=1e-4, weight_decay=0.0, warmup=0.0, schedule="constant"),
         batch_size=256,
+    ),
+    # Liu W. et al. 2024 (BELL), abstract only: one branch a lead, intra- and inter-lead bootstrap. All else [I]: BYOL's.
+    "bell_2024": Pretraining(objective=LeadBootstrap(), encoder="lead_branches"),
+    # ASTCL 2024 (TNNLS), abstract only: noise-added and denoised views, discriminator; encoder and sizes [I].
+    "astcl_2024": Pretraining(objective=Adversarial(), encoder="xresnet1d50"),
+    # Sawano et al. 2024 (PLoS One), a figure's legend: 500 Hz, 10 s, patches of a lead and 250 samples, 75 % hidden.
+    # ViT-Huge there, this package's small one here; optimizer and decoder are not given.
+    "sawano_2024": Pretraining(
+        objective=MaskedAutoencoder(span=250),
+        encoder="vit1d_leads",
+        preprocessing=Preprocessing(rate_hz=500.0),
+    ),
+    # Na et al. 2024, arXiv:2402.09450; bakqui/ST-MEM: 250 Hz, z-score over the recording, AdamW at 1.5e-4 * batch / 256,
+    # weight decay 0.01, 800 epochs [M]. ViT-B and crops of 9 s there; its filter of 0.67-40 Hz is not applied.
+    "st_mem": Pretraining(
+        objective=MaskedAutoencoder(lead_wise=True, span=75),
+        encoder="vit1d_st_mem",
+        preprocessing=Preprocessing(rate_hz=250.0, normalisation="zscore_recording"),
+        optimizer=Optimizer(learning_rate=1.5e-4, weight_decay=0.01),
+        batch_size=256,
+    ),
+    # Weimann & Conrad; kweimann/ECG-JEPA: 10 s at 500 Hz, AdamW 1e-3 with 10,000 of 100,000 steps warm-up, batch of
+    # 2,048. There each lead is scaled by a fixed mean and deviation, and the weight decay rises from 0.01 to 0.1.
+    "weimann_jepa": Pretraining(
+        objective=Jepa(),
+        encoder="vit1d",
+        preprocessing=Preprocessing(rate_hz=500.0, normalisation="zscore_lead"),
+        optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.01, warmup=0.1),
+        batch_size=2048,
+    ),
+    # Temporal and spatial self-supervision, Scientific Reports 2025: 500 Hz, 10 s, normalisation only. Encoder [I].
+    "tssl_2025": Pretraining(
+        objective=TemporalSpatial(),
+        encoder="lead_branches",
+        preprocessing=Preprocessing(rate_hz=500.0, normalisation="zscore_lead"),
+    ),
+    # DeepECG-SSL 2025; HeartWise-AI/DeepECG-SSL-finetune, w2v_cmsc_rlm.yaml: 10 s at 250 Hz, constant rate of 5e-5, batch
+    # of 342 on three GPUs, two at a time. 90 M parameters there, the package's small transformer here.
+    "deepecg_2025": Pretraining(
+        objective=Wav2vecCmsc(),
+        encoder="wav2vec_transformer",
+        preprocessing=Preprocessing(rate_hz=250.0),
+        optimizer=Optimizer(learning_rate=5e-5, weight_decay=0.01, warmup=0.0, schedule="constant"),
+        batch_size=2052,
     ),
 }
