@@ -92,7 +92,7 @@ PRESETS: dict[str, Pretraining] = {
         optimizer=Optimizer(learning_rate=1e-4, weight_decay=0.0, warmup=0.0, schedule="constant"),
         batch_size=256,
     ),
-    # Liu W. et al. 2024 (BELL), abstract only: one branch a lead, intra- and inter-lead bootstrap. All else [I]: BYOL's.
+    # BELL 2024, abstract only: one branch a lead, intra- and inter-lead bootstrap. All else [I]: BYOL's.
     "bell_2024": Pretraining(objective=LeadBootstrap(), encoder="lead_branches"),
     # ASTCL 2024 (TNNLS), abstract only: noise-added and denoised views, discriminator; encoder and sizes [I].
     "astcl_2024": Pretraining(objective=Adversarial(), encoder="xresnet1d50"),
@@ -103,8 +103,8 @@ PRESETS: dict[str, Pretraining] = {
         encoder="vit1d_leads",
         preprocessing=Preprocessing(rate_hz=500.0),
     ),
-    # Na et al. 2024, arXiv:2402.09450; bakqui/ST-MEM: 250 Hz, z-score over the recording, AdamW at 1.5e-4 * batch / 256,
-    # weight decay 0.01, 800 epochs [M]. ViT-B and crops of 9 s there; its filter of 0.67-40 Hz is not applied.
+    # Na et al. 2024, arXiv:2402.09450; bakqui/ST-MEM: 250 Hz, z-score over the recording, AdamW at 1.5e-4 for a batch
+    # of 256, weight decay 0.01, 800 epochs [M]. ViT-B and crops of 9 s there; its filter of 0.67-40 Hz is not applied.
     "st_mem": Pretraining(
         objective=MaskedAutoencoder(lead_wise=True, span=75),
         encoder="vit1d_st_mem",
@@ -127,8 +127,8 @@ PRESETS: dict[str, Pretraining] = {
         encoder="lead_branches",
         preprocessing=Preprocessing(rate_hz=500.0, normalisation="zscore_lead"),
     ),
-    # DeepECG-SSL 2025; HeartWise-AI/DeepECG-SSL-finetune, w2v_cmsc_rlm.yaml: 10 s at 250 Hz, constant rate of 5e-5, batch
-    # of 342 on three GPUs, two at a time. 90 M parameters there, the package's small transformer here.
+    # DeepECG-SSL 2025; HeartWise-AI/DeepECG-SSL-finetune, w2v_cmsc_rlm.yaml: 10 s at 250 Hz, constant rate of 5e-5,
+    # batch of 342 on three GPUs, two at a time. 90 M parameters there, the package's small transformer here.
     "deepecg_2025": Pretraining(
         objective=Wav2vecCmsc(),
         encoder="wav2vec_transformer",
