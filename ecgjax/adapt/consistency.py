@@ -4,7 +4,7 @@ What is known of CPSS is that it is FixMatch (arXiv:2001.07685) with a second ki
 unlabelled recording is classified; where the class is beyond doubt, a strong view has to be classified alike (positive
 pseudo-label). A recording without such a class is not wasted: the classes that rank lowest in it are taken as absent
 (ranking-based negative pseudo-label). Thresholds and weights are not published: those here are FixMatch's (0.95, weight
-1, seven unlabelled recordings to a labelled one), the rest was chosen on PTB-XL's validation fold.
+1, seven unlabelled recordings to a labelled one); the rest (`ranked`, `momentum`, the views) is our choice, not tuned.
 
 CPSS knows one class a recording and uses a softmax. A recording of PTB-XL may have several superclasses, so here every
 class is a question of its own, with a sigmoid and binary cross entropy:
