@@ -11,8 +11,9 @@ from ecgjax.evaluate import plots
 from ecgjax.evaluate.low_label import draw_labelled, labelled
 from ecgjax.evaluate.metrics import patient_bootstrap
 from ecgjax.evaluate.tasks import Task
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import Encoder, load, untrained
-from ecgjax.signals import InputError, Preprocessing
+from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import describe
 from ecgjax.train.runlog import console, read_metrics
 
