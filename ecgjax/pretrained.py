@@ -15,7 +15,8 @@ import numpy as np
 from ecgjax import encoders
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen
-from ecgjax.signals import MISSING, InputError, Preprocessing, lead_indices, preprocess, rate_ratio
+from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.signals import MISSING, InputError, lead_indices, rate_ratio
 from ecgjax.train.checkpoint import load_encoder
 
 _UV_PER_UNIT = {"V": 1e6, "mV": 1e3, "uV": 1.0}

@@ -38,7 +38,7 @@ def local(path: str | Path) -> Path:
             raise InputError(f"{url}: no such folder, or an empty one; give one that holds files")
         # Of another listing, another copy: a source may get more files.
         digest = hashlib.sha256(repr((url, sorted(files.items()))).encode()).hexdigest()[:16]
-        copy = cache() / digest / root.rsplit("/", 1)[-1]
+        copy = cache("remote") / digest / root.rsplit("/", 1)[-1]
         if not copy.exists():
             passing = copy.with_name(f".{uuid.uuid4().hex}")
             for name in files:
@@ -65,9 +65,9 @@ def publish(folder: Path, url: str) -> None:
         raise InputError(f"{url}: {error}; may you write there?") from error
 
 
-def cache() -> Path:
-    """Where copies are."""
-    return Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "ecgjax" / "remote"
+def cache(what: str) -> Path:
+    """Where ecgjax keeps what can be made again."""
+    return Path.home() / ".cache" / "ecgjax" / what
 
 
 def _store(url: str) -> tuple[Any, str]:

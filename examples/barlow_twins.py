@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from ecgjax.augment import Augmentation
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.projection_head import ProjectedEncoder
-from ecgjax.signals import preprocess
+from ecgjax.preprocessing import preprocess
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,7 +27,7 @@ from ecgjax.data.mixture import Mixture
 from ecgjax.data.records import Records
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.objectives.patient_contrast import PatientContrast
-from ecgjax.signals import Preprocessing
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.train.pretraining import Pretraining, pretrain
 from ecgjax.train.sharding import data_mesh, place, replicated
 from ecgjax.train.state import create_state, make_step

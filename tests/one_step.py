@@ -7,7 +7,7 @@ import numpy as np
 import optax
 
 from ecgjax.encoders.vit1d import Vit1d
-from ecgjax.signals import Preprocessing
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.train.sharding import data_mesh, place, replicated
 from ecgjax.train.state import create_state, make_step
 

@@ -21,7 +21,8 @@ from one_step import (
 
 from ecgjax.augment import Augmentation
 from ecgjax.objectives.adversarial import Adversarial, discrimination_error, prediction_error, reversed_gradient
-from ecgjax.signals import InputError, band_pass
+from ecgjax.preprocessing import band_pass
+from ecgjax.signals import InputError
 
 OBJECTIVE = Adversarial(
     projection=(8, 4),

@@ -14,6 +14,7 @@ LEVELS = {
     "signals": 0,
     "remote": 1,
     "augment": 1,
+    "preprocessing": 1,
     "data": 2,
     "encoders": 2,
     "objectives": 3,

@@ -12,7 +12,8 @@ from conftest import TINY
 from ecgjax.data.seen import Seen, seen_in
 from ecgjax.encoders import ENCODERS
 from ecgjax.objectives.patient_contrast import PatientContrast
-from ecgjax.signals import InputError, Preprocessing
+from ecgjax.preprocessing import Preprocessing
+from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import Checkpoints, describe, find_checkpoint, load_encoder
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.pretraining import Pretraining, initial_variables

@@ -22,8 +22,9 @@ from ecgjax.adapt.consistency import (
     pseudo_labels,
 )
 from ecgjax.augment import Augmentation
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import untrained_twin
-from ecgjax.signals import InputError, Preprocessing
+from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import describe, find_checkpoint
 from ecgjax.train.sharding import data_mesh, place, replicated
 from ecgjax.train.state import create_state, make_step

@@ -16,8 +16,9 @@ from ecgjax.adapt.segmenter import dice_loss, read_marks, segment
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.evaluate.delineation import dice
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import Encoder, untrained_twin
-from ecgjax.signals import UNMARKED, InputError, Preprocessing
+from ecgjax.signals import UNMARKED, InputError
 from ecgjax.train.checkpoint import describe, find_checkpoint
 from ecgjax.train.sharding import data_mesh, place, replicated
 from ecgjax.train.state import create_state, make_step

@@ -16,7 +16,7 @@ from test_encoders import SMALL
 
 from ecgjax.objectives import OBJECTIVES
 from ecgjax.objectives.embedding_statistics import embedding_statistics
-from ecgjax.signals import Preprocessing, preprocess
+from ecgjax.preprocessing import Preprocessing, preprocess
 from ecgjax.train.checkpoint import find_checkpoint
 from ecgjax.train.pretraining import Pretraining, pretrain
 from ecgjax.train.runlog import SPEED, read_metrics

@@ -14,7 +14,8 @@ from ecgjax.augment import Augmentation
 from ecgjax.data.pairs import PairRule
 from ecgjax.objectives.nt_xent import NOBODY, nt_xent
 from ecgjax.objectives.patient_contrast import PatientContrast
-from ecgjax.signals import InputError, Preprocessing, preprocess
+from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.signals import InputError
 from ecgjax.train.sharding import data_mesh, place, replicated, split
 from ecgjax.train.state import create_state, make_step
 

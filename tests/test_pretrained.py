@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 import ecgjax
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import as_stored, untrained, untrained_twin
-from ecgjax.signals import LEADS, MISSING, InputError, Preprocessing
+from ecgjax.signals import LEADS, MISSING, InputError
 
 
 @pytest.fixture(scope="module")

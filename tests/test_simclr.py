@@ -9,7 +9,8 @@ from conftest import TINY, TWO_SECONDS, check_steps, first_step, initial, noise_
 
 from ecgjax.augment import MEHARI_VIEWS, Augmentation
 from ecgjax.objectives.simclr import Simclr
-from ecgjax.signals import InputError, preprocess
+from ecgjax.preprocessing import preprocess
+from ecgjax.signals import InputError
 
 OBJECTIVE = Simclr(projection=(16, 8), augmentation=Augmentation(crop_s=1.0, stretch=0.5))
 LOSS = functools.partial(OBJECTIVE.loss, TINY, preprocessing=TWO_SECONDS, rate_hz=100.0)

@@ -16,6 +16,7 @@ import tiny_ptb_xl
 from ecgjax.signals import InputError
 from tfds_builders import listing, privacy
 from tfds_builders.prepare import prepare
+from tfds_builders.wfdb_folder import wfdb_folder_dataset_builder
 
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
@@ -155,3 +156,10 @@ def test_a_file_listed_twice_and_a_table_without_files(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no WFDB header"):
         prepare("wfdb_folder", tmp_path / "out", source=tmp_path / "empty", patient_key=tmp_path / "key")
+
+
+def test_conversions_to_two_rates_keep_their_journals_apart(tmp_path):
+    """They may run at the same time, under one key."""
+    settings = {"source": tmp_path, "key_file": tmp_path / "key", "data_dir": tmp_path / "out"}
+    folders = {wfdb_folder_dataset_builder.Builder(config=rate, **settings)._journals for rate in ("100hz", "500hz")}
+    assert len(folders) == 2 and {folder.parent for folder in folders} == {tmp_path}

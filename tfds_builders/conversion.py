@@ -168,10 +168,11 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
 
     @property
     def _journals(self) -> Path:
-        """A journal may name a user's own file, so that its place is beside the key."""
+        """A journal may name a user's own file, so that its place is beside the key; each config has one of its own."""
         if self.patient_key is not None:
             return self._unfinished
-        return cast(Path, self.key_file).with_name(f"{cast(Path, self.key_file).name}.{self.name}.unfinished")
+        key_file = cast(Path, self.key_file)
+        return key_file.with_name(f"{key_file.name}.{self.name}-{self.builder_config.name}.unfinished")
 
     def _forget_unfinished(self) -> None:
         for folder in {self._unfinished, self._journals}:

@@ -2,8 +2,8 @@
 
 Whoever wrote the shard (this process, a worker, a machine under Beam, the conversion that was killed yesterday) is
 believed by this file alone, and only if the shard itself holds as many recordings. So nothing that a runner loses goes
-unnoticed, and a conversion goes on with the shards that are not there yet. Of a recording it has its place in the plan,
-nothing from its file but why it was rejected.
+unnoticed, and a conversion goes on with the shards that are not there yet. Of a recording it has the id, and nothing
+from its file but why it was rejected.
 """
 
 import base64
@@ -23,7 +23,7 @@ from tfds_builders.report import Rejection
 
 def save(plan: Plan, shard: Shard) -> None:
     """Writes the journal of a shard that is on disk."""
-    kept = [[place, row.quality, row.waveform_hash, _packed(row.small)] for place, row in shard.places(plan)]
+    kept = [[row.recording.record_id, row.quality, row.waveform_hash, _packed(row.small)] for row in shard.kept]
     rejected = [[row.record_id, row.reason, row.detail, _packed(row.small)] for row in shard.rejections]
     text = json.dumps({"plan": _digest(plan), "kept": kept, "rejected": rejected})
     passing = plan.journal.with_suffix(f".{uuid.uuid4().hex}")
@@ -41,8 +41,9 @@ def load(plan: Plan) -> Shard | None:
         return None
     if found["plan"] != _digest(plan) or stored != len(found["kept"]):
         return None
+    planned = {recording.record_id: recording for recording in plan.recordings}
     kept = [
-        Kept(plan.recordings[place], flags, digest, _unpacked(small)) for place, flags, digest, small in found["kept"]
+        Kept(planned[record_id], flags, digest, _unpacked(small)) for record_id, flags, digest, small in found["kept"]
     ]
     rejections = [
         Rejection(record_id, plan.split, reason, detail, _unpacked(small))

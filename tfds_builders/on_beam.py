@@ -27,12 +27,11 @@ def write_all(builder: RecordingsBuilder, plans: Sequence[Plan], *, options: Seq
     missing = [plan for plan in plans if not journal.load(plan)]
     if missing:
         _run(builder, [shards.without_patients(plan) for plan in missing], options)
-    lost = [plan for plan in missing if not journal.load(plan)]
-    if lost:
-        problem = f"{builder.name}: Beam ended without an error and without {len(lost)} of {len(missing)} shards"
+    found = [journal.load(plan) for plan in plans]
+    if lost := found.count(None):
+        problem = f"{builder.name}: Beam ended without an error and without {lost} of {len(missing)} shards"
         raise InputError(f"{problem}; run again: it goes on with those")
-    for plan in plans:
-        yield shards.written(plan)
+    yield from filter(None, found)
 
 
 def _run(builder: RecordingsBuilder, plans: Sequence[Plan], options: Sequence[str]) -> None:

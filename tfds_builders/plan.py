@@ -1,7 +1,7 @@
 """A shard that is to be written, and what became of its recordings."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -48,12 +48,3 @@ class Shard:
     split: str
     kept: list[Kept]
     rejections: list[Rejection]
-
-    def places(self, plan: Plan) -> Iterator[tuple[int, Kept]]:
-        """Each recording that was written, and its place in the plan."""
-        kept = iter(self.kept)
-        row = next(kept, None)
-        for place, recording in enumerate(plan.recordings):
-            if row and row.recording is recording:
-                yield place, row
-                row = next(kept, None)

@@ -1,5 +1,6 @@
 """The header of a WFDB record: https://physionet.org/physiotools/wag/header-5.htm, read strictly."""
 
+import dataclasses
 import functools
 import math
 import re
@@ -49,24 +50,35 @@ class Signal(NamedTuple):
     name: str
 
 
-class Header(NamedTuple):
+@dataclasses.dataclass
+class Header:
     """What a header says."""
 
+    path: Path
     rate_hz: float
     samples: int
     """Of each signal."""
-    signals: list[Signal]
+    signal_lines: list[str]
     base: str
     """Time and date of the first sample as the record line has them; not to be trusted, often that of a conversion."""
     comments: list[str]
     """The lines after a #, without it."""
+
+    @functools.cached_property
+    def signals(self) -> list[Signal]:
+        """Parsed when asked for: who looks for recordings needs the record line only.
+
+        Raises:
+          RecordingError: a line is not WFDB, or uses what is not supported.
+        """
+        return [_signal_line(line, self.path) for line in self.signal_lines]
 
 
 def read(path: Path) -> Header:
     """Reads a header file.
 
     Raises:
-      RecordingError: it is absent or is not a header, it uses what is not supported, or its numbers are absurd.
+      RecordingError: it is absent or is not a header, or its numbers are absurd.
     """
     lines = [line.strip() for line in _text(path).splitlines()]
     comments = [line[1:].strip() for line in lines if line.startswith("#")]
@@ -77,7 +89,7 @@ def read(path: Path) -> Header:
     if len(lines) != 1 + count:
         problem = f"{path}: promises {count} signals, describes {len(lines) - 1}"
         raise RecordingError("header", f"{problem}; replace the file")
-    return Header(rate_hz, samples, [_signal_line(line, path) for line in lines[1:]], base, comments)
+    return Header(path, rate_hz, samples, lines[1:], base, comments)
 
 
 def fields(comments: list[str]) -> dict[str, str]:
@@ -106,7 +118,7 @@ def require_plain(path: Path) -> None:
 def _text(path: Path) -> str:
     require_plain(path)
     try:
-        with path.open("rb") as file:
+        with open(path, "rb", buffering=0) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise RecordingError("missing_file", f"{path}: {error.strerror}; is the source complete?") from error

@@ -13,8 +13,8 @@ import optax
 from ecgjax.adapt.training import from_encoder
 from ecgjax.augment import Augmentation
 from ecgjax.data.records import Records
+from ecgjax.preprocessing import Preprocessing, preprocess
 from ecgjax.pretrained import Encoder
-from ecgjax.signals import Preprocessing, preprocess
 
 
 class Classifier(nn.Module):

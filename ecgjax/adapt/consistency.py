@@ -31,8 +31,9 @@ from ecgjax.adapt.training import Training
 from ecgjax.augment import Augmentation
 from ecgjax.data.records import Records
 from ecgjax.objectives.slow_network import followed
+from ecgjax.preprocessing import Preprocessing, preprocess
 from ecgjax.pretrained import Encoder
-from ecgjax.signals import InputError, Preprocessing, preprocess
+from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

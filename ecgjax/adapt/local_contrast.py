@@ -28,8 +28,9 @@ from ecgjax.adapt.training import Training, from_encoder
 from ecgjax.augment import Augmentation
 from ecgjax.data.records import Records
 from ecgjax.objectives.nt_xent import unit_length
+from ecgjax.preprocessing import Preprocessing, preprocess
 from ecgjax.pretrained import Encoder
-from ecgjax.signals import WAVES, InputError, Preprocessing, preprocess
+from ecgjax.signals import WAVES, InputError
 from ecgjax.train.optimizer import Optimizer
 
 

@@ -12,8 +12,9 @@ from ecgjax.adapt.classifier import Adapted
 from ecgjax.data.records import Records
 from ecgjax.encoders.unet1d import TwoConvolutions
 from ecgjax.objectives.projection_head import ProjectionHead
+from ecgjax.preprocessing import Preprocessing, preprocess
 from ecgjax.pretrained import Encoder
-from ecgjax.signals import UNMARKED, WAVES, InputError, Preprocessing, preprocess, rate_ratio
+from ecgjax.signals import UNMARKED, WAVES, InputError, rate_ratio
 
 
 class Segmenter(nn.Module):

@@ -16,8 +16,9 @@ from jax.sharding import Mesh
 from ecgjax.data.batches import beside_unlabelled, labelled_batches
 from ecgjax.data.records import Records
 from ecgjax.data.seen import seen_in
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import Encoder
-from ecgjax.signals import InputError, Preprocessing
+from ecgjax.signals import InputError
 from ecgjax.train.loop import train
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.sharding import check_batch_size, data_mesh, rows_here

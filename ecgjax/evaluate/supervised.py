@@ -13,8 +13,9 @@ from ecgjax.evaluate import plots
 from ecgjax.evaluate.low_label import draw_labelled, labelled, labels_wanted
 from ecgjax.evaluate.metrics import Interval, patient_bootstrap
 from ecgjax.evaluate.tasks import Task
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import Encoder, load, untrained
-from ecgjax.signals import InputError, Preprocessing
+from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import describe
 from ecgjax.train.runlog import console, read_metrics
 

@@ -9,7 +9,6 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import TypeVar
 
 import tyro
@@ -79,8 +78,10 @@ def say_where() -> None:
     """Says on which devices the work runs; what is compiled there is kept for the next time."""
     import jax
 
+    from ecgjax.remote import cache
+
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str(Path.home() / ".cache" / "ecgjax" / "compiled"))
+        jax.config.update("jax_compilation_cache_dir", str(cache("compiled")))
     kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
     process = f", process {jax.process_index()} of {jax.process_count()}" if jax.process_count() > 1 else ""
     print(f"jax {jax.__version__}: {jax.device_count()} x {kinds} ({jax.default_backend()}){process}", file=sys.stderr)

@@ -34,7 +34,7 @@ def main() -> None:
     from tfds_builders.prepare import prepare
 
     with Counted("recordings") as counted:
-        out = cache() / "made" if is_remote(args.out) else args.out
+        out = cache("made") if is_remote(args.out) else args.out
         source = local(args.source) if args.source else None
         prepared = prepare(**vars(args) | {"out": out, "source": source}, progress=counted)
     if not counted.total:

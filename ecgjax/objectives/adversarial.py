@@ -22,7 +22,8 @@ from ecgjax.augment import Augmentation
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.nt_xent import unit_length
 from ecgjax.objectives.projection_head import ProjectionHead
-from ecgjax.signals import InputError, Preprocessing, band_pass, preprocess
+from ecgjax.preprocessing import Preprocessing, band_pass, preprocess
+from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,7 +23,8 @@ from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import unit_length
 from ecgjax.objectives.projection_head import ProjectedEncoder
-from ecgjax.signals import InputError, Preprocessing, preprocess
+from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

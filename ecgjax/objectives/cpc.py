@@ -20,7 +20,8 @@ from ecgjax.augment import Augmentation
 from ecgjax.encoders.context import Lstm
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
-from ecgjax.signals import InputError, Preprocessing, preprocess
+from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,8 @@ from ecgjax.objectives.masking import seen_whole
 from ecgjax.objectives.nt_xent import unit_length
 from ecgjax.objectives.projection_head import ProjectionHead
 from ecgjax.objectives.slow_network import followed
-from ecgjax.signals import InputError, Preprocessing, preprocess
+from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

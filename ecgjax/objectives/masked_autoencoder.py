@@ -27,7 +27,8 @@ from ecgjax.objectives.masking import (
     silenced,
 )
 from ecgjax.objectives.token_decoder import TokenDecoder
-from ecgjax.signals import InputError, Preprocessing, preprocess
+from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -22,7 +22,8 @@ from ecgjax.objectives.lead_views import draw_leads, lead_embeddings
 from ecgjax.objectives.masking import seen_whole
 from ecgjax.objectives.nt_xent import nt_xent, unit_length
 from ecgjax.objectives.projection_head import ProjectionHead
-from ecgjax.signals import InputError, Preprocessing, preprocess
+from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

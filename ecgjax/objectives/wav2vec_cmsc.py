@@ -26,7 +26,8 @@ from ecgjax.encoders.vit1d import patches
 from ecgjax.objectives.masking import hidden_by_chance, in_spans, seen_whole, silenced
 from ecgjax.objectives.nt_xent import unit_length
 from ecgjax.objectives.quantised_contrast import GumbelQuantiser, hidden_contrast, unused_codes
-from ecgjax.signals import InputError, Preprocessing, preprocess
+from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,8 @@ from orbax.checkpoint import v1 as ocp
 
 from ecgjax import encoders
 from ecgjax.data.seen import Seen
-from ecgjax.signals import InputError, Preprocessing
+from ecgjax.preprocessing import Preprocessing
+from ecgjax.signals import InputError
 from ecgjax.train.state import TrainState
 
 FORMAT = 2

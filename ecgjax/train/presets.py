@@ -19,7 +19,7 @@ from ecgjax.objectives.simclr import Simclr
 from ecgjax.objectives.swav import Swav
 from ecgjax.objectives.temporal_spatial import TemporalSpatial
 from ecgjax.objectives.wav2vec_cmsc import Wav2vecCmsc
-from ecgjax.signals import Preprocessing
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.pretraining import Pretraining
 

@@ -20,7 +20,8 @@ from ecgjax.encoders import ENCODERS
 from ecgjax.encoders.layers import bfloat16_deviation
 from ecgjax.objectives import Objective
 from ecgjax.objectives.patient_contrast import PatientContrast
-from ecgjax.signals import InputError, Preprocessing
+from ecgjax.preprocessing import Preprocessing
+from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import describe
 from ecgjax.train.device_cache import DeviceCache
 from ecgjax.train.loop import train

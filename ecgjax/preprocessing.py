@@ -1,0 +1,121 @@
+"""The one preprocessing that every consumer of an encoder applies, on the device."""
+
+import dataclasses
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ecgjax.signals import LEADS, MISSING, InputError, rate_ratio
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How a stored recording becomes the encoder's input. Saved in the checkpoint; applied by every consumer."""
+
+    rate_hz: float = 100.0
+    """Sampling rate of the encoder's input, in Hz."""
+    seconds: float = 10.0
+    """Length of a recording that the encoder expects, in seconds."""
+    leads: tuple[str, ...] = LEADS
+    """Leads of the encoder's input, in order."""
+    units: Literal["mV"] = "mV"
+    """Unit of the encoder's input before normalisation."""
+    normalisation: Literal["none", "zscore_lead", "zscore_recording"] = "none"
+    """none keeps the amplitude in mV; zscore_lead and zscore_recording centre and scale to unit variance."""
+    clip_mv: float = 5.0
+    """Amplitudes beyond +-clip_mv are clipped before normalisation, in mV."""
+
+    def __post_init__(self):
+        if not (self.rate_hz > 0 and self.seconds > 0 and self.clip_mv > 0):
+            raise InputError(f"{self}: rate_hz, seconds and clip_mv must be positive")
+        if unknown := sorted(set(self.leads) - set(LEADS)):
+            raise InputError(f"preprocessing: unknown lead {', '.join(unknown)}; known: {' '.join(LEADS)}")
+
+    @property
+    def samples(self) -> int:
+        """Samples of a whole recording at `rate_hz`."""
+        return round(self.rate_hz * self.seconds)
+
+
+def preprocess(signal: jax.Array, preprocessing: Preprocessing, *, rate_hz: float) -> jax.Array:
+    """Stored recordings to the encoder's input, on the device.
+
+    Args:
+      signal: int16 [..., time, lead], 1 uV per LSB, leads in the order of `LEADS`, at `rate_hz`.
+      preprocessing: what the encoder expects.
+      rate_hz: sampling rate of `signal`, in Hz.
+
+    Returns:
+      float32 [..., time', lead'] in mV or normalised. Missing samples are 0 mV, the isoelectric line.
+    """
+    columns = [LEADS.index(lead) for lead in preprocessing.leads]
+    if preprocessing.leads != LEADS:
+        signal = signal[..., jnp.array(columns)]
+    signal_mv = jnp.where(signal == MISSING, 0.0, signal.astype(jnp.float32) * 1e-3)
+    signal_mv = resample(signal_mv, from_hz=rate_hz, to_hz=preprocessing.rate_hz)
+    return _normalise(jnp.clip(signal_mv, -preprocessing.clip_mv, preprocessing.clip_mv), preprocessing)
+
+
+def _normalise(signal_mv: jax.Array, preprocessing: Preprocessing) -> jax.Array:
+    if preprocessing.normalisation == "none":
+        return signal_mv
+    axes = (-2,) if preprocessing.normalisation == "zscore_lead" else (-2, -1)
+    centred = signal_mv - signal_mv.mean(axes, keepdims=True)
+    # 0.01 mV: a flat lead stays flat instead of having its noise blown up.
+    return centred / jnp.maximum(signal_mv.std(axes, keepdims=True), 0.01)
+
+
+def resample(signal: jax.Array, *, from_hz: float, to_hz: float) -> jax.Array:
+    """Anti-aliased polyphase resampling along time: the filter and the alignment of scipy.signal.resample_poly.
+
+    Args:
+      signal: float32 [..., time, lead] sampled at `from_hz`.
+      from_hz: present rate, in Hz.
+      to_hz: wanted rate, in Hz.
+
+    Returns:
+      float32 [..., ceil(time * to_hz / from_hz), lead].
+    """
+    up, down = rate_ratio(from_hz, to_hz)
+    if up == down:
+        return signal
+    import scipy.signal  # here: it takes most of a second, which every worker of a conversion would pay
+
+    half = 10 * max(up, down)
+    # resample_poly's default: a Kaiser window (beta 5) of ten periods of the slower rate on each side.
+    window: Any = ("kaiser", 5.0)
+    taps = up * scipy.signal.firwin(2 * half + 1, 1 / max(up, down), window=window)
+    time, leads = signal.shape[-2:]
+    lead_major = jnp.moveaxis(signal, -1, -2).reshape(-1, time, 1)
+    samples = -(-time * up // down)
+    right = (samples - 1) * down + 1 + half - ((time - 1) * up + 1)
+    out = jax.lax.conv_general_dilated(
+        lead_major,
+        jnp.asarray(taps, jnp.float32).reshape(-1, 1, 1),
+        window_strides=(down,),
+        padding=[(half, right)],
+        lhs_dilation=(up,),
+        dimension_numbers=("NWC", "WIO", "NWC"),
+    )
+    return jnp.moveaxis(out.reshape(*signal.shape[:-2], leads, samples), -1, -2)
+
+
+def band_pass(signal: jax.Array, band_hz: tuple[float, float], *, rate_hz: float) -> jax.Array:
+    """Keeps what is between two frequencies: a Butterworth filter's gain of order 4 at each end, without its delay.
+
+    Args:
+      signal: float32 [batch, time, lead].
+      band_hz: where the gain has fallen to 0.71, in Hz. Beyond half of `rate_hz` there is nothing to filter.
+      rate_hz: sampling rate of the signal, in Hz.
+
+    Returns:
+      The same shape. The signal counts as periodic, so its two ends influence each other for about 1 / band_hz[0] s.
+    """
+    low_hz, high_hz = band_hz
+    hz = np.fft.rfftfreq(signal.shape[1], 1 / rate_hz)
+    above = 1 / np.sqrt(1 + (low_hz / np.maximum(hz, 1e-9)) ** 8)
+    below = 1 / np.sqrt(1 + (hz / high_hz) ** 8)
+    spectrum = jnp.fft.rfft(signal, axis=1) * jnp.asarray(above * below, jnp.float32)[None, :, None]
+    return jnp.fft.irfft(spectrum, signal.shape[1], axis=1)
