@@ -3,17 +3,17 @@
 import dataclasses
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
 from ecgjax.adapt.classifier import Adapted, Classification
+from ecgjax.adapt.logistic_regression import Regressions
 from ecgjax.augment import Augmentation
 from ecgjax.data.records import Records
 from ecgjax.data.seen import seen_in
@@ -28,6 +28,8 @@ STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Inverse regularisation strengths C that are tried, strongest regularisation first."""
 FALLBACK_STRENGTH = 1e-2
 """C where no class can be cross-validated, since a single patient has the condition (or lacks it)."""
+BLOCK = 1 << 24
+"""Recordings times regressions that are fitted at once: half a gigabyte."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,30 +80,39 @@ def fit(embeddings: np.ndarray, targets: np.ndarray, patients: np.ndarray, *, se
     # A feature that hardly varies among the labelled recordings may vary elsewhere: it is not blown up.
     scale = np.maximum(deviation, 1e-3 * deviation.max() or 1.0)
     features = (features - mean) / scale
+    regressions = Regressions(features)
     cases = np.asarray(targets) == 1
-    c = _choose_strength(features, cases, patients, seed=seed)
+    known = cases.any(axis=0) & ~cases.all(axis=0)
+    c = _choose_strength(regressions, features, cases, patients, seed=seed)
     weights = np.zeros((cases.shape[1], features.shape[1]), np.float32)
     bias = np.zeros(cases.shape[1], np.float32)
-    for k in np.flatnonzero(cases.any(axis=0) & ~cases.all(axis=0)):
-        model = _model().set_params(C=c).fit(features, cases[:, k])
-        weights[k], bias[k] = model.coef_[0], model.intercept_[0]
+    every = np.ones_like(cases[:, known])
+    solution, bias[known] = regressions.fit(cases[:, known], every, np.full(every.shape[1], c))
+    weights[known] = solution.T
     return LinearProbe(mean, scale, weights, bias, c)
 
 
-def _choose_strength(features: np.ndarray, cases: np.ndarray, patients: np.ndarray, *, seed: int) -> float:
-    found = [
-        _held_out_auroc(features, case, held_out) for case in cases.T for held_out in _folds(case, patients, seed=seed)
-    ]
-    return STRENGTHS[int(np.mean(found, axis=0).argmax())] if found else FALLBACK_STRENGTH
+def _choose_strength(
+    regressions: Regressions, features: np.ndarray, cases: np.ndarray, patients: np.ndarray, *, seed: int
+) -> float:
+    splits = [(case, held_out) for case in cases.T for held_out in _folds(case, patients, seed=seed)]
+    if not splits:
+        return FALLBACK_STRENGTH
+    at_once = max(1, BLOCK // (len(features) * len(STRENGTHS)))
+    blocks = (splits[start : start + at_once] for start in range(0, len(splits), at_once))
+    found = [auroc for block in blocks for auroc in _held_out_auroc(regressions, features, block)]
+    return STRENGTHS[int(np.mean(found, axis=0).argmax())]
 
 
-def _held_out_auroc(features: np.ndarray, is_case: np.ndarray, held_out: np.ndarray) -> list[float]:
-    """AUROC for each of `STRENGTHS`; each fit starts from the one before."""
-    model, found = _model(), []
-    for c in STRENGTHS:
-        model.set_params(C=c).fit(features[~held_out], is_case[~held_out])
-        found.append(roc_auc_score(is_case[held_out], model.decision_function(features[held_out])))
-    return found
+def _held_out_auroc(
+    regressions: Regressions, features: np.ndarray, splits: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> Iterator[list[float]]:
+    """For each (is a case, is held out), the AUROC for each of `STRENGTHS`."""
+    cases, held_out = (np.stack(masks, axis=1).repeat(len(STRENGTHS), axis=1) for masks in zip(*splits, strict=True))
+    weights, bias = regressions.fit(cases, ~held_out, np.tile(STRENGTHS, len(splits)))
+    scores = (features @ weights + bias).reshape(len(features), len(splits), len(STRENGTHS))
+    for (is_case, out), of_split in zip(splits, scores.transpose(1, 2, 0), strict=True):
+        yield [float(roc_auc_score(is_case[out], of_strength[out])) for of_strength in of_split]
 
 
 def _folds(is_case: np.ndarray, patients: np.ndarray, *, seed: int) -> Iterator[np.ndarray]:
@@ -118,10 +129,6 @@ def _folds(is_case: np.ndarray, patients: np.ndarray, *, seed: int) -> Iterator[
     folds = StratifiedKFold(number, shuffle=True, random_state=seed).split(has_condition, has_condition)
     for _, held_out in itertools.islice(folds, 1 if len(is_case) > 5000 else number):
         yield np.isin(patient, held_out)
-
-
-def _model() -> LogisticRegression:
-    return LogisticRegression(warm_start=True, max_iter=1000)
 
 
 @dataclasses.dataclass(frozen=True)
