@@ -7,12 +7,14 @@ import numpy as np
 import pytest
 
 import ecgjax
+from ecgjax import encoders
 from ecgjax.adapt import linear_probe
 from ecgjax.adapt.classifier import _windows, predict
 from ecgjax.adapt.finetune import FineTuning
 from ecgjax.adapt.linear_probe import LinearProbing
 from ecgjax.augment import Augmentation
-from ecgjax.pretrained import untrained_twin
+from ecgjax.preprocessing import Preprocessing
+from ecgjax.pretrained import untrained, untrained_twin
 from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import describe
 
@@ -65,6 +67,18 @@ def test_probe_as_a_classifier_has_the_probes_scores(encoder, records, labelled,
     found = predict(adapted, encoder, records, test, batch_size=16)
     np.testing.assert_allclose(found, expected, atol=2e-5)
     assert np.ptp(found[:, 0]) > 0.01
+
+
+def test_an_encoder_without_batch_statistics(records, labelled, tmp_path, monkeypatch):
+    monkeypatch.setitem(encoders.ENCODERS, "vit1d", encoders.ENCODERS["vit1d"].clone(width=16, layers=1, heads=2))
+    (indices, targets), encoder = labelled, untrained("vit1d", Preprocessing(), seed=0)
+    config = {**describe("vit1d", encoder.module, encoder.preprocessing), "task": "parity"}
+    for way in LinearProbing(), FineTuning(min_steps=3, epochs=0):
+        workdir = tmp_path / type(way).__name__
+        adapted = way.adapt(encoder, records, indices, targets, workdir=workdir, config=config, title="vit")
+        found = predict(adapted, encoder, records, indices[:4], batch_size=4)
+        assert np.isfinite(found).all() and not np.array_equal(found[0], found[1])
+        np.testing.assert_array_equal(predict(adapted, ecgjax.load(workdir), records, indices[:4], batch_size=4), found)
 
 
 def test_probe_leaves_the_encoder_as_it_is(encoder, probed):

@@ -59,9 +59,10 @@ def from_encoder(supervision: Supervision, encoder: Encoder, key: jax.Array) -> 
     def init(key: jax.Array, signal: jax.Array) -> dict:
         variables = supervision.init(encoder.module, key, signal)
         # Without the encoder, whose initial weights nobody wants: they took seconds to compile.
-        return {name: {**tree, "encoder": {}} for name, tree in variables.items()}
+        return {name: {part: tree[part] for part in tree if part != "encoder"} for name, tree in variables.items()}
 
-    return {name: {**tree, "encoder": encoder.variables[name]} for name, tree in init(key, signal).items()}
+    trained = {name: {"encoder": tree} for name, tree in encoder.variables.items()}  # not all have batch statistics
+    return {name: {**tree, **trained.get(name, {})} for name, tree in init(key, signal).items()}
 
 
 @dataclasses.dataclass(frozen=True)
