@@ -7,16 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from one_step import (
-    PREPROCESSING,
+from steps import (
+    CROPS,
+    FOUR_LEADS,
     TINY_VIT,
-    assert_equal_steps,
-    assert_no_leaf_without_gradient,
+    check_equal,
+    check_learns,
+    first_step,
     initial,
     lively,
+    noise_batch,
     numeric_gradient,
-    one_step,
-    recordings,
 )
 
 from ecgjax.augment import Augmentation
@@ -28,8 +29,8 @@ OBJECTIVE = Adversarial(
     projection=(8, 4),
     prediction=(6, 4),
     discriminator=(6,),
-    enhanced=Augmentation(crop_s=1.0),
-    denoised=Augmentation(crop_s=1.0, noise_mv=0.0, wander_mv=0.0),
+    enhanced=dataclasses.replace(CROPS, noise_mv=0.02),
+    denoised=CROPS,
 )
 ON_EIGHT_DEVICES = TINY  # the others compile as long again
 _RNG = np.random.default_rng(0)
@@ -50,7 +51,7 @@ def _prediction_reference(predicted, projected):
 
 def test_prediction_error_and_gradient_equal_the_formula():
     """The squared distance of unit vectors; by finite differences in float64, none for what is projected."""
-    value, (gradient, none) = jax.value_and_grad(prediction_error, argnums=(0, 1))(
+    value, (gradient, none) = jax.jit(jax.value_and_grad(prediction_error, argnums=(0, 1)))(
         jnp.asarray(PREDICTED), jnp.asarray(PROJECTED)
     )
     exact = PREDICTED.astype(np.float64)
@@ -61,7 +62,7 @@ def test_prediction_error_and_gradient_equal_the_formula():
 
 
 def test_discrimination_error_and_gradient_equal_the_formula():
-    value, gradient = jax.value_and_grad(discrimination_error)(jnp.asarray(VERDICT))
+    value, gradient = jax.jit(jax.value_and_grad(discrimination_error))(jnp.asarray(VERDICT))
     chance = 1 / (1 + np.exp(-VERDICT.astype(np.float64)))
     np.testing.assert_allclose(value, -(np.log(chance[:, 0]) + np.log(1 - chance[:, 1])).mean() / 2, rtol=1e-5)
     np.testing.assert_allclose(gradient, (chance - [1.0, 0.0]) / chance.size, atol=1e-7)
@@ -75,17 +76,20 @@ def test_gradient_turns_round():
 
 @pytest.mark.parametrize("encoder", [TINY, TINY_VIT], ids=["resnet", "vit"])
 def test_step_reaches_every_parameter_and_is_the_same_on_eight_devices(encoder):
-    variables, batch = lively(initial(OBJECTIVE, encoder)), recordings(8, 2)
-    one = one_step(OBJECTIVE, encoder, variables, batch)
-    assert_no_leaf_without_gradient(one)
+    variables, batch = lively(initial(OBJECTIVE, encoder, FOUR_LEADS)), noise_batch(8, views=(2,), patients=6)
+    one = first_step(OBJECTIVE, variables, batch, encoder=encoder, preprocessing=FOUR_LEADS)
+    check_learns(one)
     assert one[0]["reversal"] == 0 and one[0]["embedding_rank"] > 1
     if encoder is ON_EIGHT_DEVICES:
-        assert_equal_steps(one, one_step(OBJECTIVE, encoder, variables, batch, devices=8))
+        check_equal(one, first_step(OBJECTIVE, variables, batch, encoder=encoder, devices=8, preprocessing=FOUR_LEADS))
 
 
 def test_encoder_works_against_the_discriminator_more_and_more():
     """The game's part of the encoder's gradient: none at first, at the end all of what would help, turned round."""
-    variables, batch = lively(initial(OBJECTIVE, TINY_VIT)), jax.tree.map(jnp.asarray, recordings(4, 2))
+    variables, batch = (
+        lively(initial(OBJECTIVE, TINY_VIT, FOUR_LEADS)),
+        jax.tree.map(jnp.asarray, noise_batch(4, views=(2,), patients=6)),
+    )
 
     @jax.jit
     def gradient(progress):
@@ -96,7 +100,7 @@ def test_encoder_works_against_the_discriminator_more_and_more():
                     {**variables, "params": params},
                     {**batch, "progress": progress},
                     jax.random.key(0),
-                    preprocessing=PREPROCESSING,
+                    preprocessing=FOUR_LEADS,
                     rate_hz=100.0,
                 )[0]
                 for weight in (1.0, 0.0)

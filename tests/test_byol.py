@@ -7,13 +7,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TINY, TWO_SECONDS, check_steps, distance, first_step, initial, noise_batch
+from conftest import TINY
+from steps import CROPS, TWO_SECONDS, check_equal, check_learns, distance, first_step, initial, noise_batch
 
-from ecgjax.augment import Augmentation
 from ecgjax.objectives.byol import Byol, bootstrap, momentum_at
 from ecgjax.signals import InputError
 
-OBJECTIVE = Byol(projection=(16, 8), prediction=(12, 8), augmentation=Augmentation(crop_s=1.0))
+OBJECTIVE = Byol(projection=(16, 8), prediction=(12, 8), augmentation=CROPS)
 BATCH = noise_batch(16)
 
 
@@ -47,29 +47,44 @@ def test_momentum_rises_from_its_first_value_to_one():
 
 @pytest.fixture(scope="module")
 def steps():
-    return [first_step(OBJECTIVE, BATCH, devices=devices) for devices in (1, 8)]
+    return [first_step(OBJECTIVE, initial(OBJECTIVE), BATCH, devices=devices) for devices in (1, 8)]
 
 
 def test_eight_devices_take_the_step_of_one(steps):
-    check_steps(*steps)
+    check_equal(*steps)
+    check_learns(steps[0])
     assert set(steps[0][2]["slow"]["params"]) == {"encoder", "projector"}  # the target foretells nothing
 
 
-def test_target_follows_the_online_network():
+@pytest.fixture(scope="module")
+def in_parts():
+    """The loss of half the batch at a time."""
+    parts = dataclasses.replace(OBJECTIVE, microbatch=8)
+    return jax.jit(functools.partial(parts.loss, TINY, preprocessing=TWO_SECONDS, rate_hz=100.0))
+
+
+def test_target_follows_the_online_network(in_parts):
     variables = initial(OBJECTIVE)
     moved = {**variables, "params": jax.tree.map(lambda leaf: leaf + 1.0, variables["params"])}
-    loss = functools.partial(OBJECTIVE.loss, TINY, preprocessing=TWO_SECONDS, rate_hz=100.0)
-    _, (metrics, updates) = jax.jit(loss)(moved, {**BATCH, "progress": jnp.float32(0.5)}, jax.random.key(0))
+    _, (metrics, updates) = in_parts(moved, {**BATCH, "progress": jnp.float32(0.5)}, jax.random.key(0))
     expected = jax.tree.map(lambda leaf: leaf + 0.002, variables["slow"]["params"])
     assert distance(updates["slow"]["params"], expected) < 1e-6
     assert -1 <= metrics["target_cosine"] <= 1
 
 
-def test_parts_have_the_form_of_the_whole(steps):
+def test_parts_have_the_form_of_the_whole(in_parts, steps):
     """Each part draws views of its own, so the loss is near and not the same."""
-    parts = first_step(dataclasses.replace(OBJECTIVE, microbatch=8), BATCH, devices=1)
-    assert jax.tree.structure(parts) == jax.tree.structure(steps[0])
-    assert 0 < parts[0]["loss"] < 8 and abs(parts[0]["loss"] - steps[0][0]["loss"]) < 1
+    variables, batch = initial(OBJECTIVE), {**BATCH, "progress": jnp.float32(0)}
+    loss, (metrics, updates) = in_parts(variables, batch, jax.random.key(0))
+    assert {"loss", "gradient_norm", *metrics} == steps[0][0].keys()
+    assert jax.tree.structure(updates) == jax.tree.structure(steps[0][2])
+    assert 0 < loss < 8 and abs(loss - steps[0][0]["loss"]) < 1
+
+    def of_params(params):
+        return in_parts({**variables, "params": params}, batch, jax.random.key(0))[0]
+
+    gradient = jax.eval_shape(jax.grad(of_params), variables["params"])  # test_patient_contrast has its values
+    assert jax.tree.structure(gradient) == jax.tree.structure(steps[0][1])
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,8 @@ import math
 import jax
 import numpy as np
 import pytest
-from conftest import TINY, TWO_SECONDS, check_steps, first_step, initial, noise_batch
+from conftest import TINY
+from steps import TWO_SECONDS, check_equal, check_learns, first_step, initial, noise_batch
 
 from ecgjax.objectives.clocs import Clocs, patient_contrast_of_views
 from ecgjax.signals import LEADS, InputError
@@ -54,7 +55,7 @@ def test_a_silent_view_has_a_finite_gradient():
     """The published code divides by its length: not a number from then on (danikiyasseh/CLOCS, issue 1)."""
     views = np.random.default_rng(0).normal(size=(6, 2, 3)).astype(np.float32)
     views[0, 0] = 0
-    loss = jax.grad(lambda views: patient_contrast_of_views(views, REPEATED, temperature=0.1)[0])
+    loss = jax.jit(jax.grad(lambda views: patient_contrast_of_views(views, REPEATED, temperature=0.1)[0]))
     assert np.isfinite(loss(views)).all()
 
 
@@ -77,7 +78,9 @@ def test_views_are_halves_leads_or_both():
 @pytest.mark.parametrize("kind", ["cmsc", "cmsmlc"])
 def test_eight_devices_take_the_step_of_one(kind):
     objective = Clocs(kind=kind, view_leads=("II", "V2"))
-    check_steps(*(first_step(objective, BATCH, devices=devices) for devices in (1, 8)))
+    one, eight = (first_step(objective, initial(objective), BATCH, devices=devices) for devices in (1, 8))
+    check_equal(one, eight)
+    check_learns(one)
 
 
 def test_patients_decide_what_attracts():

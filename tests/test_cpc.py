@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TINY, check_steps, first_step, initial, noise_batch
+from conftest import TINY
+from steps import check_equal, check_learns, first_step, initial, noise_batch
 
 from ecgjax.encoders import ENCODERS
 from ecgjax.encoders.conv_lstm import ConvLstm
@@ -73,19 +74,19 @@ def test_accuracy_is_the_share_of_contexts_that_prefer_the_right_token():
 
 @pytest.mark.parametrize("encoder", [TINY, SMALL], ids=["tokens of any encoder", "context of its own"])
 def test_eight_devices_take_the_step_of_one(encoder):
-    check_steps(*(first_step(OBJECTIVE, BATCH, devices=devices, encoder=encoder) for devices in (1, 8)))
-    assert ("lstm" in initial(OBJECTIVE, encoder)["params"]) == (encoder is TINY)
+    variables = initial(OBJECTIVE, encoder)
+    one, eight = (first_step(OBJECTIVE, variables, BATCH, encoder=encoder, devices=devices) for devices in (1, 8))
+    check_equal(one, eight)
+    check_learns(one)
+    assert ("lstm" in variables["params"]) == (encoder is TINY)
 
 
 @pytest.mark.parametrize("encoder", [SMALL, S4(widths=(6, 6), kernels=(3, 1), strides=(2, 1), layers=2, states=4)])
 def test_context_knows_nothing_of_what_is_to_be_foretold(encoder):
     """A change from sample 100 on shows in tokens that hold it and in no context before them; what came before does."""
     signal = np.random.default_rng(0).normal(size=(1, 200, 12)).astype(np.float32)
-    variables = initial(OBJECTIVE, encoder)["params"]["encoder"]
-    statistics = initial(OBJECTIVE, encoder)["batch_stats"]["encoder"]
-    run = jax.jit(
-        lambda signal: encoder.apply({"params": variables, "batch_stats": statistics}, signal, train=False)[0]
-    )
+    own = {name: part["encoder"] for name, part in initial(OBJECTIVE, encoder).items()}
+    run = jax.jit(lambda signal: encoder.apply(own, signal, train=False)[0])
     later, earlier = signal.copy(), signal.copy()
     later[:, 100:] += 1
     earlier[:, :20] += 1
@@ -110,4 +111,4 @@ def test_impossible_settings_are_refused(wrong):
 
 def test_horizon_beyond_the_recording_is_refused():
     with pytest.raises(InputError, match="--steps 50: the encoder makes 50 tokens of a recording"):
-        first_step(dataclasses.replace(OBJECTIVE, steps=50), BATCH, devices=1)
+        first_step(dataclasses.replace(OBJECTIVE, steps=50), initial(OBJECTIVE), BATCH)

@@ -5,15 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from one_step import (
+from steps import (
+    FOUR_LEADS,
     TINY_LEAD_VIT,
     TINY_VIT,
-    assert_equal_steps,
-    assert_no_leaf_without_gradient,
+    check_equal,
+    check_learns,
+    first_step,
     initial,
     lively,
-    one_step,
-    recordings,
+    noise_batch,
 )
 
 from ecgjax.objectives.jepa import Jepa, _Predicting, hidden_difference
@@ -28,7 +29,9 @@ HIDDEN = _RNG.random((3, 4)) < 0.6
 
 @pytest.mark.parametrize("smooth", [False, True])
 def test_difference_and_gradient_equal_a_plain_loop(smooth):
-    value, gradient = jax.value_and_grad(hidden_difference)(PREDICTED, TARGET, HIDDEN, smooth=smooth)
+    value, gradient = jax.jit(jax.value_and_grad(hidden_difference), static_argnames="smooth")(
+        PREDICTED, TARGET, HIDDEN, smooth=smooth
+    )
     total, slopes, count = 0.0, np.zeros(PREDICTED.shape), HIDDEN.sum() * 2 * 5
     for recording, row, column, channel in np.ndindex(PREDICTED.shape):
         if HIDDEN[recording, column]:
@@ -43,19 +46,21 @@ def test_difference_and_gradient_equal_a_plain_loop(smooth):
 
 @pytest.mark.parametrize("encoder", [TINY, TINY_VIT, TINY_LEAD_VIT], ids=["resnet", "vit", "leads"])
 def test_step_reaches_every_parameter_and_is_the_same_on_eight_devices(encoder):
-    variables, batch = lively(initial(OBJECTIVE, encoder)), recordings(8)
-    one = one_step(OBJECTIVE, encoder, variables, batch)
-    assert_no_leaf_without_gradient(one)
+    variables, batch = lively(initial(OBJECTIVE, encoder, FOUR_LEADS)), noise_batch(8, patients=6)
+    one = first_step(OBJECTIVE, variables, batch, encoder=encoder, preprocessing=FOUR_LEADS)
+    check_learns(one)
     assert 0.7 <= one[0]["hidden"] <= 0.9 and one[0]["target_std"] > 0 and one[0]["embedding_rank"] > 1
     if encoder is ON_EIGHT_DEVICES:
-        assert_equal_steps(one, one_step(OBJECTIVE, encoder, variables, batch, devices=8))
+        check_equal(one, first_step(OBJECTIVE, variables, batch, encoder=encoder, devices=8, preprocessing=FOUR_LEADS))
 
 
 def test_slow_encoder_keeps_what_the_progress_says():
-    variables, batch = initial(OBJECTIVE, TINY_VIT), recordings(8)
+    variables, batch = initial(OBJECTIVE, TINY_VIT, FOUR_LEADS), noise_batch(8, patients=6)
     jax.tree.map(np.testing.assert_array_equal, variables["slow"]["params"], variables["params"]["encoder"])
     moved = {**variables, "params": jax.tree.map(lambda leaf: leaf + 1.0, variables["params"])}
-    _, _, collections = one_step(OBJECTIVE, TINY_VIT, moved, batch)  # at progress 0 it keeps a half
+    _, _, collections = first_step(
+        OBJECTIVE, moved, batch, encoder=TINY_VIT, preprocessing=FOUR_LEADS
+    )  # at progress 0 it keeps a half
     jax.tree.map(
         lambda slow, first: np.testing.assert_allclose(slow, first + 0.5, atol=1e-5),
         collections["slow"]["params"],
@@ -65,7 +70,7 @@ def test_slow_encoder_keeps_what_the_progress_says():
 
 @pytest.mark.parametrize("encoder", [TINY, TINY_VIT, TINY_LEAD_VIT], ids=["resnet", "vit", "leads"])
 def test_prediction_depends_on_what_is_kept_alone(encoder):
-    variables, network = initial(OBJECTIVE, encoder), _Predicting(encoder, OBJECTIVE)
+    variables, network = initial(OBJECTIVE, encoder, FOUR_LEADS), _Predicting(encoder, OBJECTIVE)
     columns = OBJECTIVE._columns(encoder, jnp.zeros((1, 200, 4)))
     own = {name: variables[name] for name in variables if name != "slow"}
     hidden = np.asarray(OBJECTIVE.hide(jax.random.key(3), 4, columns, shortest=2))

@@ -1,20 +1,22 @@
 """Bootstrap of leads: its errors against the formula, a network that follows slowly, and leads shown one at a time."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from one_step import assert_equal_steps, assert_no_leaf_without_gradient, initial, lively, one_step, recordings
+from steps import CROPS, FOUR_LEADS, check_equal, check_learns, first_step, initial, lively, noise_batch
 
-from ecgjax.augment import Augmentation
 from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.objectives.lead_bootstrap import LeadBootstrap, lead_errors
 from ecgjax.objectives.lead_views import draw_leads, lead_embeddings
 from ecgjax.signals import InputError
 
 OBJECTIVE = LeadBootstrap(
-    projection=(8, 4), prediction=(8, 4), momentum=0.5, augmentation=Augmentation(crop_s=1.0, lead_mask=0.0)
+    projection=(8, 4), prediction=(8, 4), momentum=0.5, augmentation=dataclasses.replace(CROPS, lead_mask=0.0)
 )
 BRANCHES = LeadBranches(widths=(4,))
 ON_EIGHT_DEVICES = BRANCHES  # the others compile as long again
@@ -41,18 +43,18 @@ def _reference(predicted, target):
 def test_errors_and_gradients_equal_a_plain_loop():
     errors, gradients = _reference(PREDICTED, TARGET)
     for which in (0, 1):
-        value, gradient = jax.value_and_grad(lambda p, which=which: lead_errors(p, jnp.asarray(TARGET))[which])(
-            jnp.asarray(PREDICTED)
-        )
+        value, gradient = jax.jit(
+            jax.value_and_grad(lambda p, which=which: lead_errors(p, jnp.asarray(TARGET))[which])
+        )(jnp.asarray(PREDICTED))
         np.testing.assert_allclose(value, errors[which], rtol=1e-5)
         np.testing.assert_allclose(gradient, gradients[which], atol=1e-6)
 
 
 @pytest.mark.parametrize("encoder", [TINY, BRANCHES], ids=["resnet", "branches"])
 def test_step_reaches_every_parameter_and_is_the_same_on_eight_devices(encoder):
-    variables, batch = lively(initial(OBJECTIVE, encoder)), recordings(8)
-    one = one_step(OBJECTIVE, encoder, variables, batch)
-    assert_no_leaf_without_gradient(one)
+    variables, batch = lively(initial(OBJECTIVE, encoder, FOUR_LEADS)), noise_batch(8, patients=6)
+    one = first_step(OBJECTIVE, variables, batch, encoder=encoder, preprocessing=FOUR_LEADS)
+    check_learns(one)
     np.testing.assert_allclose(one[0]["loss"], 2 * (one[0]["intra_lead"] + one[0]["inter_lead"]), rtol=1e-5)
     assert one[0]["embedding_rank"] > 1
     slow = one[2]["slow"]["params"]  # at progress 0 it keeps a half
@@ -64,21 +66,21 @@ def test_step_reaches_every_parameter_and_is_the_same_on_eight_devices(encoder):
         {name: variables["params"][name] for name in slow},
     )
     if encoder is ON_EIGHT_DEVICES:
-        assert_equal_steps(one, one_step(OBJECTIVE, encoder, variables, batch, devices=8))
+        check_equal(one, first_step(OBJECTIVE, variables, batch, encoder=encoder, devices=8, preprocessing=FOUR_LEADS))
 
 
 def test_other_encoders_are_shown_one_lead_at_a_time():
     signal = np.random.default_rng(2).normal(size=(3, 64, 5)).astype(np.float32)
-    variables = TINY.init(jax.random.key(0), signal, train=False)
+    variables = jax.jit(functools.partial(TINY.init, train=False))(jax.random.key(0), signal)
     leads = draw_leads(TINY, jax.random.key(1), signal, 3)
     assert leads.shape == (3, 3) and all(len(set(row)) == 3 for row in leads.tolist())
-    found = lead_embeddings(TINY.bind(variables), signal, leads, train=False)
+    found = jax.jit(lambda signal: lead_embeddings(TINY.bind(variables), signal, leads, train=False))(signal)
+    alone = np.zeros((3, 3, *signal.shape[1:]), np.float32)
     for recording, row in enumerate(leads):
         for number, lead in enumerate(row):
-            alone = np.zeros_like(signal[:1])
-            alone[0, :, lead] = signal[recording, :, lead]
-            _, expected = TINY.apply(variables, alone, train=False)
-            np.testing.assert_allclose(found[recording, number], expected[0], atol=1e-5)
+            alone[recording, number, :, lead] = signal[recording, :, lead]
+    embed = jax.jit(lambda signal: TINY.apply(variables, signal, train=False)[1])
+    np.testing.assert_allclose(found, embed(alone.reshape(9, 64, 5)).reshape(3, 3, -1), atol=1e-5)
     assert draw_leads(BRANCHES, jax.random.key(1), signal, 3).tolist() == [[0, 1, 2, 3, 4]] * 3
 
 

@@ -1,5 +1,6 @@
 """The loop: an interrupted run ends as an uninterrupted one, its log included; divergence stops it."""
 
+import dataclasses
 import json
 import shutil
 
@@ -7,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import SETTINGS
 
 from ecgjax.data.batches import pretraining_batches
 from ecgjax.data.seen import Seen
-from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.signals import InputError
 from ecgjax.train import pretraining
 from ecgjax.train.checkpoint import find_checkpoint, load_encoder, read_config
@@ -36,8 +37,7 @@ def test_resumed_run_ends_bit_for_bit_like_the_uninterrupted_one(workdir, mixtur
     shutil.rmtree(copy / "checkpoints" / "4")
     with (copy / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "loss"')  # cut short by a kill
-    settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
-    assert pretrain(settings, mixture, copy, save_every=2, log_every=1) == copy / "checkpoints" / "4"
+    assert pretrain(SETTINGS, mixture, copy, save_every=2, log_every=1) == copy / "checkpoints" / "4"
     assert manifest(copy) == manifest(workdir)
     assert _lines(copy) == _lines(workdir)
     assert [line["step"] for line in _lines(workdir)] == [1, 2, 3, 4]
@@ -45,8 +45,7 @@ def test_resumed_run_ends_bit_for_bit_like_the_uninterrupted_one(workdir, mixtur
 
 def test_recordings_in_device_memory_train_alike(workdir, mixture, tmp_path, tiny_encoders):
     """Same batches, three steps a dispatch, so that the last dispatch is a shorter one."""
-    settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
-    pretrain(settings, mixture, tmp_path, save_every=3, log_every=3, cache="device")
+    pretrain(SETTINGS, mixture, tmp_path, save_every=3, log_every=3, cache="device")
     assert [line["step"] for line in read_metrics(tmp_path)] == [3, 4]
     streamed, cached = _lines(workdir)[-1], _lines(tmp_path)[-1]
     assert streamed.keys() == cached.keys()
@@ -55,10 +54,9 @@ def test_recordings_in_device_memory_train_alike(workdir, mixture, tmp_path, tin
 
 
 def test_changed_recordings_are_another_run(workdir, mixture, tiny_encoders, monkeypatch):
-    settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
     monkeypatch.setitem(vars(mixture), "fingerprint", "0" * 32)
     with pytest.raises(InputError, match="waveforms was .{32}, now 0{32}"):
-        pretrain(settings, mixture, workdir, save_every=2, log_every=1)
+        pretrain(SETTINGS, mixture, workdir, save_every=2, log_every=1)
 
 
 def test_precision_is_chosen_by_the_machine_and_checked(monkeypatch, capsys):
@@ -78,9 +76,7 @@ def test_precision_is_chosen_by_the_machine_and_checked(monkeypatch, capsys):
 
 def test_bfloat16_run_leaves_a_float32_encoder(workdir, mixture, tmp_path, tiny_encoders, monkeypatch):
     monkeypatch.setattr(pretraining, "bfloat16_deviation", lambda encoder, samples: 0.0)  # tested by test_layers.py
-    settings = Pretraining(
-        objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4, precision="bfloat16"
-    )
+    settings = dataclasses.replace(SETTINGS, precision="bfloat16")
     pretrain(settings, mixture, tmp_path, save_every=4, log_every=1)
     _, variables, _, config, _ = load_encoder(tmp_path)
     assert config["pretraining"]["precision"] == "bfloat16" and "dtype" not in config["encoder"]
@@ -93,8 +89,7 @@ def test_bfloat16_run_leaves_a_float32_encoder(workdir, mixture, tmp_path, tiny_
 def test_finished_run_is_left_as_it_is(workdir, mixture, tiny_encoders):
     newest = find_checkpoint(workdir)
     before = {path: path.stat().st_mtime_ns for path in newest.rglob("*")}
-    settings = Pretraining(objective=PatientContrast(projection=(16, 8)), batch_size=16, num_steps=4)
-    assert pretrain(settings, mixture, workdir, save_every=2, log_every=1) == newest
+    assert pretrain(SETTINGS, mixture, workdir, save_every=2, log_every=1) == newest
     assert {path: path.stat().st_mtime_ns for path in newest.rglob("*")} == before
 
 

@@ -7,16 +7,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from one_step import (
-    PREPROCESSING,
+from steps import (
+    FOUR_LEADS,
     TINY_LEAD_VIT,
     TINY_VIT,
-    assert_equal_steps,
-    assert_no_leaf_without_gradient,
+    check_equal,
+    check_learns,
+    first_step,
     initial,
     lively,
-    one_step,
-    recordings,
+    noise_batch,
 )
 
 from ecgjax.objectives.masked_autoencoder import MaskedAutoencoder, _Autoencoder, hidden_error, normalised
@@ -50,7 +50,7 @@ def test_error_and_gradient_equal_a_plain_loop(per_patch):
     def error(predicted):
         return hidden_error(predicted, normalised(TARGET) if per_patch else jnp.asarray(TARGET), HIDDEN)
 
-    value, gradient = jax.value_and_grad(error)(PREDICTED)
+    value, gradient = jax.jit(jax.value_and_grad(error))(PREDICTED)
     expected, expected_gradient = _reference(PREDICTED, TARGET, HIDDEN, per_patch)
     np.testing.assert_allclose(value, expected, rtol=1e-5)
     np.testing.assert_allclose(gradient, expected_gradient, atol=1e-6)
@@ -62,12 +62,12 @@ def test_error_and_gradient_equal_a_plain_loop(per_patch):
     ids=["resnet", "vit", "st_mem"],
 )
 def test_step_reaches_every_parameter_and_is_the_same_on_eight_devices(objective, encoder):
-    variables, batch = lively(initial(objective, encoder)), recordings(8)
-    one = one_step(objective, encoder, variables, batch)
-    assert_no_leaf_without_gradient(one)
+    variables, batch = lively(initial(objective, encoder, FOUR_LEADS)), noise_batch(8, patients=6)
+    one = first_step(objective, variables, batch, encoder=encoder, preprocessing=FOUR_LEADS)
+    check_learns(one)
     assert one[0]["embedding_rank"] > 1 and one[0]["explained_variance"] < 1
     if encoder is ON_EIGHT_DEVICES:
-        assert_equal_steps(one, one_step(objective, encoder, variables, batch, devices=8))
+        check_equal(one, first_step(objective, variables, batch, encoder=encoder, devices=8, preprocessing=FOUR_LEADS))
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,9 @@ def test_step_reaches_every_parameter_and_is_the_same_on_eight_devices(objective
     ],
 )
 def test_prediction_depends_on_what_is_kept_alone(objective, encoder, shape):
-    variables = initial(objective, encoder)
+    variables = initial(objective, encoder, FOUR_LEADS)
     network = _Autoencoder(encoder, objective)
-    signal = np.random.default_rng(2).normal(size=(8, PREPROCESSING.samples, 4)).astype(np.float32)
+    signal = np.random.default_rng(2).normal(size=(8, FOUR_LEADS.samples, 4)).astype(np.float32)
     # Not as when training: batch statistics would see all.
     draw = jax.jit(lambda signal: network.apply(variables, signal, jax.random.key(5), train=False))
     predicted, target, hidden = map(np.asarray, draw(signal))
@@ -92,7 +92,7 @@ def test_prediction_depends_on_what_is_kept_alone(objective, encoder, shape):
         assert (hidden.sum(-1) == shape[2] - int(shape[2] * 0.25)).all()
     else:
         assert (hidden.sum((1, 2)) == shape[1] * shape[2] * 3 // 4).all()
-    by_sample = np.repeat(hidden, PREPROCESSING.samples // shape[2], axis=2).swapaxes(1, 2)
+    by_sample = np.repeat(hidden, FOUR_LEADS.samples // shape[2], axis=2).swapaxes(1, 2)
     elsewhere = np.where(by_sample, 9.0, signal).astype(np.float32)
     np.testing.assert_allclose(draw(elsewhere)[0], predicted, atol=1e-6)
     seen = np.where(by_sample, signal, signal + 1.0).astype(np.float32)
@@ -109,15 +109,16 @@ def test_leads_are_decoded_by_themselves_when_lead_wise():
     moved[:, 3:] += np.random.default_rng(4).normal(size=(2, 3, 5))
     for by_row in (False, True):
         decoder = TokenDecoder(8, 1, 2, 3, by_row)
-        variables = decoder.init(jax.random.key(0), tokens, 2, 6, kept)
-        first, second = (decoder.apply(variables, part, 2, 6, kept) for part in (tokens, moved))
+        variables = jax.jit(lambda decoder=decoder: decoder.init(jax.random.key(0), tokens, 2, 6, kept))()
+        draw = jax.jit(lambda tokens, of=(decoder, variables): of[0].apply(of[1], tokens, 2, 6, kept))
+        first, second = draw(tokens), draw(moved)
         assert (np.abs(first[:, 0] - second[:, 0]).max() < 1e-6) == by_row
         assert np.abs(first[:, 1] - second[:, 1]).max() > 1e-6
 
 
 def test_what_is_hidden_depends_on_the_key():
     network, signal = _Autoencoder(TINY_VIT, OBJECTIVE), jnp.ones((4, 200, 4))
-    variables = initial(OBJECTIVE, TINY_VIT)
+    variables = initial(OBJECTIVE, TINY_VIT, FOUR_LEADS)
     draw = jax.jit(functools.partial(network.apply, variables, signal, train=True))
     first, again, other = (np.asarray(draw(key=jax.random.key(seed))[2]) for seed in (0, 0, 1))
     assert np.array_equal(first, again) and not np.array_equal(first, other)

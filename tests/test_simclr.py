@@ -1,18 +1,20 @@
 """SimCLR: NT-Xent of two views of each recording, whoever the patient is. NT-Xent itself: test_nt_xent."""
 
+import dataclasses
 import functools
 
 import jax
 import numpy as np
 import pytest
-from conftest import TINY, TWO_SECONDS, check_steps, first_step, initial, noise_batch
+from conftest import TINY
+from steps import CROPS, TWO_SECONDS, check_equal, check_learns, first_step, initial, noise_batch
 
-from ecgjax.augment import MEHARI_VIEWS, Augmentation
+from ecgjax.augment import MEHARI_VIEWS
 from ecgjax.objectives.simclr import Simclr
 from ecgjax.preprocessing import preprocess
 from ecgjax.signals import InputError
 
-OBJECTIVE = Simclr(projection=(16, 8), augmentation=Augmentation(crop_s=1.0, stretch=0.5))
+OBJECTIVE = Simclr(projection=(16, 8), augmentation=dataclasses.replace(CROPS, stretch=0.5))
 LOSS = functools.partial(OBJECTIVE.loss, TINY, preprocessing=TWO_SECONDS, rate_hz=100.0)
 BATCH = noise_batch(16)
 
@@ -43,7 +45,9 @@ def test_other_recordings_of_the_patient_repel():
 
 
 def test_eight_devices_take_the_step_of_one():
-    check_steps(*(first_step(OBJECTIVE, BATCH, devices=devices) for devices in (1, 8)))
+    one, eight = (first_step(OBJECTIVE, initial(OBJECTIVE), BATCH, devices=devices) for devices in (1, 8))
+    check_equal(one, eight)
+    check_learns(one)
 
 
 def test_defaults_are_the_papers():

@@ -8,15 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import TINY, TWO_SECONDS, check_steps, first_step, initial, noise_batch
+from conftest import TINY
+from steps import CROPS, TWO_SECONDS, check_equal, check_learns, first_step, initial, noise_batch
 
-from ecgjax.augment import Augmentation
 from ecgjax.objectives.swav import Swav, sinkhorn, swapped_prediction
 from ecgjax.signals import InputError
 
-OBJECTIVE = Swav(
-    prototypes=12, projection=(16, 8), augmentation=Augmentation(crop_s=1.0), small_crops=3, small_crop_s=0.5
-)
+OBJECTIVE = Swav(prototypes=12, projection=(16, 8), augmentation=CROPS, small_crops=3, small_crop_s=0.5)
 BATCH = noise_batch(16)
 
 
@@ -44,14 +42,14 @@ def test_codes_are_those_of_the_alternate_scaling():
 
 def test_many_rounds_give_each_prototype_as_much():
     scores = np.random.default_rng(0).uniform(-1, 1, size=(12, 4)).astype(np.float32)
-    shares = jax.jit(functools.partial(sinkhorn, epsilon=0.5, rounds=100))(scores, np.ones(12, bool))
+    shares = sinkhorn(scores, np.ones(12, bool), epsilon=0.5, rounds=100)  # not compiled: it would be unrolled
     np.testing.assert_allclose(shares.sum(0), np.full(4, 3.0), rtol=1e-4)
     np.testing.assert_allclose(shares.sum(1), np.ones(12), rtol=1e-5)
 
 
 def test_who_does_not_take_part_changes_nothing():
     scores = np.random.default_rng(0).uniform(-1, 1, size=(9, 4)).astype(np.float32)
-    code = functools.partial(sinkhorn, epsilon=0.05, rounds=3)
+    code = jax.jit(functools.partial(sinkhorn, epsilon=0.05, rounds=3))
     with_others = code(scores, np.arange(9) < 6)
     np.testing.assert_allclose(with_others[:6], code(scores[:6], np.ones(6, bool)), atol=1e-6)
     assert (with_others[6:] == 0).all()
@@ -92,8 +90,9 @@ def test_loss_and_gradient_are_those_of_the_loops():
 
 def test_eight_devices_take_the_step_of_one():
     objective = dataclasses.replace(OBJECTIVE, queue=24)
-    one, eight = (first_step(objective, BATCH, devices=devices) for devices in (1, 8))
-    check_steps(one, eight)
+    one, eight = (first_step(objective, initial(objective), BATCH, devices=devices) for devices in (1, 8))
+    check_equal(one, eight)
+    check_learns(one)
     assert 1 <= one[0]["prototypes_used"] <= 12
     assert np.abs(one[1]["prototypes"]).max() > 1e-4
 

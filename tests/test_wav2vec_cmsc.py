@@ -7,15 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from one_step import (
-    assert_equal_steps,
-    assert_no_leaf_without_gradient,
-    initial,
-    lively,
-    numeric_gradient,
-    one_step,
-    recordings,
-)
+from steps import FOUR_LEADS, check_equal, check_learns, first_step, initial, lively, noise_batch, numeric_gradient
 
 from ecgjax.encoders.wav2vec_transformer import Wav2vecTransformer
 from ecgjax.objectives.quantised_contrast import GumbelQuantiser, hidden_contrast, unused_codes
@@ -54,7 +46,7 @@ def test_contrast_of_hidden_places_equals_the_formula():
     def contrast(predicted):
         return hidden_contrast(predicted, jnp.asarray(TARGET), jnp.asarray(CODES), jnp.asarray(HIDDEN), temperature=0.1)
 
-    (value, accuracy), gradient = jax.value_and_grad(contrast, has_aux=True)(jnp.asarray(PREDICTED))
+    (value, accuracy), gradient = jax.jit(jax.value_and_grad(contrast, has_aux=True))(jnp.asarray(PREDICTED))
     exact = PREDICTED.astype(np.float64)
     np.testing.assert_allclose(value, _hidden_reference(exact), rtol=1e-5)
     np.testing.assert_allclose(gradient, numeric_gradient(_hidden_reference, exact), atol=1e-5)
@@ -73,7 +65,9 @@ def _segment_reference(pairs):
 
 
 def test_contrast_of_segments_equals_the_formula():
-    value, gradient = jax.value_and_grad(segment_contrast)(jnp.asarray(PAIRS), jnp.asarray(PATIENTS), temperature=0.1)
+    value, gradient = jax.jit(jax.value_and_grad(segment_contrast))(
+        jnp.asarray(PAIRS), jnp.asarray(PATIENTS), temperature=0.1
+    )
     exact = PAIRS.astype(np.float64)
     np.testing.assert_allclose(value, _segment_reference(exact), rtol=1e-5)
     np.testing.assert_allclose(gradient, numeric_gradient(_segment_reference, exact), atol=1e-5)
@@ -108,27 +102,29 @@ def test_quantiser_chooses_codes_and_learns_as_if_softly():
         params = {**variables["params"], "score": {**score, "kernel": kernel}}
         return quantiser.apply({"params": params}, features, key, 0.7)[0].sum()
 
-    np.testing.assert_allclose(jax.grad(hard)(score["kernel"]), jax.grad(soft)(score["kernel"]), atol=1e-4)
+    np.testing.assert_allclose(
+        jax.jit(jax.grad(hard))(score["kernel"]), jax.jit(jax.grad(soft))(score["kernel"]), atol=1e-4
+    )
     np.testing.assert_array_equal(codes, (logits + noise).argmax(-1))
 
 
 @pytest.mark.parametrize("encoder", [TINY, WAV2VEC], ids=["resnet", "wav2vec"])
 def test_step_reaches_every_parameter_and_is_the_same_on_eight_devices(encoder):
-    variables, batch = lively(initial(OBJECTIVE, encoder)), recordings(8)
-    one = one_step(OBJECTIVE, encoder, variables, batch)
-    assert_no_leaf_without_gradient(one)
+    variables, batch = lively(initial(OBJECTIVE, encoder, FOUR_LEADS)), noise_batch(8, patients=6)
+    one = first_step(OBJECTIVE, variables, batch, encoder=encoder, preprocessing=FOUR_LEADS)
+    check_learns(one)
     metrics = one[0]
     total = metrics["contrast"] + metrics["cmsc"] + 0.1 * metrics["unused_codes"] + 10 * metrics["feature_size"]
     np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
     assert metrics["embedding_rank"] > 1
     if encoder is ON_EIGHT_DEVICES:
-        assert_equal_steps(one, one_step(OBJECTIVE, encoder, variables, batch, devices=8))
+        check_equal(one, first_step(OBJECTIVE, variables, batch, encoder=encoder, devices=8, preprocessing=FOUR_LEADS))
 
 
 @pytest.mark.parametrize("encoder", [TINY, WAV2VEC], ids=["resnet", "wav2vec"])
 def test_prediction_does_not_see_what_is_hidden(encoder):
     objective = dataclasses.replace(OBJECTIVE, span=8)
-    variables = initial(objective, encoder)
+    variables = initial(objective, encoder, FOUR_LEADS)
     signal = np.random.default_rng(2).normal(size=(4, 96, 4)).astype(np.float32)
     make = jax.jit(
         lambda signal: _Hiding(encoder, objective).apply(variables, signal, jax.random.key(3), 1.0, train=False)
