@@ -4,6 +4,7 @@ ECGJAX_KILLS is the number of times that a run is killed (2 where it is not set)
 """
 
 import csv
+import functools
 import json
 import os
 import random
@@ -14,9 +15,11 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import OPTIONS
 
 import ecgjax
 from ecgjax import encoders
+from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.launch import benchmark, finetune, prepare, pretrain, run
 from ecgjax.train.checkpoint import find_checkpoint
@@ -28,13 +31,14 @@ STEPS = 20
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """Starts `python -m ecgjax.launch.COMMAND`."""
+    """Starts `python -m ecgjax.launch.COMMAND`, or the same with the tiny encoder."""
     environment = {**os.environ, "PYTHONPATH": str(Path(ecgjax.__file__).parents[1])}
     output = tmp_path_factory.mktemp("output")
 
-    def start(command, *arguments):
+    def start(command, *arguments, tiny=False):
         log = output / str(time.monotonic_ns())
-        words = [sys.executable, "-m", f"ecgjax.launch.{command}", *map(str, arguments)]
+        how = [Path(__file__).with_name("tiny_command.py"), command] if tiny else ["-m", f"ecgjax.launch.{command}"]
+        words = list(map(str, [sys.executable, *how, *arguments]))
         with log.open("w") as file:
             process = subprocess.Popen(words, env=environment, cwd=output, stdout=file, stderr=file)
         return process, log
@@ -70,20 +74,21 @@ def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(start, prepared, 
     options = ["--data", prepared, "--batch-size", 8, "--num-steps", STEPS, "--save-every", 2, "--log-every", 1]
     options += ["--augmentation.crop-s", 0.64, "--projection", 16, 8]
     whole, stitched = tmp_path / "whole", tmp_path / "stitched"
-    said = _finish(*start("pretrain", *options, "--workdir", whole))
+    start = functools.partial(start, "pretrain", *options, tiny=True)  # the real one would mostly compile
+    said = _finish(*start("--workdir", whole))
     for name in ("loss.png", "pair.png", "map.png"):
         assert (whole / name).stat().st_size > 5000
         assert str(whole / name) in said
     seed = random.randrange(2**32)
     draw, killed_at = random.Random(seed), []
     for number in range(KILLS):
-        process, log = start("pretrain", *options, "--workdir", stitched)
+        process, log = start("--workdir", stitched)
         # A step of this run's own share of the whole, at any moment within it: often while a checkpoint is written.
         wanted = draw.randrange(number * STEPS // KILLS, (number + 1) * STEPS // KILLS - 2) + 1
         _kill_after(process, stitched, wanted, draw.uniform(0, 0.4))
         assert process.returncode == -signal.SIGKILL, (seed, log.read_text())
         killed_at.append(read_metrics(stitched)[-1]["step"])
-    said = _finish(*start("pretrain", *options, "--workdir", stitched))
+    said = _finish(*start("--workdir", stitched, "--no-first-look"))
     assert "resumes at step" in said, (seed, killed_at, said)
     assert _manifest(stitched) == _manifest(whole), (seed, killed_at)
     steps = [line["step"] for line in read_metrics(stitched)]
@@ -209,7 +214,7 @@ BENCHMARK = [benchmark, "--checkpoint", "RUN", "--data", "DATA", "--out", "NEW"]
         ([*PRETRAIN, "--batch-size", 0], "batch of 0 over 8 devices"),
         ([*PRETRAIN, "--batch-size", 12], "batch of 12 over 8 devices: give --batch-size a multiple of 8"),
         ([*PRETRAIN, "--batch-size", "many"], "Error parsing --batch-size"),
-        ([*PRETRAIN, "--workdir", "RUN", "--batch-size", 16, "--seed", 7], "pretraining.seed was 0, now 7"),
+        ([*PRETRAIN, "--workdir", "RUN", *OPTIONS, "--seed", 7], "pretraining.seed was 0, now 7"),
         ([*PRETRAIN, "--encoder", "vit"], "invalid choice 'vit'"),
         ([*PRETRAIN, "--preprocessing.rate-hz", -100], "must be positive"),
         ([*PRETRAIN, "--augmentation.crop-s", 0], "crop_s must be positive"),
@@ -245,6 +250,13 @@ def test_wrong_input_ends_with_one_line(command, prepared, workdir, tmp_path, ar
     assert status == 2 and len(errors) == 1 and "Traceback" not in out + err, (status, err)
     assert message in errors[0].replace(str(workdir), "RUN")
     assert err.splitlines()[-1] == errors[0]
+
+
+def test_the_real_encoder_is_trained_by_the_real_command(start, prepared, tmp_path):
+    options = [*OPTIONS, "--batch-size", 8, "--num-steps", 2, "--augmentation.crop-s", 0.64]
+    _finish(*start("pretrain", "--data", prepared, "--workdir", tmp_path / "run", "--no-first-look", *options))
+    assert find_checkpoint(tmp_path / "run").name == "2"
+    assert ecgjax.load(tmp_path / "run").module == CompactResnet()
 
 
 def test_commands_run_as_modules_and_explain_themselves(start):
