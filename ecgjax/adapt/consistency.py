@@ -156,16 +156,15 @@ class ConsistentClassification:
         probability = jax.nn.sigmoid(jax.lax.stop_gradient(guess))
         present, known = pseudo_labels(probability, threshold=pseudo.threshold, ranked=pseudo.ranked)
 
-        # Together, so that both have the same batch statistics.
-        both = [
-            views(batch["signal"], pseudo.weak, labelled_key),
-            views(batch["unlabelled"], pseudo.strong, strong_key),
-        ]
+        # One after the other: the classifier meets recordings as they are, not strong views, so what it remembers of
+        # the batch statistics is that of weak views.
         own = {name: variables[name] for name in NETWORK}
-        logits, statistics = model.apply(
-            own, jnp.concatenate(both), train=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}
-        )
-        labelled, strong = jnp.split(logits, [len(batch["signal"])])
+        training = {"train": True, "mutable": ["batch_stats"]}
+        drop, strong_drop = ({"dropout": key} for key in jax.random.split(dropout_key))
+        weak_views = views(batch["signal"], pseudo.weak, labelled_key)
+        strong_views = views(batch["unlabelled"], pseudo.strong, strong_key)
+        labelled, statistics = model.apply(own, weak_views, rngs=drop, **training)
+        strong, _ = model.apply(own, strong_views, rngs=strong_drop, **training)
         supervised = optax.sigmoid_binary_cross_entropy(labelled, batch["targets"]).mean()
         agreement = known_cross_entropy(strong, present, known)
         metrics = {

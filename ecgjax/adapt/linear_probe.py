@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.metrics import roc_auc_score
+from scipy.stats import rankdata
 from sklearn.model_selection import StratifiedKFold
 
 from ecgjax.adapt.classifier import Adapted, Classification
@@ -106,13 +106,19 @@ def _choose_strength(
 
 def _held_out_auroc(
     regressions: Regressions, features: np.ndarray, splits: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> Iterator[list[float]]:
+) -> Iterator[np.ndarray]:
     """For each (is a case, is held out), the AUROC for each of `STRENGTHS`."""
     cases, held_out = (np.stack(masks, axis=1).repeat(len(STRENGTHS), axis=1) for masks in zip(*splits, strict=True))
     weights, bias = regressions.fit(cases, ~held_out, np.tile(STRENGTHS, len(splits)))
     scores = (features @ weights + bias).reshape(len(features), len(splits), len(STRENGTHS))
-    for (is_case, out), of_split in zip(splits, scores.transpose(1, 2, 0), strict=True):
-        yield [float(roc_auc_score(is_case[out], of_strength[out])) for of_strength in of_split]
+    for (is_case, out), of_split in zip(splits, scores.swapaxes(0, 1), strict=True):
+        yield _auroc(is_case[out], of_split[out])
+
+
+def _auroc(is_case: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Of each column of scores [recording, column], by ranks."""
+    cases, controls = is_case.sum(), (~is_case).sum()
+    return (rankdata(scores, axis=0)[is_case].mean(axis=0) - (cases + 1) / 2) / controls
 
 
 def _folds(is_case: np.ndarray, patients: np.ndarray, *, seed: int) -> Iterator[np.ndarray]:

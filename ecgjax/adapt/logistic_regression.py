@@ -13,7 +13,7 @@ import numpy as np
 
 TOLERANCE = 1e-7
 """Of the objective at zero: how much another step may promise when it is enough."""
-MOST_STEPS = 2000
+MOST_STEPS = 1000
 
 
 class Regressions:
@@ -50,6 +50,8 @@ def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
 def _principal(features: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Features along the axes of their Gram matrix and a last one of ones; the axes; the largest curvatures."""
     eigenvalues, axes = jnp.linalg.eigh(_dot(features.T, features))
+    span = slice(-min(features.shape), None)  # few recordings vary along few axes only
+    eigenvalues, axes = eigenvalues[span], axes[:, span]
     ones = jnp.ones((len(features), 1))
     curvature = jnp.append(jnp.maximum(eigenvalues, 0.0), len(features)) / 4
     return jnp.concatenate([_dot(features, axes), ones], axis=1), axes, curvature
