@@ -8,9 +8,9 @@ import shutil
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from conftest import TINY
+from steps import CROPS, TWO_SECONDS, distance, first_step
 
 import ecgjax
 from ecgjax.adapt.classifier import Classification, predict
@@ -21,24 +21,20 @@ from ecgjax.adapt.consistency import (
     known_cross_entropy,
     pseudo_labels,
 )
-from ecgjax.augment import Augmentation
-from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import untrained_twin
 from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import describe, find_checkpoint
-from ecgjax.train.sharding import data_mesh, place, replicated
-from ecgjax.train.state import create_state, make_step
 
-PSEUDO = PseudoLabelling(threshold=0.6, weak=Augmentation(crop_s=1.0), strong=Augmentation(crop_s=1.0))
+PSEUDO = PseudoLabelling(threshold=0.6, weak=CROPS, strong=dataclasses.replace(CROPS, noise_mv=0.02))
 WAY = ConsistentClassification(Classification(3, 0.0, PSEUDO.weak), PSEUDO)
-PREPROCESSING = Preprocessing(seconds=2.0)
 
 
 @pytest.mark.parametrize("classes", [1, 2, 5])
 @pytest.mark.parametrize("ranked", [0, 1, 3])
 def test_pseudo_labels_by_their_definition(classes, ranked):
     probability = np.random.default_rng(classes).random((200, classes)) ** 2
-    present, known = pseudo_labels(jnp.asarray(probability), threshold=0.75, ranked=ranked)
+    label = jax.jit(functools.partial(pseudo_labels, threshold=0.75, ranked=ranked))
+    present, known = map(np.asarray, label(probability))  # arrays of JAX are slow to go through
     for row, (recording, found, counts) in enumerate(zip(probability, present, known, strict=True)):
         expected = {k: 1 for k in range(classes) if recording[k] >= 0.75}
         absent = [k for k in range(classes) if recording[k] <= 0.25]
@@ -81,32 +77,17 @@ def batch():
     }
 
 
-def _step(way, variables, batch, devices):
-    tx, mesh = optax.trace(decay=0.0), data_mesh(jax.devices()[:devices])  # its state is the last gradient
-    loss = functools.partial(way.loss, TINY, preprocessing=PREPROCESSING, rate_hz=100.0)
-    key = jax.device_put(jax.random.key(2), replicated(mesh))
-    stack = place(jax.tree.map(lambda part: part[None], batch), mesh)
-    step_fn = make_step(loss, tx, mesh, num_steps=3)
-    state, metrics = step_fn(create_state(variables, tx, mesh), stack, key, None)
-    return metrics, state.opt_state.trace, state.collections
-
-
-def _distance(a, b) -> float:
-    difference = jax.tree.map(lambda x, y: np.asarray(x) - np.asarray(y), a, b)
-    return float(optax.tree.norm(difference) / optax.tree.norm(jax.tree.map(np.asarray, b)))
-
-
 @pytest.fixture(scope="module")
 def step(variables, batch):
-    return _step(WAY, variables, batch, devices=1)
+    return first_step(WAY, variables, batch)
 
 
 def test_eight_devices_are_one(variables, batch, step):
-    eight = _step(WAY, variables, batch, devices=8)
+    eight = first_step(WAY, variables, batch, devices=8)
     for name, value in step[0].items():
         np.testing.assert_allclose(eight[0][name], value, rtol=1e-5, atol=1e-6, err_msg=name)
-    assert _distance(eight[1], step[1]) < 1e-5
-    assert _distance(eight[2], step[2]) < 1e-6
+    assert distance(eight[1], step[1]) < 1e-5
+    assert distance(eight[2], step[2]) < 1e-6
 
 
 def test_strong_views_teach_every_layer_and_the_slow_network_follows(variables, batch, step):
@@ -114,7 +95,7 @@ def test_strong_views_teach_every_layer_and_the_slow_network_follows(variables, 
     assert 0 < metrics["pseudo_present"] < metrics["pseudo_known"] < 1
     np.testing.assert_allclose(metrics["loss"], metrics["supervised_loss"] + metrics["pseudo_loss"], rtol=1e-6)
     without = dataclasses.replace(WAY, pseudo=dataclasses.replace(PSEUDO, weight=0.0))
-    _, alone, _ = _step(without, variables, batch, devices=1)
+    _, alone, _ = first_step(without, variables, batch)
     for (path, leaf), own in zip(jax.tree.leaves_with_path(gradient), jax.tree.leaves(alone), strict=True):
         assert np.abs(np.asarray(leaf) - np.asarray(own)).max() > 1e-6, jax.tree_util.keystr(path)
     expected = jax.tree.map(
@@ -123,14 +104,21 @@ def test_strong_views_teach_every_layer_and_the_slow_network_follows(variables, 
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), collections["slow"]["params"], expected)
 
 
+def _evaluate(way, variables, batch):
+    """Metrics and collections of a first step, whose gradient nobody asks for."""
+    loss = jax.jit(functools.partial(way.loss, TINY, preprocessing=TWO_SECONDS, rate_hz=100.0))
+    key = jax.random.fold_in(jax.random.key(2), 0)
+    return loss(variables, {**batch, "progress": jnp.float32(0)}, key)[1]
+
+
 def test_pseudo_labels_come_from_the_slow_network(variables, batch, step):
     """Silenced, it is unsure of everything; with momentum 0 the network itself answers."""
     silent = {**variables, "slow": {"params": jax.tree.map(jnp.zeros_like, variables["slow"]["params"])}}
     still = dataclasses.replace(PSEUDO, momentum=0.9999, ranked=0)
-    assert _step(dataclasses.replace(WAY, pseudo=still), silent, batch, devices=1)[0]["pseudo_known"] == 0
+    assert _evaluate(dataclasses.replace(WAY, pseudo=still), silent, batch)[0]["pseudo_known"] == 0
     itself = dataclasses.replace(WAY, pseudo=dataclasses.replace(PSEUDO, momentum=0.0))
     own = {name: variables[name] for name in ("params", "batch_stats")}
-    metrics, _, collections = _step(itself, own, batch, devices=1)
+    metrics, collections = _evaluate(itself, own, batch)
     assert set(collections) == {"batch_stats"} and metrics["pseudo_known"] > 0
     assert metrics["pseudo_loss"] != step[0]["pseudo_loss"]
 
@@ -141,7 +129,7 @@ SHORT = Consistency(
     save_every=2,
     batch_size=8,
     unlabelled=2,
-    pseudo=PseudoLabelling(weak=Augmentation(crop_s=1.0), strong=Augmentation(crop_s=1.0)),
+    pseudo=PseudoLabelling(weak=CROPS, strong=CROPS),
 )
 
 

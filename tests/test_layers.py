@@ -10,17 +10,9 @@ import pytest
 
 from ecgjax.encoders import ENCODERS
 from ecgjax.encoders.compact_resnet import CompactResnet
-from ecgjax.encoders.layers import (
-    BatchNorm,
-    Conv,
-    bfloat16_deviation,
-    conv,
-    dense_conv,
-    folded_conv,
-    halve,
-    max_pool,
-    relu,
-)
+from ecgjax.encoders.convolution import Conv, conv, dense_conv, folded_conv
+from ecgjax.encoders.layers import BatchNorm, halve, max_pool, relu
+from ecgjax.encoders.precision import bfloat16_deviation
 
 
 def _values_and_gradients(function, *arrays):
@@ -114,11 +106,12 @@ def test_gradients_at_ties():
 
 def test_bfloat16_is_near_and_leaves_float32_outside():
     encoder, signal = CompactResnet(widths=(8, 8)), _random(4, 100, 12)
-    variables = encoder.init(jax.random.key(0), signal, train=False)
     half = encoder.clone(dtype="bfloat16")
-    (tokens, embedding), updates = half.apply(variables, signal, train=True, mutable=["batch_stats"])
+    variables = jax.eval_shape(functools.partial(half.init, train=False), jax.random.key(0), signal)
+    apply = functools.partial(half.apply, train=True, mutable=["batch_stats"])
+    (tokens, embedding), updates = jax.eval_shape(apply, variables, signal)
     assert {leaf.dtype for leaf in (tokens, embedding, *jax.tree.leaves(updates))} == {np.dtype("float32")}
-    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(half.init(jax.random.key(0), signal, train=False)))
+    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(variables))
     assert 0 < bfloat16_deviation(encoder, samples=100) < 0.3
 
 

@@ -10,8 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from steps import distance
 
-from ecgjax.adapt.local_contrast import Contrast, LocalContrast, Segmentation, local_contrast
+from ecgjax.adapt.contrast_of_samples import local_contrast
+from ecgjax.adapt.local_contrast import Contrast, LocalContrast, Segmentation
 from ecgjax.adapt.segmenter import dice_loss, read_marks, segment
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.unet1d import Unet1d
@@ -24,7 +26,8 @@ from ecgjax.train.sharding import data_mesh, place, replicated
 from ecgjax.train.state import create_state, make_step
 
 TINY = Unet1d(widths=(4, 8))
-WHOLE = LocalContrast().augmentation
+# Without what takes long to compile and asks nothing of marks (test_augment has it).
+WHOLE = dataclasses.replace(LocalContrast().augmentation, gain=0.0, noise_mv=0.0, wander_mv=0.0, time_out=0.0)
 WAY = Segmentation(Contrast(alone=0.25, refreshes=3), WHOLE)
 PREPROCESSING = Preprocessing(seconds=2.5)
 
@@ -52,7 +55,7 @@ def _slopes(function, x, positions):
 def test_dice_loss_equals_the_formula_and_its_gradient():
     rng = np.random.default_rng(0)
     logits, marks = rng.normal(0, 2, (3, 20, 4)), rng.choice([0, 1, 2, 3, UNMARKED], (3, 20)).astype(np.uint8)
-    value, gradient = jax.value_and_grad(dice_loss)(jnp.asarray(logits, jnp.float32), marks)
+    value, gradient = jax.jit(jax.value_and_grad(dice_loss))(jnp.asarray(logits, jnp.float32), marks)
     np.testing.assert_allclose(value, _dice_loss(logits, marks), rtol=1e-5)
     positions = [tuple(rng.integers(size) for size in logits.shape) for _ in range(20)]
     expected = _slopes(lambda x: _dice_loss(x, marks), logits, positions)
@@ -89,7 +92,7 @@ def test_local_contrast_equals_the_formula_and_its_gradient(kinds):
     draw_all = functools.partial(
         local_contrast, key=jax.random.key(0), kinds=kinds, partner=2, temperature=0.3, per_wave=12
     )
-    value, gradient = jax.value_and_grad(draw_all)(jnp.asarray(elements, jnp.float32), jnp.asarray(marks))
+    value, gradient = jax.jit(jax.value_and_grad(draw_all))(jnp.asarray(elements, jnp.float32), jnp.asarray(marks))
     np.testing.assert_allclose(value, _local_contrast(elements, marks, kinds, 0.3), rtol=1e-5)
     positions = [tuple(rng.integers(size) for size in elements.shape) for _ in range(25)]
     expected = _slopes(lambda x: _local_contrast(x, marks, kinds, 0.3), elements, positions)
@@ -134,18 +137,13 @@ def _steps(way, variables, batch, *, devices=1, steps=1, num_steps=1):
         yield jax.tree.map(np.asarray, (metrics, state.opt_state.trace, state.collections))
 
 
-def _distance(a, b) -> float:
-    difference = jax.tree.map(lambda x, y: np.asarray(x, float) - np.asarray(y, float), a, b)
-    return float(optax.tree.norm(difference) / optax.tree.norm(jax.tree.map(lambda leaf: np.asarray(leaf, float), b)))
-
-
 def test_eight_devices_are_one_and_every_layer_learns(variables, batch):
     contrasting = dataclasses.replace(WAY, contrast=Contrast(alone=0.0, background=False))
     (one,), (eight,) = (list(_steps(contrasting, variables, batch, devices=devices)) for devices in (1, 8))
     assert one[0]["contrastive_loss"] > 0.1
     for name, value in one[0].items():
         np.testing.assert_allclose(eight[0][name], value, rtol=1e-5, atol=1e-6, err_msg=name)
-    assert _distance(eight[1], one[1]) < 1e-4 and _distance(eight[2], one[2]) < 1e-5
+    assert distance(eight[1], one[1]) < 1e-4 and distance(eight[2], one[2]) < 1e-5
     for path, leaf in jax.tree.leaves_with_path(one[1]):
         name = jax.tree_util.keystr(path)
         # Before a normalisation a bias moves nothing.
@@ -160,7 +158,7 @@ def test_pseudo_labels_are_refreshed_at_their_times(variables, batch):
         assert (metrics["contrastive_loss"] > 0) == (counts[-1] > 0)
         kept.append(collections["labeller"]["network"]["batch_stats"])
     assert counts == [0, 0, 1, 1, 2, 2, 3, 3]
-    moved = [_distance(new, old) > 0 for old, new in zip([before["batch_stats"], *kept], kept, strict=False)]
+    moved = [distance(new, old) > 0 for old, new in zip([before["batch_stats"], *kept], kept, strict=False)]
     assert moved == [False, False, True, False, True, False, True, False]
 
 
@@ -173,7 +171,7 @@ def test_marks_need_tokens_and_views_of_every_sample(variables, batch):
         WAY.init(CompactResnet(widths=(8,)), jax.random.key(0), jnp.zeros((2, 250, 12)))
 
 
-SHORT = LocalContrast(epochs=0, min_steps=4, save_every=2, batch_size=8)
+SHORT = LocalContrast(epochs=0, min_steps=4, save_every=2, batch_size=8, augmentation=WHOLE)
 
 
 def _adapt(records, workdir, **changes):
