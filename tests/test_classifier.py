@@ -5,6 +5,7 @@ import dataclasses
 import jax
 import numpy as np
 import pytest
+from conftest import CROPS
 
 import ecgjax
 from ecgjax import encoders
@@ -12,7 +13,6 @@ from ecgjax.adapt import linear_probe
 from ecgjax.adapt.classifier import _windows, predict
 from ecgjax.adapt.finetune import FineTuning
 from ecgjax.adapt.linear_probe import LinearProbing
-from ecgjax.augment import Augmentation
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import untrained, untrained_twin
 from ecgjax.signals import InputError
@@ -99,7 +99,7 @@ def test_probe_refuses_the_workdir_of_another_run(encoder, records, labelled, pr
 
 # Twenty recordings on eight devices make batches of sixteen.
 SHORT = FineTuning(
-    epochs=0, min_steps=3, batch_size=24, dropout=0.0, augmentation=Augmentation(crop_s=1.0, lead_mask=0)
+    epochs=0, min_steps=3, batch_size=24, dropout=0.0, augmentation=dataclasses.replace(CROPS, crop_s=1.0, lead_mask=0)
 )
 
 

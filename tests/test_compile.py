@@ -7,6 +7,7 @@ from collections import Counter
 import jax
 import jax.numpy as jnp
 import pytest
+from conftest import CROPS
 
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.signals import InputError
@@ -190,7 +191,7 @@ def test_flops_of_products_convolutions_and_loops():
     assert flops.count(gradient.jaxpr) == pytest.approx(3 * forward)
 
 
-SETTINGS = Pretraining(objective=PatientContrast(projection=(16, 128)), batch_size=64)
+SETTINGS = Pretraining(objective=PatientContrast(projection=(16, 128), augmentation=CROPS), batch_size=64)
 STORED = {"samples": 400, "rate_hz": 100.0}
 
 
