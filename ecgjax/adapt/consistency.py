@@ -56,9 +56,9 @@ class PseudoLabelling:
 
     def __post_init__(self):
         if not (0.5 < self.threshold <= 1 and self.ranked >= 0 and self.weight >= 0 and 0 <= self.momentum < 1):
+            given = f"threshold {self.threshold}, ranked {self.ranked}, weight {self.weight}, momentum {self.momentum}"
             raise InputError(
-                f"threshold {self.threshold}, ranked {self.ranked}, weight {self.weight}, momentum {self.momentum}: "
-                f"give a threshold above 0.5 to 1, a momentum from 0 to below 1, and nothing negative"
+                f"{given}: give a threshold above 0.5 to 1, a momentum from 0 to below 1, nothing negative"
             )
 
 
@@ -138,8 +138,8 @@ class ConsistentClassification:
         preprocessing: Preprocessing,
         rate_hz: float,
     ):
-        """Loss of {"signal": int16 [batch, time, lead], "targets": float32 [batch, class], "unlabelled": int16
-        [batch, each, time, lead]}, as an objective's."""
+        """Loss of {signal: int16 [batch, time, lead], targets: float32 [batch, class], unlabelled: int16 [batch, each,
+        time, lead]}, as an objective's."""
         labelled_key, weak_key, strong_key, dropout_key = jax.random.split(key, 4)
         model, pseudo = self.classification.network(encoder), self.pseudo
 

@@ -13,7 +13,6 @@ marked images alone, a quarter of all steps (5,001 of 20,002), and so it is here
 """
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +22,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.adapt.classifier import Adapted
+from ecgjax.adapt.contrast_of_samples import local_contrast
 from ecgjax.adapt.segmenter import Segmenter, dice_loss
 from ecgjax.adapt.training import Training, from_encoder
 from ecgjax.augment import Augmentation
 from ecgjax.data.records import Records
-from ecgjax.objectives.nt_xent import unit_length
 from ecgjax.preprocessing import Preprocessing, preprocess
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import WAVES, InputError
@@ -187,44 +186,3 @@ def _refreshed(labeller: dict, network: dict, due: jax.Array) -> dict:
     newer = due > labeller["refreshed"]
     kept = jax.tree.map(lambda own, old: jnp.where(newer, own, old), network, labeller["network"])
     return jax.lax.stop_gradient({"network": kept, "refreshed": due})
-
-
-def local_contrast(
-    elements: jax.Array,
-    marks: jax.Array,
-    key: jax.Array,
-    *,
-    kinds: Sequence[int],
-    partner: int,
-    temperature: float,
-    per_wave: int,
-) -> jax.Array:
-    """Cross entropy of telling, from a sample, its own wave among the waves of its recording and of another one.
-
-    Args:
-      elements: float32 [recording, time, width].
-      marks: the kind of each sample, integers [recording, time].
-      key: draws the samples.
-      kinds: what is contrasted, as marked; other samples take no part.
-      partner: the other recording is so many places before in the batch.
-      temperature: cosine similarities are divided by this.
-      per_wave: samples drawn of each wave in each recording.
-
-    Returns:
-      Mean over samples and over the two recordings, of those that hold the wave.
-    """
-    member = marks[:, None, :] == jnp.array(kinds)[None, :, None]  # [recording, wave, time]
-    present = member.any(-1)
-    means = unit_length(jnp.einsum("rct,rtw->rcw", member.astype(elements.dtype), elements))
-    lots, drawn = jax.lax.top_k(jnp.where(member, jax.random.uniform(key, member.shape), -1.0), per_wave)
-    samples = unit_length(jnp.take_along_axis(elements[:, None], drawn[..., None], axis=2))
-
-    # Of the recording itself and of its partner: [recording, 2, wave, ...].
-    both_means = jnp.stack([means, jnp.roll(means, partner, axis=0)], axis=1)
-    both_present = jnp.stack([present, jnp.roll(present, partner, axis=0)], axis=1)
-    cosine = jnp.einsum("rcsw,rpdw->rcspd", samples, both_means) / temperature
-    cosine = jnp.where(both_present[:, None, None], cosine, -1e9)
-    log_share = cosine - jax.nn.logsumexp(cosine, axis=(-2, -1), keepdims=True)
-    own = jnp.einsum("rcspc->rcsp", log_share)
-    counts = (lots >= 0)[..., None] & both_present.swapaxes(1, 2)[:, :, None]  # [recording, wave, sample, 2]
-    return -jnp.where(counts, own, 0.0).sum() / jnp.maximum(counts.sum(), 1)

@@ -6,7 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.layers import BatchNorm, Conv, halve, relu
+from ecgjax.encoders.convolution import Conv
+from ecgjax.encoders.layers import BatchNorm, halve, relu
 
 
 class CompactResnet(nn.Module):

@@ -4,7 +4,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.layers import BatchNorm, Conv, relu
+from ecgjax.encoders.convolution import Conv
+from ecgjax.encoders.layers import BatchNorm, relu
 
 
 class ConvStack(nn.Module):

@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.layers import Conv
+from ecgjax.encoders.convolution import Conv
 from ecgjax.encoders.transformer import Transformer
 
 

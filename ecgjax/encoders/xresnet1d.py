@@ -10,7 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.layers import BatchNorm, Conv, halve, max_pool, relu
+from ecgjax.encoders.convolution import Conv
+from ecgjax.encoders.layers import BatchNorm, halve, max_pool, relu
 
 
 class XResnet1d(nn.Module):

@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from ecgjax.data.batches import pretraining_batches
 from ecgjax.data.mixture import Mixture
 from ecgjax.encoders import ENCODERS
-from ecgjax.encoders.layers import bfloat16_deviation
+from ecgjax.encoders.precision import bfloat16_deviation
 from ecgjax.objectives import Objective
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.preprocessing import Preprocessing

@@ -1,0 +1,91 @@
+"""Convolution over time: flax's Conv in the form in which XLA runs it, and its gradients, fast.
+
+In flax's form XLA on a CPU transposes the whole signal for the weight gradient of a convolution of one sample; a matrix
+product of rows needs no transpose.
+"""
+
+import functools
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+
+class Conv(nn.Module):
+    """Convolution over time without bias; the parameter is `kernel`, float32 [kernel, in, out]."""
+
+    channels: int
+    kernel: int
+    stride: int = 1
+    padding: int | None = None
+    """Zeros on both sides; None pads to an output of ceil(time / stride) samples ("SAME")."""
+    kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
+    dtype: str = "float32"
+    """What it computes in."""
+
+    @nn.compact
+    def __call__(self, hidden: jax.Array) -> jax.Array:
+        """[batch, time, channel] -> [batch, ceil(time / stride), channels]."""
+        kernel = self.param("kernel", self.kernel_init, (self.kernel, hidden.shape[-1], self.channels))
+        hidden, kernel = hidden.astype(self.dtype), kernel.astype(self.dtype)
+        if self.kernel == self.stride == 1 and not self.padding:
+            # Rows first: XLA transposes the whole signal before a product that contracts batch and time as two axes.
+            return (hidden.reshape(-1, hidden.shape[-1]) @ kernel[0]).reshape(*hidden.shape[:2], -1)
+        padding = self.padding
+        pads = same_padding(hidden.shape[1], self.kernel, self.stride) if padding is None else (padding, padding)
+        on_cpu = functools.partial(folded_conv, stride=self.stride, pads=pads)
+        plain = functools.partial(conv, stride=self.stride, pads=pads)
+        return jax.lax.platform_dependent(hidden, kernel, cpu=on_cpu, default=plain)
+
+
+def conv(hidden: jax.Array, kernel: jax.Array, *, stride: int = 1, pads: tuple[int, int]) -> jax.Array:
+    """[batch, time, in], [kernel, in, out] -> [batch, (time + sum(pads) - kernel) // stride + 1, out]."""
+    layout = ("NWC", "WIO", "NWC")
+    return jax.lax.conv_general_dilated(hidden, kernel, (stride,), [pads], dimension_numbers=layout)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def dense_conv(hidden: jax.Array, kernel: jax.Array, pads: tuple[int, int]) -> jax.Array:
+    """`conv` of stride 1 whose gradients too are convolutions in the one layout that XLA is fast with on a CPU.
+
+    It finds that layout by itself, but not within a loop (`lax.scan` over microbatches, several steps a dispatch):
+    there the plain gradients took 60 times as long.
+    """
+    return conv(hidden, kernel, pads=pads)
+
+
+def _dense_conv_back(pads: tuple[int, int], kept: tuple[jax.Array, jax.Array], slope: jax.Array):
+    hidden, kernel = kept
+    reach = len(kernel) - 1
+    towards = conv(slope, kernel[::-1].swapaxes(1, 2), pads=(reach - pads[0], reach - pads[1]))
+    by_input = conv(hidden.transpose(2, 1, 0), slope.swapaxes(0, 1), pads=pads)  # [in, kernel, out]
+    return towards, by_input.swapaxes(0, 1)
+
+
+dense_conv.defvjp(lambda hidden, kernel, pads: (dense_conv(hidden, kernel, pads), (hidden, kernel)), _dense_conv_back)
+
+
+def folded_conv(hidden: jax.Array, kernel: jax.Array, *, stride: int, pads: tuple[int, int]) -> jax.Array:
+    """`conv` as one of stride 1 over groups of `stride` samples, taken as channels.
+
+    The gradient of a strided convolution with respect to its input is one over a signal spread with zeros, for which
+    XLA has no fast form on a CPU.
+    """
+    if stride == 1:
+        return dense_conv(hidden, kernel, pads)
+    batch, time, channels = hidden.shape
+    samples = (time + sum(pads) - kernel.shape[0]) // stride + 1
+    taps = -(-kernel.shape[0] // stride)
+    groups = samples + taps - 1
+    hidden = jax.lax.pad(
+        hidden, jnp.zeros((), hidden.dtype), ((0, 0, 0), (pads[0], groups * stride - time - pads[0], 0), (0, 0, 0))
+    )
+    kernel = jnp.pad(kernel, ((0, taps * stride - kernel.shape[0]), (0, 0), (0, 0)))
+    folded = hidden.reshape(batch, groups, stride * channels)
+    return dense_conv(folded, kernel.reshape(taps, stride * channels, -1), (0, 0))
+
+
+def same_padding(time: int, window: int, stride: int) -> tuple[int, int]:
+    """Samples that "SAME" padding adds before and after."""
+    total = max((-(-time // stride) - 1) * stride + window - time, 0)
+    return total // 2, total - total // 2
