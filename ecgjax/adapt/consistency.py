@@ -58,7 +58,7 @@ class PseudoLabelling:
         if not (0.5 < self.threshold <= 1 and self.ranked >= 0 and self.weight >= 0 and 0 <= self.momentum < 1):
             given = f"threshold {self.threshold}, ranked {self.ranked}, weight {self.weight}, momentum {self.momentum}"
             raise InputError(
-                f"{given}: give a threshold above 0.5 to 1, a momentum from 0 to below 1, nothing negative"
+                f"{given}: give a threshold above 0.5 to 1, a momentum from 0 to below 1, and no negatives"
             )
 
 
@@ -95,17 +95,9 @@ class Consistency(Training):
         See `Training.train`.
         """
         classification = Classification(targets.shape[1], self.dropout, self.pseudo.weak)
-        trained = self.train(
-            ConsistentClassification(classification, self.pseudo),
-            encoder,
-            records,
-            indices,
-            targets,
-            workdir=workdir,
-            config=config,
-            title=title,
-            unlabelled=self.unlabelled,
-        )
+        supervision = ConsistentClassification(classification, self.pseudo)
+        run: Any = {"workdir": workdir, "config": config, "title": title, "unlabelled": self.unlabelled}
+        trained = self.train(supervision, encoder, records, indices, targets, **run)
         return Adapted({name: trained[name] for name in NETWORK}, self.pseudo.weak.crop_s)
 
 

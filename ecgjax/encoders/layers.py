@@ -1,6 +1,6 @@
-"""What the encoders are made of beside convolutions: flax's BatchNorm and pools in fewer passes over the signal.
+"""What the encoders are made of beside convolutions: flax's BatchNorm and pools in fewer passes over the signal, since
+a narrow 1-D network spends much of its time on such passes.
 
-A narrow 1-D network spends much of its time on such passes.
 Values, parameter names, shapes and initial values are flax's. Parameters, batch statistics and embeddings are float32
 whatever the layers compute in.
 """
