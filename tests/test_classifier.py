@@ -73,7 +73,7 @@ def test_an_encoder_without_batch_statistics(records, labelled, tmp_path, monkey
     monkeypatch.setitem(encoders.ENCODERS, "vit1d", encoders.ENCODERS["vit1d"].clone(width=16, layers=1, heads=2))
     (indices, targets), encoder = labelled, untrained("vit1d", Preprocessing(), seed=0)
     config = {**describe("vit1d", encoder.module, encoder.preprocessing), "task": "parity"}
-    for way in LinearProbing(), FineTuning(min_steps=3, epochs=0):
+    for way in LinearProbing(), FineTuning(min_steps=3, epochs=0, augmentation=SHORT.augmentation):
         workdir = tmp_path / type(way).__name__
         adapted = way.adapt(encoder, records, indices, targets, workdir=workdir, config=config, title="vit")
         found = predict(adapted, encoder, records, indices[:4], batch_size=4)

@@ -71,8 +71,8 @@ def _kill_after(process, workdir, step, delay_s) -> None:
 
 
 def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(start, prepared, tmp_path):
-    options = ["--data", prepared, "--batch-size", 8, "--num-steps", STEPS, "--save-every", 2, "--log-every", 1]
-    options += ["--augmentation.crop-s", 0.64, "--projection", 16, 8]
+    options = ["--data", prepared, *OPTIONS, "--batch-size", 8, "--num-steps", STEPS, "--save-every", 2]
+    options += ["--log-every", 1, "--augmentation.crop-s", 0.64]
     whole, stitched = tmp_path / "whole", tmp_path / "stitched"
     start = functools.partial(start, "pretrain", *options, tiny=True)  # the real one would mostly compile
     said = _finish(*start("--workdir", whole))
@@ -156,6 +156,7 @@ def test_finetune_learns_from_recordings_without_labels(command, prepared, workd
 def test_finetune_marks_waves(command, prepared, monkeypatch, tmp_path):
     monkeypatch.setitem(encoders.ENCODERS, "unet1d", Unet1d(widths=(4, 8)))
     options = ["--method", "local_contrast", "--labels", 10, "--batch-size", 8, "--min-steps", 3, "--epochs", 0]
+    options += OPTIONS[OPTIONS.index("--augmentation.gain") :]
     status, out, err = command(finetune, "--data", prepared, "--task", "waves", "--workdir", tmp_path / "ft", *options)
     assert status == 0, err
     figures = json.loads((tmp_path / "ft" / "metrics.json").read_text())

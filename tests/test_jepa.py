@@ -1,5 +1,7 @@
 """JEPA: its difference against the formula, a target that follows slowly, and stretches that are not seen."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,7 +77,8 @@ def test_prediction_depends_on_what_is_kept_alone(encoder):
     own = {name: variables[name] for name in variables if name != "slow"}
     hidden = np.asarray(OBJECTIVE.hide(jax.random.key(3), 4, columns, shortest=2))
     assert len(set(hidden.sum(1))) == 1 and 0.7 * columns <= hidden[0].sum() <= 0.9 * columns
-    predict = jax.jit(lambda signal: network.apply(own, signal, hidden, train=False))
+    compiled = jax.jit(functools.partial(network.apply, train=False))
+    predict = functools.partial(compiled, own, hidden=hidden)
     signal = np.random.default_rng(2).normal(size=(4, 200, 4)).astype(np.float32)
     by_sample = np.repeat(hidden, 200 // columns, axis=1)[..., None]
     np.testing.assert_allclose(predict(np.where(by_sample, 9.0, signal)), predict(signal), atol=1e-6)

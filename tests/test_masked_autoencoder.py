@@ -85,7 +85,8 @@ def test_prediction_depends_on_what_is_kept_alone(objective, encoder, shape):
     network = _Autoencoder(encoder, objective)
     signal = np.random.default_rng(2).normal(size=(8, FOUR_LEADS.samples, 4)).astype(np.float32)
     # Not as when training: batch statistics would see all.
-    draw = jax.jit(lambda signal: network.apply(variables, signal, jax.random.key(5), train=False))
+    compiled = jax.jit(functools.partial(network.apply, train=False))
+    draw = functools.partial(compiled, variables, key=jax.random.key(5))
     predicted, target, hidden = map(np.asarray, draw(signal))
     assert hidden.shape == shape and target.shape[:3] == shape
     if objective.lead_wise:
@@ -107,11 +108,11 @@ def test_leads_are_decoded_by_themselves_when_lead_wise():
     kept = jnp.array([[0, 2, 5, 6, 8, 10]] * 2)  # three of each row of six
     moved = tokens.copy()
     moved[:, 3:] += np.random.default_rng(4).normal(size=(2, 3, 5))
-    for by_row in (False, True):
-        decoder = TokenDecoder(8, 1, 2, 3, by_row)
-        variables = jax.jit(lambda decoder=decoder: decoder.init(jax.random.key(0), tokens, 2, 6, kept))()
-        draw = jax.jit(lambda tokens, of=(decoder, variables): of[0].apply(of[1], tokens, 2, 6, kept))
-        first, second = draw(tokens), draw(moved)
+    whole, rows = (TokenDecoder(8, 1, 2, 3, by_row) for by_row in (False, True))  # of the same parameters
+    variables = jax.jit(whole.init, static_argnums=(2, 3))(jax.random.key(0), tokens, 2, 6, kept)
+    for by_row, decoder in enumerate((whole, rows)):
+        draw = jax.jit(decoder.apply, static_argnums=(2, 3))
+        first, second = (draw(variables, part, 2, 6, kept) for part in (tokens, moved))
         assert (np.abs(first[:, 0] - second[:, 0]).max() < 1e-6) == by_row
         assert np.abs(first[:, 1] - second[:, 1]).max() > 1e-6
 
@@ -119,8 +120,8 @@ def test_leads_are_decoded_by_themselves_when_lead_wise():
 def test_what_is_hidden_depends_on_the_key():
     network, signal = _Autoencoder(TINY_VIT, OBJECTIVE), jnp.ones((4, 200, 4))
     variables = initial(OBJECTIVE, TINY_VIT, FOUR_LEADS)
-    draw = jax.jit(functools.partial(network.apply, variables, signal, train=True))
-    first, again, other = (np.asarray(draw(key=jax.random.key(seed))[2]) for seed in (0, 0, 1))
+    draw = jax.jit(functools.partial(network.apply, train=True))
+    first, again, other = (np.asarray(draw(variables, signal, key=jax.random.key(seed))[2]) for seed in (0, 0, 1))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     assert not np.array_equal(first[0], first[1])
 

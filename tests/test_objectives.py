@@ -118,11 +118,12 @@ def test_the_log_shows_a_collapsed_run(mixture, tmp_path, tiny_encoders, capsys)
 def test_the_example_of_a_method_of_ones_own_is_short_and_trains(mixture, tmp_path, tiny_encoders):
     path = Path(__file__).parent.parent / "examples/barlow_twins.py"
     assert path.read_text().count("\n") <= 45
-    own = runpy.run_path(str(path))["BarlowTwins"](projection=(16, 16))
-    settings = Pretraining(objective=own, batch_size=16, num_steps=12)
-    pretrain(settings, mixture, tmp_path, save_every=12, log_every=1)
-    lines = read_metrics(tmp_path)
-    assert lines[-1]["loss"] < lines[0]["loss"] and lines[-1]["embedding_std"] > 0.05
+    own = runpy.run_path(str(path))["BarlowTwins"](projection=(16, 16), augmentation=CROPS)
+    # Of fewer recordings than four a dimension the correlations are noise, and so is the loss.
+    settings = Pretraining(objective=own, optimizer=Optimizer(learning_rate=0.01), batch_size=64, num_steps=20)
+    pretrain(settings, mixture, tmp_path, save_every=20, log_every=1)
+    losses = [line["loss"] for line in read_metrics(tmp_path)]
+    assert max(losses[-3:]) < 0.5 * min(losses[:2]) and read_metrics(tmp_path)[-1]["embedding_std"] > 0.05
 
 
 @pytest.mark.parametrize("encoder", sorted(SMALL.keys() - {"xresnet1d101"}))  # xresnet1d50 with more of the same blocks

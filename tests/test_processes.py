@@ -29,24 +29,10 @@ def two_processes(prepared, tmp_path):
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
         words = [sys.executable, Path(__file__).with_name("tiny_command.py"), "pretrain", "--data", prepared]
-        words += [
-            "--workdir",
-            workdir,
-            *OPTIONS,
-            *options,
-            "--save-every",
-            2,
-            "--log-every",
-            1,
-            "--distributed",
-            "--coordinator",
-            address,
-        ]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": str(Path(ecgjax.__file__).parents[1]),
-            "JAX_NUM_CPU_DEVICES": "4",
-        }
+        words += ["--workdir", workdir, *OPTIONS, "--save-every", 2, "--log-every", 1, *options]
+        words += ["--distributed", "--coordinator", address, "--num-processes", 2]
+        here = str(Path(ecgjax.__file__).parents[1])
+        environment = {**os.environ, "PYTHONPATH": here, "JAX_NUM_CPU_DEVICES": "4"}
         logs = [tmp_path / f"{workdir.name}-{number}.txt" for number in range(2)]
         started = []
         for number, log in enumerate(logs):
