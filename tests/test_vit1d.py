@@ -35,10 +35,11 @@ def test_patches_are_pieces_of_the_signal():
 @pytest.fixture(scope="module", params=[SMALL, LEADS], ids=["whole", "leads"])
 def encoder(request):
     signal = np.random.default_rng(1).normal(size=(3, 200, 4)).astype(np.float32)
-    variables = request.param.init(jax.random.key(0), signal, train=False)
+    variables = jax.jit(functools.partial(request.param.init, train=False))(jax.random.key(0), signal)
     return request.param, variables, request.param.patches(signal)
 
 
+@functools.partial(jax.jit, static_argnums=0)
 def _encode(encoder, variables, *args):
     return encoder.apply(variables, *args, method="encode")
 
@@ -55,7 +56,7 @@ def test_hidden_patches_are_not_seen(encoder):
     same_tokens, same_embedding = _encode(module, variables, flat.reshape(cut.shape), kept)
     np.testing.assert_array_equal(same_tokens, tokens)
     np.testing.assert_array_equal(same_embedding, embedding)
-    np.testing.assert_allclose(embedding, tokens.mean(1), rtol=1e-5)
+    np.testing.assert_allclose(embedding, tokens.mean(1), rtol=1e-6, atol=1e-7)  # of terms near 1, which may cancel
 
 
 def test_kept_patches_keep_their_places(encoder):
