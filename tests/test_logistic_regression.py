@@ -24,7 +24,9 @@ def test_each_is_scikit_learns(recordings, rare):
     weights, bias = Regressions(features).fit(cases, masks, np.tile(STRENGTHS, 2))
     for column, c in enumerate(np.tile(STRENGTHS, 2)):
         rows = masks[:, column]
-        model = LogisticRegression(C=c, tol=1e-8, solver="newton-cholesky").fit(features[rows].astype(float), case[rows])
+        model = LogisticRegression(C=c, tol=1e-8, solver="newton-cholesky").fit(
+            features[rows].astype(float), case[rows]
+        )
         expected, found = model.decision_function(features), features @ weights[:, column] + bias[column]
         assert np.corrcoef(expected, found)[0, 1] > 0.999
         assert _objective(found, weights[:, column], c, case, rows) <= 1.003 * _objective(
