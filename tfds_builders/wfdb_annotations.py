@@ -63,7 +63,8 @@ def _parse(words: list[int], path: Path) -> list[Annotation]:
         position += 1
         if position >= len(words):
             raise _damaged(path, "it ends within an annotation")
-    if any(second.sample < first.sample for first, second in itertools.pairwise(found)) or sample < 0:
+    times = [0, *(annotation.sample for annotation in found)]
+    if any(second < first for first, second in itertools.pairwise(times)):
         raise _damaged(path, "its annotations are not in order of time")
     return found
 

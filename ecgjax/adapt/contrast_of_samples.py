@@ -34,14 +34,14 @@ def local_contrast(
     """
     member = marks[:, None, :] == jnp.array(kinds)[None, :, None]  # [recording, wave, time]
     present = member.any(-1)
-    means = unit_length(jnp.einsum("rct,rtw->rcw", member.astype(elements.dtype), elements))
+    means = unit_length(jnp.einsum("rct,rtw->rcw", member.astype(elements.dtype), elements, precision="highest"))
     lots, drawn = jax.lax.top_k(jnp.where(member, jax.random.uniform(key, member.shape), -1.0), per_wave)
     samples = unit_length(jnp.take_along_axis(elements[:, None], drawn[..., None], axis=2))
 
     # Of the recording itself and of its partner: [recording, 2, wave, ...].
     both_means = jnp.stack([means, jnp.roll(means, partner, axis=0)], axis=1)
     both_present = jnp.stack([present, jnp.roll(present, partner, axis=0)], axis=1)
-    cosine = jnp.einsum("rcsw,rpdw->rcspd", samples, both_means) / temperature
+    cosine = jnp.einsum("rcsw,rpdw->rcspd", samples, both_means, precision="highest") / temperature
     cosine = jnp.where(both_present[:, None, None], cosine, -1e9)
     log_share = cosine - jax.nn.logsumexp(cosine, axis=(-2, -1), keepdims=True)
     own = jnp.einsum("rcspc->rcsp", log_share)

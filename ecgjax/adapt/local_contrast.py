@@ -4,12 +4,13 @@ The method of Chaitanya et al. 2023 (arXiv:2112.09645; https://github.com/krishn
 carried from heart images to heart beats: pixels become samples, structures become P, QRS and T. The loss is Dice on the
 marked recordings, plus a tenth of a contrastive loss on single samples of all recordings: samples of one wave attract
 each other, within a recording and between two, and those of another wave repel. In recordings without marks the waves
-are pseudo-labels: what a frozen copy of the network finds there, a copy that is replaced by the present network a few
-times a run. Keeping the copy, and asking it anew, gives the same marks as storing them, and resumes from a checkpoint.
+are pseudo-labels: what a frozen copy of the network finds there beyond doubt, a copy that is replaced by the present
+network a few times a run. Keeping the copy, and asking it anew, gives the same marks as storing them, and resumes from
+a checkpoint.
 
 As in the released code a sample is compared with the mean of each wave in the two recordings; the negatives that it
-draws besides are in none of its sums, and the background takes no part. There the network is first trained on the
-marked images alone, a quarter of all steps (5,001 of 20,002), and so it is here.
+draws besides are in none of its sums. There the background takes no part and every pseudo-label counts. The network is
+first trained on the marked recordings alone, for a quarter of all steps (there 5,001 of 20,002).
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ from ecgjax.augment import Augmentation
 from ecgjax.data.records import Records
 from ecgjax.preprocessing import Preprocessing, preprocess
 from ecgjax.pretrained import Encoder
-from ecgjax.signals import WAVES, InputError
+from ecgjax.signals import UNMARKED, WAVES, InputError
 from ecgjax.train.optimizer import Optimizer
 
 
@@ -47,14 +48,17 @@ class Contrast:
     """Whether "none" is contrasted like a wave (published: no)."""
     alone: float = 0.25
     """Share of the run, at its beginning, without contrast: there are no pseudo-labels yet."""
+    confidence: float = 0.9
+    """A sample without a mark takes part where its pseudo-label is as probable as this (published: 0, all do)."""
     refreshes: int = 10
     """Times that pseudo-labels are made, at equal intervals in the rest of the run."""
 
     def __post_init__(self):
-        if not (self.weight >= 0 and self.temperature > 0 and self.per_wave > 0 <= self.alone < 1 <= self.refreshes):
+        shares = 0 <= self.alone < 1 and 0 <= self.confidence < 1
+        if not (shares and self.weight >= 0 and self.temperature > 0 and min(self.per_wave, self.refreshes) >= 1):
             raise InputError(
                 f"{self}: give a weight of 0 or more, a temperature above 0, per_wave and refreshes of 1 or more, and "
-                f"alone from 0 to below 1"
+                f"alone and confidence from 0 to below 1"
             )
 
 
@@ -164,16 +168,21 @@ class Segmentation:
         found = model.apply(labeller["network"], recordings, train=False)[0]
         local = local_contrast(
             jnp.concatenate([elements, others]),
-            jnp.concatenate([marks, found.argmax(-1).astype(marks.dtype)]),
+            jnp.concatenate([marks, self._believed(found).astype(marks.dtype)]),
             draw_key,
             kinds=range(0 if self.contrast.background else 1, len(WAVES)),
-            partner=len(marks),  # so that a recording without marks has a marked one beside it
+            partner=len(marks),  # so that the first recording without marks has the marked one beside it
             temperature=self.contrast.temperature,
             per_wave=self.contrast.per_wave,
         )
         local = jnp.where(labeller["refreshed"] > 0, local, 0.0)
         metrics = {"dice_loss": segmentation, "contrastive_loss": local, "refreshed": labeller["refreshed"]}
         return segmentation + self.contrast.weight * local, (metrics, {**updates, "labeller": labeller})
+
+    def _believed(self, logits: jax.Array) -> jax.Array:
+        """Pseudo-labels [recording, time] of logits [recording, time, kind]; UNMARKED where none is beyond doubt."""
+        probability = jax.nn.softmax(logits)
+        return jnp.where(probability.max(-1) >= self.contrast.confidence, probability.argmax(-1), UNMARKED)
 
     def _refreshes_due(self, progress: jax.Array) -> jax.Array:
         """How often pseudo-labels should have been made by now."""

@@ -37,11 +37,13 @@ class Vit1d(nn.Module):
     """What it is computed in: float32 or bfloat16."""
 
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
-        """[batch, time, lead] -> tokens [batch, rows * ceil(time / patch), width], embedding [batch, width].
+        """[batch, time, lead] -> tokens [batch, ceil(time / patch), width], embedding [batch, width].
 
-        Rows are the leads with `lead_patches`, else one.
+        With `lead_patches` a token is the mean of the leads' at that time.
         """
-        return self.encode(self.patches(signal))
+        patches = self.patches(signal)
+        tokens, embedding = self.encode(patches)
+        return tokens.reshape(*patches.shape[:3], self.width).mean(1), embedding
 
     def patches(self, signal: jax.Array) -> jax.Array:
         """[batch, time, lead] -> [batch, row, column, value], as `encode` wants it."""
@@ -51,7 +53,7 @@ class Vit1d(nn.Module):
     def encode(
         self, patches: jax.Array, kept: jax.Array | None = None, valid: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:
-        """Tokens [batch, kept, width] and embedding [batch, width] of those patches that are to be seen.
+        """Tokens [batch, kept, width], row by row, and embedding [batch, width] of those patches that are to be seen.
 
         Args:
           patches: [batch, row, column, value].

@@ -4,7 +4,7 @@ The encoder of fairseq-signals (https://github.com/Jwoo5/fairseq-signals, models
 and DeepECG-SSL were trained: four convolutions of 256 channels that each halve the time axis, and a convolution of 128
 tokens in 16 groups that says where a token is. There the transformer is BERT-base (width 768, 12 layers and heads) and
 all is about 90 M parameters with the heads of pre-training; with those sizes this encoder has 90.3 M. The default is
-of modest size, 3.0 M. Its blocks normalise before they act, as vit1d's, and have no bias; BERT's normalise after.
+of modest size, 3.4 M. Its blocks normalise before they act, as vit1d's, and have no bias; BERT's normalise after.
 """
 
 import flax.linen as nn

@@ -54,7 +54,8 @@ def main() -> None:
     """Entry point."""
     defaults = chosen_pretraining()
     if not any(word.startswith("--data") for word in sys.argv):
-        defaults["settings"] = dataclasses.replace(defaults["settings"], **DEMO)
+        demo = DEMO if not defaults["preset"] else {"num_steps": DEMO["num_steps"]}
+        defaults["settings"] = dataclasses.replace(defaults["settings"], **demo)
     arguments = parse(Arguments, default=Arguments(**defaults))
     arguments.processes.join()
     say_where()
@@ -69,8 +70,7 @@ def main() -> None:
         console.print("simulating a cohort of 1,008 patients in runs/data (kept for the next time)")
     records = Mixture([*map(local, arguments.data)] or [prepare("synthetic/100hz", "runs/data")])
     workdir = arguments.workdir or Path("runs") / f"pretrain-{'+'.join(m.name.split('/')[0] for m in records.members)}"
-    how = {"save_every": arguments.save_every, "log_every": arguments.log_every, "cache": arguments.cache}
-    how["weights"] = arguments.weights
+    how = {name: getattr(arguments, name) for name in ("save_every", "log_every", "cache", "weights")}
     checkpoint = pretrain(arguments.settings, records, workdir, **how)
     if arguments.first_look and jax.process_index() == 0:
         first_look(checkpoint, records.members[0], workdir)

@@ -21,7 +21,7 @@ import optax
 from ecgjax.augment import Augmentation
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.nt_xent import unit_length
-from ecgjax.objectives.projection_head import ProjectionHead
+from ecgjax.objectives.projection_head import ProjectionHead, check_widths
 from ecgjax.preprocessing import Preprocessing, band_pass, preprocess
 from ecgjax.signals import InputError
 
@@ -48,6 +48,7 @@ class Adversarial:
     examples = "patient_pair"
 
     def __post_init__(self):
+        check_widths(projection=self.projection, prediction=self.prediction)
         if self.adversarial < 0 or not 0 < self.band_hz[0] < self.band_hz[1]:
             raise InputError(
                 f"adversarial {self.adversarial}, band_hz {self.band_hz}: give a weight of 0 or more and two "

@@ -16,7 +16,7 @@ from ecgjax.augment import MEHARI_VIEWS, Augmentation
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import unit_length
-from ecgjax.objectives.projection_head import ProjectedEncoder, ProjectionHead
+from ecgjax.objectives.projection_head import ProjectedEncoder, ProjectionHead, check_widths
 from ecgjax.objectives.slow_network import followed
 from ecgjax.preprocessing import Preprocessing, preprocess
 from ecgjax.signals import InputError
@@ -40,6 +40,7 @@ class Byol:
     examples = "single"
 
     def __post_init__(self):
+        check_widths(projection=self.projection, prediction=self.prediction)
         if not 0 <= self.momentum < 1:
             raise InputError(f"momentum {self.momentum}: give one from 0 to below 1")
         if self.prediction[-1] != self.projection[-1]:

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.objectives.embedding_statistics import embedding_statistics
+from ecgjax.objectives.masking import ROWS, seen_whole
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import unit_length
 from ecgjax.objectives.projection_head import ProjectedEncoder
@@ -47,8 +48,8 @@ class Clocs:
     def __post_init__(self):
         if self.temperature <= 0:
             raise InputError(f"temperature {self.temperature}: give one above 0")
-        if self.kind == "cmlc" and len(self.view_leads) < 2:
-            raise InputError(f"view-leads {' '.join(self.view_leads)}: cmlc needs at least two leads to compare")
+        if self.kind != "cmsc" and len(self.view_leads) < 2:
+            raise InputError(f"view-leads {' '.join(self.view_leads)}: {self.kind} needs at least two leads to compare")
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
@@ -80,7 +81,12 @@ class Clocs:
 
         found, updates = in_microbatches(encode, batch["signal"], key, size=self.microbatch)
         loss, hit_rate = patient_contrast_of_views(found["views"], batch["patient"], temperature=self.temperature)
-        return loss, ({"pair_accuracy": hit_rate} | embedding_statistics(found["embedding"]), updates)
+        metrics = embedding_statistics(found["embedding"])
+        if self.kind != "cmsc":  # views of one lead; the encoder is for whole recordings
+            whole = preprocess(batch["signal"][:ROWS], preprocessing, rate_hz=rate_hz)
+            metrics, seen = seen_whole(encoder, variables, whole)
+            updates = {name: {**tree, **seen.get(name, {})} for name, tree in updates.items()}
+        return loss, ({"pair_accuracy": hit_rate} | metrics, updates)
 
     def views(self, recordings: jax.Array, leads: tuple[str, ...]) -> jax.Array:
         """[recording, time, lead] -> [recording, view, time', lead]: time' is half the time but in cmlc."""

@@ -12,7 +12,7 @@ target, averaged over spans of `span` samples.
 
 import dataclasses
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -27,7 +27,7 @@ from ecgjax.objectives.masking import (
     silenced,
 )
 from ecgjax.objectives.slow_network import followed
-from ecgjax.objectives.token_decoder import TokenDecoder
+from ecgjax.objectives.token_decoder import TokenDecoder, check_heads
 from ecgjax.preprocessing import Preprocessing, preprocess
 from ecgjax.signals import InputError
 
@@ -65,6 +65,7 @@ class Jepa:
             )
         if self.shortest_block_s <= 0 or self.span < 1:
             raise InputError(f"shortest_block_s {self.shortest_block_s}, span {self.span}: give positive numbers")
+        check_heads("predictor", self.predictor_width, self.predictor_heads)
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
@@ -131,8 +132,12 @@ class Jepa:
     def _targets(self, encoder: nn.Module, own: dict, slow: dict, signal: jax.Array) -> jax.Array:
         """The slow encoder's tokens of whole recordings [batch, token, width]; no gradient passes."""
         statistics = {"batch_stats": own["batch_stats"]["encoder"]} if "batch_stats" in own else {}
-        (tokens, _), _ = encoder.apply({"params": slow, **statistics}, signal, train=True, mutable=["batch_stats"])
-        tokens = tokens if hides_patches(encoder) else in_spans(tokens, signal.shape[1], self.span)
+        slow = {"params": slow, **statistics}
+        if hides_patches(encoder):
+            tokens: Any = encoder.apply(slow, encoder.patches(signal), method="encode")[0]
+        else:
+            (tokens, _), _ = encoder.apply(slow, signal, train=True, mutable=["batch_stats"])
+            tokens = in_spans(tokens, signal.shape[1], self.span)
         if self.normalised_targets:
             centred = tokens - tokens.mean(-1, keepdims=True)
             tokens = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)

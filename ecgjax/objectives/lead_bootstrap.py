@@ -20,7 +20,7 @@ from ecgjax.objectives.byol import momentum_at
 from ecgjax.objectives.lead_views import draw_leads, lead_embeddings
 from ecgjax.objectives.masking import seen_whole
 from ecgjax.objectives.nt_xent import unit_length
-from ecgjax.objectives.projection_head import ProjectionHead
+from ecgjax.objectives.projection_head import ProjectionHead, check_widths
 from ecgjax.objectives.slow_network import followed
 from ecgjax.preprocessing import Preprocessing, preprocess
 from ecgjax.signals import InputError
@@ -46,6 +46,7 @@ class LeadBootstrap:
     examples = "single"
 
     def __post_init__(self):
+        check_widths(projection=self.projection, prediction=self.prediction)
         if not 0 <= self.momentum <= 1 or self.inter < 0 or self.leads < 2:
             raise InputError(
                 f"momentum {self.momentum}, inter {self.inter}, leads {self.leads}: give a momentum from 0 to 1, a "

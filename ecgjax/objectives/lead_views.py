@@ -5,6 +5,7 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.objectives.masking import hidden_by_chance
+from ecgjax.signals import InputError
 
 
 def draw_leads(encoder: nn.Module, key: jax.Array, signal: jax.Array, count: int) -> jax.Array:
@@ -14,6 +15,8 @@ def draw_leads(encoder: nn.Module, key: jax.Array, signal: jax.Array, count: int
     Of any other each lead is one more signal to encode, so `count` different ones are drawn.
     """
     batch, _, leads = signal.shape
+    if leads < 2:
+        raise InputError("an encoder of one lead: this method compares leads; give it two or more, or another method")
     if hasattr(encoder, "lead_embeddings"):
         return jnp.broadcast_to(jnp.arange(leads)[None], (batch, leads))
     return hidden_by_chance(key, (batch, leads), min(count, leads))[1]

@@ -26,7 +26,7 @@ from ecgjax.objectives.masking import (
     seen_whole,
     silenced,
 )
-from ecgjax.objectives.token_decoder import TokenDecoder
+from ecgjax.objectives.token_decoder import TokenDecoder, check_heads
 from ecgjax.preprocessing import Preprocessing, preprocess
 from ecgjax.signals import InputError
 
@@ -57,6 +57,7 @@ class MaskedAutoencoder:
             raise InputError(
                 f"hidden {self.hidden}, span {self.span}: give a hidden share between 0 and 1 and a span of 1 or more"
             )
+        check_heads("decoder", self.decoder_width, self.decoder_heads)
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""

@@ -22,7 +22,7 @@ from ecgjax.data.pairs import PairRule
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import NOBODY, nt_xent, unit_length
-from ecgjax.objectives.projection_head import ProjectedEncoder
+from ecgjax.objectives.projection_head import ProjectedEncoder, check_widths
 from ecgjax.objectives.slow_network import followed
 from ecgjax.preprocessing import Preprocessing, preprocess
 from ecgjax.signals import InputError
@@ -54,6 +54,7 @@ class PatientContrast:
     """Pairs that are encoded at a time, to save memory; they share batch statistics. 0: the whole batch."""
 
     def __post_init__(self):
+        check_widths(projection=self.projection)
         _ = self.examples  # says what is wrong with a rule
         if self.temperature <= 0 or self.queue < 0 or not 0 <= self.queue_momentum < 1:
             raise InputError(

@@ -5,6 +5,18 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.encoders.layers import BatchNorm
+from ecgjax.signals import InputError
+
+
+def check_widths(**widths: tuple[int, ...]) -> None:
+    """Refuses a head without layers.
+
+    Raises:
+      InputError: no width is given, or one that is not positive.
+    """
+    for name, given in widths.items():
+        if not given or min(given) < 1:
+            raise InputError(f"{name} {given}: give the widths of one layer or more")
 
 
 class ProjectionHead(nn.Module):

@@ -20,7 +20,7 @@ from ecgjax.augment import MEHARI_VIEWS, Augmentation
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import unit_length
-from ecgjax.objectives.projection_head import ProjectedEncoder
+from ecgjax.objectives.projection_head import ProjectedEncoder, check_widths
 from ecgjax.preprocessing import Preprocessing, preprocess
 from ecgjax.signals import InputError
 
@@ -55,6 +55,7 @@ class Swav:
     examples = "single"
 
     def __post_init__(self):
+        check_widths(projection=self.projection)
         positive = min(self.temperature, self.epsilon, self.small_crop_s, self.sinkhorn_rounds, self.prototypes - 1)
         if positive <= 0 or min(self.small_crops, self.queue, self.queue_from) < 0:
             raise InputError(

@@ -69,7 +69,7 @@ class Wav2vecCmsc:
                 f"temperature {self.temperature}, softness {self.softness}, lead_mask {self.lead_mask}, starts "
                 f"{self.starts}: give temperatures above 0 and shares below 1"
             )
-        if self.width % self.codebooks or self.stretch < 1 or self.span < 1:
+        if min(self.codebooks, self.codes, self.stretch, self.span) < 1 or self.width % self.codebooks:
             raise InputError(
                 f"width {self.width}, codebooks {self.codebooks}, stretch {self.stretch}, span {self.span}: give "
                 f"positive numbers, the width a multiple of the codebooks"

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from ecgjax.signals import LEADS, InputError
 from tfds_builders import conversion, splits, wfdb, wfdb_annotations, wfdb_header
 from tfds_builders.ludb import waves
+from tfds_builders.quality import RecordingError
 from tfds_builders.recordings import Recording, rates
 
 URL = "https://physionet.org/content/ludb/1.0.1/"
@@ -66,7 +67,11 @@ class Builder(conversion.RecordingsBuilder):
         record, config = self.source / name, self.builder_config
         header = wfdb_header.read(record.with_name(f"{record.name}.hea"))
         files = (record.with_name(f"{record.name}.{lead.lower()}") for lead in LEADS)
-        leads = [waves.of_lead(wfdb_annotations.read(file), header.samples) for file in files]
+        annotations = [wfdb_annotations.read(file) for file in files]
+        if late := [each[-1].sample for each in annotations if each and each[-1].sample >= header.samples]:
+            problem = f"{record}: an annotation at sample {late[0]} of {header.samples}"
+            raise RecordingError("annotation", f"{problem}; fetch the record again")
+        leads = [waves.of_lead(each, header.samples) for each in annotations]
         stored = window * config.samples + np.arange(config.samples)
         nearest = np.rint(stored * header.rate_hz / config.rate_hz).astype(int)
         return waves.of_most(np.stack(leads, axis=1))[np.minimum(nearest, header.samples - 1)]
