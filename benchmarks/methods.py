@@ -92,6 +92,7 @@ def _probe(settings: Methods, run: Path) -> None:
         _command(
             "benchmark", "--checkpoint", run, "--data", settings.data, "--out", done.parent,
             "--tasks", *settings.tasks, "--labels", *settings.labels, "--seeds", settings.seeds, "--train-at", 1,
+            "--random-scores", settings.out / "random",
         )  # fmt: skip
         done.write_text(wanted)
 

@@ -48,6 +48,8 @@ class Contrast:
     """Whether "none" is contrasted like a wave (published: no)."""
     alone: float = 0.25
     """Share of the run, at its beginning, without contrast: there are no pseudo-labels yet."""
+    self_training: float = 1.0
+    """Weight of the Dice loss on the unmarked recordings, with pseudo-labels for marks (published: 0)."""
     confidence: float = 0.9
     """A sample without a mark takes part where its pseudo-label is as probable as this (published: 0, all do)."""
     refreshes: int = 10
@@ -163,21 +165,28 @@ class Segmentation:
         # Apart, with batch statistics of their own. Normalised together with the marked ones, even without contrast
         # (weight 1e-9) the Dice of others was 0.31 after 250 steps; supervised alone 0.81 after 500 (a run each).
         unlabelled = batch["unlabelled"].reshape(-1, *batch["signal"].shape[1:])
-        (_, others), _, recordings = trained(unlabelled, other_view_key)
+        (other_logits, others), _, recordings = trained(unlabelled, other_view_key)
         labeller = _refreshed(variables["labeller"], own, self._refreshes_due(batch["progress"]))
-        found = model.apply(labeller["network"], recordings, train=False)[0]
+        found = self._believed(model.apply(labeller["network"], recordings, train=False)[0]).astype(marks.dtype)
         local = local_contrast(
             jnp.concatenate([elements, others]),
-            jnp.concatenate([marks, self._believed(found).astype(marks.dtype)]),
+            jnp.concatenate([marks, found]),
             draw_key,
             kinds=range(0 if self.contrast.background else 1, len(WAVES)),
             partner=len(marks),  # so that the first recording without marks has the marked one beside it
             temperature=self.contrast.temperature,
             per_wave=self.contrast.per_wave,
         )
-        local = jnp.where(labeller["refreshed"] > 0, local, 0.0)
-        metrics = {"dice_loss": segmentation, "contrastive_loss": local, "refreshed": labeller["refreshed"]}
-        return segmentation + self.contrast.weight * local, (metrics, {**updates, "labeller": labeller})
+        unmarked = dice_loss(other_logits, found)
+        metrics = {
+            "dice_loss": segmentation,
+            "contrastive_loss": local,
+            "pseudo_dice_loss": unmarked,
+            "refreshed": labeller["refreshed"],
+        }
+        taught = self.contrast.weight * local + self.contrast.self_training * unmarked
+        loss = segmentation + jnp.where(labeller["refreshed"] > 0, taught, 0.0)
+        return loss, (metrics, {**updates, "labeller": labeller})
 
     def _believed(self, logits: jax.Array) -> jax.Array:
         """Pseudo-labels [recording, time] of logits [recording, time, kind]; UNMARKED where none is beyond doubt."""

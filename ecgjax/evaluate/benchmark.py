@@ -13,6 +13,7 @@ All are tested on the same split; intervals come from resampling its patients, d
 import csv
 import dataclasses
 import functools
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -50,6 +51,8 @@ class Benchmark:
     """Tested on this split."""
     finetuning: FineTuning = FineTuning()
     """Settings of both trained ways."""
+    random_scores: Path | None = None
+    """Folder that keeps the scores of random encoders, for other checkpoints of the same architecture."""
 
     def __post_init__(self):
         if self.seeds < 1 or min(self.labels, default=-1) < 0:
@@ -106,7 +109,7 @@ def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Se
             _write_csv(out / "per_seed.csv", per_seed)
     if not rows:
         raise InputError(f"{records.path}: no task has as many labelled recordings as wanted; lower --labels")
-    (out / "settings.json").write_text(json.dumps(dataclasses.asdict(settings), indent=1))
+    (out / "settings.json").write_text(json.dumps(dataclasses.asdict(settings), indent=1, default=str))
     return rows
 
 
@@ -161,11 +164,18 @@ def _scores(
         everything = n == len(train_indices)
         drawn = draw_labelled(targets, patients, n, seed=seed, balanced=task.is_single and not everything)
         indices, truth = train_indices[drawn], targets[drawn]
-        for way, embeddings in (("frozen", embedded.frozen), ("random", embedded.random(seed))):
-            if way == "frozen" and everything and seed:
-                continue  # the same recordings and the same weights give the same probe
+
+        def probed(embeddings: np.ndarray, indices=indices, truth=truth, drawn=drawn, seed=seed) -> np.ndarray:
             probe = linear_probe.fit(embedded.of(embeddings, indices), truth, patients[drawn], seed=seed)
-            scores.setdefault(way, []).append(probe.scores(embedded.of(embeddings, test_indices)))
+            return probe.scores(embedded.of(embeddings, test_indices))
+
+        if not (everything and seed):  # the same recordings and the same weights give the same probe
+            scores.setdefault("frozen", []).append(probed(embedded.frozen))
+        kept = _kept(settings, embedded, f"{task.name}-{n}-{seed}")
+        random = np.load(kept) if kept and kept.exists() else probed(embedded.random(seed))
+        if kept and not kept.exists():
+            np.save(kept, random)
+        scores.setdefault("random", []).append(random)
         for way in settings.trained if n in settings.train_at else ():
             start = embedded.encoder if way == "finetuned" else untrained_twin(embedded.encoder, seed=seed)
             trained = _train(
@@ -173,6 +183,18 @@ def _scores(
             )
             scores.setdefault(way, []).append(predict(trained, start, embedded.records, test_indices))
     return {way: np.stack(per_seed) for way, per_seed in scores.items()}
+
+
+def _kept(settings: Benchmark, embedded: _Embedded, what: str) -> Path | None:
+    """The file for a random encoder's scores, if such are kept."""
+    if settings.random_scores is None:
+        return None
+    encoder = embedded.encoder
+    architecture = describe(encoder.config["encoder"]["name"], encoder.module, encoder.preprocessing)
+    key = json.dumps([architecture, embedded.records.name, settings.split], sort_keys=True)
+    folder = settings.random_scores / hashlib.sha256(key.encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{what}.npy"
 
 
 def _train(settings, start, embedded, task, indices, targets, seed, workdir):
