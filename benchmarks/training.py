@@ -88,7 +88,7 @@ def jax_step(name: str, signal: np.ndarray, precision: str):
     mesh, tx = data_mesh(jax.devices()[:1]), Optimizer(schedule="constant").build(1000)
 
     def loss(variables, batch, key):
-        projections, updates = network.apply(variables, batch["signal"], train=True, mutable=["batch_stats"])
+        (_, projections), updates = network.apply(variables, batch["signal"], train=True, mutable=["batch_stats"])
         pairs = projections.reshape(len(signal) // 2, 2, -1)
         return nt_xent(pairs, jnp.arange(len(pairs)), temperature=0.1)[0], ({}, updates)
 
