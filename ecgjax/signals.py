@@ -4,6 +4,7 @@ A stored recording is int16 at 1 uV per LSB, shape [time, lead], leads in the or
 sample is missing. Everything here works on that form, whatever the source was.
 """
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -40,6 +41,7 @@ def lead_indices(names: Sequence[str], where: str) -> list[int]:
     return [folded.index(lead.casefold()) for lead in LEADS]
 
 
+@functools.lru_cache(maxsize=64)
 def rate_ratio(from_hz: float, to_hz: float) -> tuple[int, int]:
     """(up, down), the smallest integers with from_hz * up / down = to_hz."""
     if not (math.isfinite(from_hz) and from_hz > 0):

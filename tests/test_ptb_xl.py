@@ -252,17 +252,23 @@ def test_real_conversion_killed_again_and_again(tmp_path):
     draw, kills = random.Random(seed), int(os.environ.get("ECGJAX_KILLS", "2"))
     for number in range(kills):
         process = _start(*words, "--out", tmp_path / "killed", "--workers", 1 + number % 2)
-        time.sleep(2 + draw.uniform(0, whole_s / kills / 2))  # it has begun by then, and cannot be done
+        while not _finished_shards(tmp_path / "killed") and process.poll() is None:
+            time.sleep(0.05)
+        time.sleep(draw.uniform(0, whole_s / kills / 2))  # it cannot be done by then
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL, seed
-    assert len(list((tmp_path / "killed").rglob(".unfinished-1.0.0/*.json"))) > 0, seed
+    assert _finished_shards(tmp_path / "killed"), seed
     done = _command(*words, "--out", tmp_path / "killed")
     assert "21,799 found = 21,799 written" in done.stdout, (seed, done.stderr)
     whole, killed = (tmp_path / name / "ptb_xl/100hz" for name in ("whole", "killed"))
     assert sorted(path.name for path in killed.rglob("*")) == sorted(path.name for path in whole.rglob("*")), seed
     for file in (whole / "1.0.0").iterdir():
         assert file.read_bytes() == (killed / "1.0.0" / file.name).read_bytes(), (seed, file.name)
+
+
+def _finished_shards(out: Path) -> list[Path]:
+    return list(out.rglob(".unfinished-1.0.0/*.json"))
 
 
 def test_real_records_of_other_publishers():

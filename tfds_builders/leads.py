@@ -4,7 +4,9 @@ A name that is not in the table is no lead. Two signals that mean the same lead 
 the right one.
 """
 
+import functools
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -29,7 +31,7 @@ DERIVED = {"III": (-1.0, 1.0), "aVR": (-0.5, -0.5), "aVL": (1.0, -0.5), "aVF": (
 """A lead as a sum of I and II with these weights, by Einthoven's law and Goldberger's definitions."""
 
 
-def find(names: Sequence[str], where: str) -> dict[str, int]:
+def find(names: Sequence[str], where: str | Path) -> dict[str, int]:
     """Index into `names` of each of the twelve leads, in the order of LEADS.
 
     III, aVR, aVL and aVF may be absent, since they follow from I and II.
@@ -41,21 +43,29 @@ def find(names: Sequence[str], where: str) -> dict[str, int]:
     Raises:
       RecordingError: another lead is absent, or two signals mean the same.
     """
+    try:
+        return dict(_find(tuple(names)))
+    except RecordingError as error:
+        raise RecordingError(error.reason, f"{where}: {error}") from None
+
+
+@functools.lru_cache(maxsize=64)  # a source names its signals in few ways
+def _find(names: tuple[str, ...]) -> dict[str, int]:
     found: dict[str, int] = {}
     for index, name in enumerate(names):
         lead = ALIASES.get(" ".join(name.casefold().split()))
         if lead in found:
-            problem = f"{where}: signals {names[found[lead]]!r} and {name!r} both mean lead {lead}"
+            problem = f"signals {names[found[lead]]!r} and {name!r} both mean lead {lead}"
             raise RecordingError("leads", f"{problem}; leave one of them out")
         if lead:
             found[lead] = index
     if absent := [lead for lead in LEADS if lead not in found and lead not in DERIVED]:
-        problem = f"{where}: lacks lead {', '.join(absent)} (found: {' '.join(names)[:200]})"
+        problem = f"lacks lead {', '.join(absent)} (found: {' '.join(names)[:200]})"
         raise RecordingError("leads", f"{problem}; give I, II and V1 to V6 at least")
     return {lead: found[lead] for lead in LEADS if lead in found}
 
 
-def to_stored(value_uv: np.ndarray, names: Sequence[str], where: str) -> np.ndarray:
+def to_stored(value_uv: np.ndarray, names: Sequence[str], where: str | Path) -> np.ndarray:
     """Stored samples [time, 12] of signals in microvolts.
 
     Args:
@@ -69,7 +79,7 @@ def to_stored(value_uv: np.ndarray, names: Sequence[str], where: str) -> np.ndar
     return complete({lead: value_uv[:, index] for lead, index in find(names, where).items()}, where)
 
 
-def complete(leads: dict[str, np.ndarray], where: str) -> np.ndarray:
+def complete(leads: dict[str, np.ndarray], where: str | Path) -> np.ndarray:
     """Stored samples [time, 12] in the order of LEADS, absent limb leads calculated from I and II.
 
     Args:
@@ -84,7 +94,7 @@ def complete(leads: dict[str, np.ndarray], where: str) -> np.ndarray:
     return np.stack([quantise(leads[lead], f"{where}: lead {lead}") for lead in LEADS], axis=1)
 
 
-def quantise(value_uv: np.ndarray, where: str) -> np.ndarray:
+def quantise(value_uv: np.ndarray, where: str | Path) -> np.ndarray:
     """Microvolts as int16 at 1 uV per LSB, MISSING where `value_uv` is NaN.
 
     Raises:

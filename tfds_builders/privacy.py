@@ -71,9 +71,11 @@ def shifted(time: datetime.datetime | None, source_patient_id: str, key: bytes) 
 
     Differences within a patient, days of the week and times of the day stay as they are.
     """
+    if time is None:
+        return None
     digest = hmac.digest(key, b"shift:" + source_patient_id.encode(), "sha256")
     weeks = 1 + int.from_bytes(digest[:8], "big") % MOST_WEEKS
-    return time and time - datetime.timedelta(weeks=weeks)
+    return time - datetime.timedelta(weeks=weeks)
 
 
 def age(years: float | None) -> float | None:

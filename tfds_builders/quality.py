@@ -87,11 +87,12 @@ def _at_extremes(by_lead: np.ndarray, extremes: tuple[np.ndarray, np.ndarray], r
     long, short = max(2, round(SATURATED_S * rate_hz)), max(3, round(CLIPPED_S * rate_hz))
     found: dict[str, str] = {}
     for uv in extremes:
+        there = by_lead == uv.astype(np.int16)[:, None]
+        # Nearly always, and fast to see: a run of samples has one pair of neighbours less than samples.
+        if np.count_nonzero(there[:, 1:] & there[:, :-1]) < min(long - 1, CLIPPED_RUNS * (short - 1)):
+            continue
         for lead in np.flatnonzero(np.abs(uv) >= CLIPPED_UV):
-            there = by_lead[lead] == uv[lead]
-            if np.count_nonzero(there) < min(long, CLIPPED_RUNS * short):  # nearly always, and fast to see
-                continue
-            runs = _runs(there)
+            runs = _runs(there[lead])
             if abs(uv[lead]) >= SATURATED_UV and runs.max() >= long:
                 found[LEADS[lead]] = "saturated"
             elif (runs >= short).sum() >= CLIPPED_RUNS:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 INVALID = -32768
 """What stands for a missing sample in sums, and as a first sample, in headers written by the C library."""
-FOLDED = 16
+FOLDED = 64
 """So many rows of samples are taken for one in sums."""
 
 
@@ -40,7 +40,7 @@ def read_record(record: Path) -> tuple[np.ndarray, float]:
     """
     path = _header_path(record)
     header = wfdb_header.read(path)
-    columns = leads.find([signal.name for signal in header.signals], str(path))
+    columns = leads.find([signal.name for signal in header.signals], path)
     wanted = [header.signals[column] for column in columns.values()]
     # Signals that are not among the twelve may be in files of their own, which are not opened.
     stored: dict[int, np.ndarray] = {}
@@ -51,34 +51,33 @@ def read_record(record: Path) -> tuple[np.ndarray, float]:
             return values, header.rate_hz
         stored |= zip(inside, values.T, strict=True)
     in_uv = {lead: _to_uv(header.signals[column], stored[column]) for lead, column in columns.items()}
-    return leads.complete(in_uv, str(path)), header.rate_hz
+    return leads.complete(in_uv, path), header.rate_hz
 
 
 def find_windows(
-    folder: Path, record: Path, describe: Callable[[Header | None], "Recording"], config: "RecordingsConfig"
+    folder: Path, record: str, describe: Callable[[Header | None], "Recording"], config: "RecordingsConfig"
 ) -> list["Recording"]:
     """The windows of a record, known from its header.
 
     Args:
       folder: what `record` is relative to.
       record: path of a record without extension.
-      describe: gives the recording, but for its location, from its header: None where that cannot be read, and the
+      describe: gives the recording, its location `record`, from its header: None where that cannot be read, and the
         recording will be rejected for it by `read_window`.
       config: the rate and the length of a window.
     """
     try:
         header = wfdb_header.read(_header_path(folder / record))
     except RecordingError:
-        return [dataclasses.replace(describe(None), location=(str(record), 0))]
-    recording = dataclasses.replace(describe(header), location=str(record))
-    return windows.each(recording, samples=header.samples, from_hz=header.rate_hz, config=config)
+        return [dataclasses.replace(describe(None), location=(record, 0))]
+    return windows.each(describe(header), samples=header.samples, from_hz=header.rate_hz, config=config)
 
 
 def read_window(folder: Path, recording: "Recording", config: "RecordingsConfig") -> np.ndarray:
     """int16 [config.samples, 12]: the window of a record that `find_windows` gave."""
     record, index = recording.location
-    signal = _read_resampled(folder / record, config.rate_hz)
-    return windows.cut(signal, index, config, str(folder / record))
+    path = folder / record
+    return windows.cut(_read_resampled(path, config.rate_hz), index, config, path)
 
 
 @functools.lru_cache(maxsize=1)
@@ -88,7 +87,7 @@ def _read_resampled(record: Path, rate_hz: float) -> np.ndarray:
     The last one is kept, since the windows of a record are read one after another.
     """
     signal, from_hz = read_record(record)
-    signal = windows.resample(signal, from_hz=from_hz, to_hz=rate_hz, where=str(record))
+    signal = windows.resample(signal, from_hz=from_hz, to_hz=rate_hz, where=record)
     signal.flags.writeable = False
     return signal
 
@@ -128,24 +127,24 @@ def _verify(header: Path, signals: list[Signal], stored: np.ndarray) -> None:
     sums = _sums(stored)
     for column, (signal, total, first) in enumerate(zip(signals, sums.tolist(), stored[0].tolist(), strict=True)):
         missing = wfdb_formats.FORMATS[signal.format].missing
-        where = f"{header}: signal {signal.name}"
         if signal.checksum is not None and (total - signal.checksum) % 65536:
             # wfdb for Python sums a missing sample as it is stored, the C library as INVALID.
             total += int((stored[:, column] == missing).sum()) * (INVALID - missing)
             if (total - signal.checksum) % 65536:
-                problem = f"{where} sums to {total % 65536}, its checksum is {signal.checksum % 65536}"
-                raise RecordingError("checksum", f"{problem}; the samples are damaged, fetch the file again")
+                problem = f"signal {signal.name} sums to {total % 65536}, its checksum is {signal.checksum % 65536}"
+                remedy = "the samples are damaged, fetch the file again"
+                raise RecordingError("checksum", f"{header}: {problem}; {remedy}")
         if signal.initial not in (None, first) and (first, signal.initial) != (missing, INVALID):
-            problem = f"{where} starts with {first}, the header says {signal.initial}"
-            raise RecordingError("initial_value", f"{problem}; fetch the record again")
+            problem = f"signal {signal.name} starts with {first}, the header says {signal.initial}"
+            raise RecordingError("initial_value", f"{header}: {problem}; fetch the record again")
 
 
 def _sums(stored: np.ndarray) -> np.ndarray:
-    """Sum of each column, in numpy's fast way: over rows that are long, here of several samples of all signals."""
+    """Sum of each column modulo 65536, in numpy's fast way: over rows that are long, here samples of many instants."""
     samples, signals = stored.shape
     rest = samples % FOLDED
-    folded = stored[: samples - rest].reshape(-1, FOLDED * signals).sum(axis=0, dtype=np.int64)
-    return folded.reshape(FOLDED, signals).sum(axis=0) + stored[samples - rest :].sum(axis=0, dtype=np.int64)
+    folded = stored[: samples - rest].reshape(-1, FOLDED * signals).sum(axis=0, dtype=np.int16)
+    return folded.reshape(FOLDED, signals).sum(axis=0) + stored[samples - rest :].sum(axis=0, dtype=np.int16)
 
 
 def _is_stored_form(wanted: list[Signal]) -> bool:

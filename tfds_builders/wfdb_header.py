@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import math
+import os
 import re
 import stat
 from pathlib import Path
@@ -105,8 +106,11 @@ def require_plain(path: Path) -> None:
       RecordingError: it is one of these. A file that is absent passes; opening it will tell.
     """
     try:
-        leaves = path.is_symlink() and path.resolve().parent != path.parent.resolve()
-        mode = path.stat().st_mode
+        mode = os.lstat(path).st_mode
+        leaves = False
+        if stat.S_ISLNK(mode):
+            leaves = path.resolve().parent != path.parent.resolve()
+            mode = path.stat().st_mode
     except (OSError, RuntimeError):  # absent, or a link to itself
         return
     if leaves:

@@ -7,6 +7,7 @@ recording that is shorter than a window has one, which is rejected when it is re
 import dataclasses
 import datetime
 import functools
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def _window(recording: "Recording", index: int, seconds: float) -> "Recording":
     return dataclasses.replace(recording, **changes)
 
 
-def cut(signal: np.ndarray, index: int, config: "RecordingsConfig", where: str) -> np.ndarray:
+def cut(signal: np.ndarray, index: int, config: "RecordingsConfig", where: str | Path) -> np.ndarray:
     """Window `index` of a stored recording [time, 12] at the config's rate.
 
     Raises:
@@ -65,7 +66,7 @@ def length(samples: int, from_hz: float, to_hz: float) -> int:
     return -(-samples * up // down)
 
 
-def resample(signal: np.ndarray, *, from_hz: float, to_hz: float, where: str) -> np.ndarray:
+def resample(signal: np.ndarray, *, from_hz: float, to_hz: float, where: str | Path) -> np.ndarray:
     """Anti-aliased polyphase resampling of stored samples.
 
     Args:
@@ -96,7 +97,7 @@ def resample(signal: np.ndarray, *, from_hz: float, to_hz: float, where: str) ->
     return quantise(out, where)
 
 
-def _ratio(from_hz: float, to_hz: float, where: str) -> tuple[int, int]:
+def _ratio(from_hz: float, to_hz: float, where: str | Path) -> tuple[int, int]:
     if not RATES_HZ[0] <= from_hz <= RATES_HZ[1]:
         problem = f"{where}: {from_hz:g} Hz is no rate of an ECG"
         raise RecordingError("rate", f"{problem}; give between {RATES_HZ[0]} and {RATES_HZ[1]} Hz")

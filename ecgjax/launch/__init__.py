@@ -13,7 +13,10 @@ from typing import TypeVar
 
 import tyro
 
+from ecgjax.launch.allocation import keep_memory
 from ecgjax.signals import InputError
+
+keep_memory()  # here: a thread that is started before may get a heap of its own
 
 Arguments = TypeVar("Arguments")
 

@@ -66,7 +66,9 @@ class Builder(conversion.RecordingsBuilder):
             raise InputError(f"{source}: no A0001.hea, JS00001.hea or the like; give the challenge's folder `training`")
         records = [record for record in records if with_ptb_xl or not record.name.startswith("HR")]
         find = functools.partial(wfdb.find_windows, source, config=self.builder_config)
-        return [window for record in records for window in find(record, functools.partial(self._recording, record))]
+        return [
+            window for record in records for window in find(str(record), functools.partial(self._recording, record))
+        ]
 
     def _recording(self, record: Path, header: wfdb_header.Header | None) -> Recording:
         letters, number = NAMES.fullmatch(record.name).groups()  # pyright: ignore[reportOptionalMemberAccess]
@@ -76,7 +78,7 @@ class Builder(conversion.RecordingsBuilder):
             record_id=record.name,
             source_patient_id=record.name,
             split="train" if letters in SEVERAL_OF_A_PATIENT else split,
-            location=None,
+            location=str(record),
             site=SOURCES.get(letters, chapman),
             **(_about(wfdb_header.fields(header.comments)) if header else {}),
         )

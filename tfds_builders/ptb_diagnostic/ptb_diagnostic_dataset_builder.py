@@ -46,7 +46,9 @@ class Builder(conversion.RecordingsBuilder):
         if not records:
             raise InputError(f"{source}: no patient*/*.hea; give the folder that holds patient001 and so on")
         find = functools.partial(wfdb.find_windows, source, config=self.builder_config)
-        return [window for record in records for window in find(record, functools.partial(self._recording, record))]
+        return [
+            window for record in records for window in find(str(record), functools.partial(self._recording, record))
+        ]
 
     def _recording(self, record: Path, header: wfdb_header.Header | None) -> Recording:
         patient = record.parent.name
@@ -54,7 +56,7 @@ class Builder(conversion.RecordingsBuilder):
             record_id=f"{patient}-{record.name}",
             source_patient_id=patient,
             split=splits.of_patient(patient, self.secret()),
-            location=None,
+            location=str(record),
             **(_about(wfdb_header.fields(header.comments)) if header else {}),
         )
 

@@ -1,7 +1,6 @@
 """Anybody's WFDB records: all of a folder and the folders in it, with a table that says whose they are, if any."""
 
 import functools
-from pathlib import Path
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -30,7 +29,7 @@ class Builder(conversion.RecordingsBuilder):
         return [
             window
             for recording in recordings
-            for window in find(Path(recording.location), functools.partial(_described, recording))
+            for window in find(recording.location, functools.partial(_described, recording))
         ]
 
     def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
