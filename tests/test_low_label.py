@@ -55,3 +55,13 @@ def test_impossible_number_is_refused_with_both_numbers(n):
 def test_balanced_draw_of_several_classes_is_refused():
     with pytest.raises(InputError, match="balanced draw of 2 classes"):
         draw_labelled(np.hstack([CASES, CASES]), PATIENTS, 10, seed=0, balanced=True)
+
+
+def test_a_spread_draw_takes_a_second_recording_of_a_patient_after_everybodys_first():
+    number = len(set(PATIENTS.tolist()))
+    few, more = (draw_labelled(CASES, PATIENTS, n, seed=3, spread=True) for n in (number - 1, number + 5))
+    assert len(set(PATIENTS[few].tolist())) == number - 1
+    assert len(set(PATIENTS[more].tolist())) == number
+    assert set(few) < set(more)
+    with pytest.raises(InputError, match="balanced and spread"):
+        draw_labelled(CASES, PATIENTS, 10, seed=3, balanced=True, spread=True)

@@ -48,8 +48,6 @@ class Contrast:
     """Whether "none" is contrasted like a wave (published: no)."""
     alone: float = 0.25
     """Share of the run, at its beginning, without contrast: there are no pseudo-labels yet."""
-    self_training: float = 1.0
-    """Weight of the Dice loss on the unmarked recordings, with pseudo-labels for marks (published: 0)."""
     confidence: float = 0.9
     """A sample without a mark takes part where its pseudo-label is as probable as this (published: 0, all do)."""
     refreshes: int = 10
@@ -70,6 +68,8 @@ class LocalContrast(Training):
 
     optimizer: Optimizer = Optimizer(learning_rate=1e-3)
     """AdamW and its schedule."""
+    min_steps: int = 800
+    """Steps at the least, however few recordings are marked."""
     batch_size: int = 8
     """Marked recordings a step, over all devices; at most all there are."""
     unlabelled: int = 1
@@ -165,7 +165,7 @@ class Segmentation:
         # Apart, with batch statistics of their own. Normalised together with the marked ones, even without contrast
         # (weight 1e-9) the Dice of others was 0.31 after 250 steps; supervised alone 0.81 after 500 (a run each).
         unlabelled = batch["unlabelled"].reshape(-1, *batch["signal"].shape[1:])
-        (other_logits, others), _, recordings = trained(unlabelled, other_view_key)
+        (_, others), _, recordings = trained(unlabelled, other_view_key)
         labeller = _refreshed(variables["labeller"], own, self._refreshes_due(batch["progress"]))
         found = self._believed(model.apply(labeller["network"], recordings, train=False)[0]).astype(marks.dtype)
         local = local_contrast(
@@ -177,16 +177,9 @@ class Segmentation:
             temperature=self.contrast.temperature,
             per_wave=self.contrast.per_wave,
         )
-        unmarked = dice_loss(other_logits, found)
-        metrics = {
-            "dice_loss": segmentation,
-            "contrastive_loss": local,
-            "pseudo_dice_loss": unmarked,
-            "refreshed": labeller["refreshed"],
-        }
-        taught = self.contrast.weight * local + self.contrast.self_training * unmarked
-        loss = segmentation + jnp.where(labeller["refreshed"] > 0, taught, 0.0)
-        return loss, (metrics, {**updates, "labeller": labeller})
+        local = jnp.where(labeller["refreshed"] > 0, local, 0.0)
+        metrics = {"dice_loss": segmentation, "contrastive_loss": local, "refreshed": labeller["refreshed"]}
+        return segmentation + self.contrast.weight * local, (metrics, {**updates, "labeller": labeller})
 
     def _believed(self, logits: jax.Array) -> jax.Array:
         """Pseudo-labels [recording, time] of logits [recording, time, kind]; UNMARKED where none is beyond doubt."""

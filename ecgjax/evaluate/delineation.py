@@ -47,7 +47,9 @@ def delineate_and_report(
         refuse_seen(encoder.seen, records, records.split(split))
     count = labels_wanted(labels, len(indices))
     nothing = np.zeros((len(indices), 1), np.float32)
-    indices = indices[draw_labelled(nothing, records.patients[indices], count, seed=settings.seed)]
+    # Who marks waves by hand takes recordings of different patients.
+    drawn = draw_labelled(nothing, records.patients[indices], count, seed=settings.seed, spread=True)
+    indices = indices[drawn]
     config = run_config(encoder, name, records, task=TASK, classes=WAVES, labelled=len(indices))
     adapted = settings.adapt(
         encoder,

@@ -33,7 +33,7 @@ def labels_wanted(labels: float | None, available: int) -> int:
 
 
 def draw_labelled(
-    targets: np.ndarray, patients: np.ndarray, n: int, *, seed: int, balanced: bool = False
+    targets: np.ndarray, patients: np.ndarray, n: int, *, seed: int, balanced: bool = False, spread: bool = False
 ) -> np.ndarray:
     """Draw n labelled recordings, patient by patient.
 
@@ -46,20 +46,26 @@ def draw_labelled(
       n: number of recordings.
       seed: another seed is another order of the patients.
       balanced: of a single class, half cases and half controls for as long as there are cases.
+      spread: of as many patients as there can be: a patient's second recording comes after everybody's first.
 
     Returns:
       Sorted indices of recordings, [n].
 
     Raises:
-      InputError: n is not within 1 and the number of recordings, or `balanced` with several classes.
+      InputError: n is not within 1 and the number of recordings, or `balanced` with several classes or `spread`.
     """
     if not 0 < n <= len(targets):
         raise InputError(f"{n} labelled recordings wanted of {len(targets)}; ask for 1 to {len(targets)}")
     if balanced and targets.shape[1] != 1:
         raise InputError(f"balanced draw of {targets.shape[1]} classes; only a single one can be balanced")
+    if balanced and spread:
+        raise InputError("a draw that is balanced and spread; give one of the two")
     _, patient = np.unique(patients, return_inverse=True)
     rank = np.random.default_rng(seed).permutation(patient.max() + 1)[patient]
     order = np.lexsort((np.arange(len(rank)), rank))
+    if spread:
+        nth = np.arange(len(order)) - np.searchsorted(rank[order], rank[order])
+        order = order[np.argsort(nth, kind="stable")]
     if balanced:
         order = _alternated(order, rank, targets[:, 0] == 1)
     return np.sort(order[:n])
