@@ -44,14 +44,16 @@ class Builder(conversion.RecordingsBuilder):
             raise InputError(f"{source}: no data/1.hea; give the folder of LUDB that holds `data`")
         find = functools.partial(wfdb.find_windows, source, config=self.builder_config)
         ordered = sorted(records, key=lambda record: int(record.name))
-        return [window for record in ordered for window in find(record, functools.partial(self._recording, record))]
+        return [
+            window for record in ordered for window in find(str(record), functools.partial(self._recording, record))
+        ]
 
     def _recording(self, record: Path, header: wfdb_header.Header | None) -> Recording:
         return Recording(
             record_id=f"{int(record.name):03d}",
             source_patient_id=record.name,
             split=splits.of_patient(record.name, self.secret()),
-            location=None,
+            location=str(record),
             **(_about(header.comments) if header else {}),
         )
 
