@@ -39,6 +39,24 @@ class Preprocessing:
         return round(self.rate_hz * self.seconds)
 
 
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """Stored recordings of one rate on their way to an encoder."""
+
+    preprocessing: Preprocessing
+    stored_hz: float
+    """Sampling rate of what is stored, in Hz."""
+
+    @property
+    def rate_hz(self) -> float:
+        """Sampling rate of what is read, the encoder's."""
+        return self.preprocessing.rate_hz
+
+    def __call__(self, signal: jax.Array) -> jax.Array:
+        """`preprocess`: int16 [..., time, lead] to float32 [..., time', lead']."""
+        return preprocess(signal, self.preprocessing, rate_hz=self.stored_hz)
+
+
 def preprocess(signal: jax.Array, preprocessing: Preprocessing, *, rate_hz: float) -> jax.Array:
     """Stored recordings to the encoder's input, on the device.
 

@@ -15,7 +15,7 @@ import numpy as np
 from ecgjax import encoders
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Preprocessing, Reader
 from ecgjax.signals import MISSING, InputError, lead_indices, rate_ratio
 from ecgjax.train.checkpoint import load_encoder
 
@@ -92,7 +92,7 @@ class Encoder:
         return np.concatenate(list(self._embed(batches, records.rate_hz, batch_size)))
 
     def _embed(self, batches: Iterable[np.ndarray], rate_hz: float, batch_size: int) -> Iterator[np.ndarray]:
-        embed = _jitted_embed(self.module, self.preprocessing, rate_hz)
+        embed = _jitted_embed(self.module, Reader(self.preprocessing, rate_hz))
         variables = jax.device_put(self.variables)
         for batch in batches:
             padded = np.zeros((batch_size, *batch.shape[1:]), np.int16)  # one shape, one compilation
@@ -101,9 +101,9 @@ class Encoder:
 
 
 @functools.lru_cache(maxsize=8)
-def _jitted_embed(module: nn.Module, preprocessing: Preprocessing, rate_hz: float):
+def _jitted_embed(module: nn.Module, read: Reader):
     def embed(variables: dict, signal: jax.Array) -> jax.Array:
-        outputs: Any = module.apply(variables, preprocess(signal, preprocessing, rate_hz=rate_hz), train=False)
+        outputs: Any = module.apply(variables, read(signal), train=False)
         return outputs[1].astype(jnp.float32)
 
     return jax.jit(embed)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from ecgjax.augment import Augmentation
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.projection_head import ProjectedEncoder
-from ecgjax.preprocessing import preprocess
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,9 +26,9 @@ class BarlowTwins:
     def init(self, encoder, key, signal):
         return dict(ProjectedEncoder(encoder, self.projection).init(key, signal, train=False))
 
-    def loss(self, encoder, variables, batch, key, *, preprocessing, rate_hz):
-        signal = preprocess(batch["signal"].reshape(-1, *batch["signal"].shape[2:]), preprocessing, rate_hz=rate_hz)
-        views = self.augmentation.views(signal, key, rate_hz=preprocessing.rate_hz)
+    def loss(self, encoder, variables, batch, key, *, read):
+        signal = read(batch["signal"].reshape(-1, *batch["signal"].shape[2:]))
+        views = self.augmentation.views(signal, key, rate_hz=read.rate_hz)
         (embedding, projected), updates = ProjectedEncoder(encoder, self.projection).apply(
             variables, views, train=True, mutable=["batch_stats"]
         )

@@ -12,7 +12,7 @@ import optax
 from conftest import TINY
 
 from ecgjax.encoders.vit1d import Vit1d
-from ecgjax.preprocessing import Preprocessing
+from ecgjax.preprocessing import Preprocessing, Reader
 from ecgjax.train.sharding import data_mesh, place, replicated
 from ecgjax.train.state import create_state, make_step
 
@@ -48,7 +48,7 @@ def first_step(
     objective, variables: dict, batch: dict, *, encoder=TINY, devices: int = 1, preprocessing=TWO_SECONDS
 ) -> tuple[dict, dict, dict]:
     """The first of three steps, as the loop takes it on so many devices: metrics, gradient, collections after it."""
-    loss = functools.partial(objective.loss, encoder, preprocessing=preprocessing, rate_hz=100.0)
+    loss = functools.partial(objective.loss, encoder, read=Reader(preprocessing, 100.0))
     tx, mesh = optax.trace(decay=0.0), data_mesh(jax.devices()[:devices])  # its state is the last gradient
     key = jax.device_put(jax.random.key(2), replicated(mesh))
     stack = place(jax.tree.map(lambda part: part[None], batch), mesh)

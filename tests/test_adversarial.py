@@ -22,7 +22,7 @@ from steps import (
 
 from ecgjax.augment import Augmentation
 from ecgjax.objectives.adversarial import Adversarial, discrimination_error, prediction_error, reversed_gradient
-from ecgjax.preprocessing import band_pass
+from ecgjax.preprocessing import Reader, band_pass
 from ecgjax.signals import InputError
 
 OBJECTIVE = Adversarial(
@@ -100,8 +100,7 @@ def test_encoder_works_against_the_discriminator_more_and_more():
                     {**variables, "params": params},
                     {**batch, "progress": progress},
                     jax.random.key(0),
-                    preprocessing=FOUR_LEADS,
-                    rate_hz=100.0,
+                    read=Reader(FOUR_LEADS, 100.0),
                 )[0]
                 for weight in (1.0, 0.0)
             )

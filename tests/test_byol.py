@@ -11,6 +11,7 @@ from conftest import TINY
 from steps import CROPS, TWO_SECONDS, check_equal, check_learns, distance, first_step, initial, noise_batch
 
 from ecgjax.objectives.byol import Byol, bootstrap, momentum_at
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
 OBJECTIVE = Byol(projection=(16, 8), prediction=(12, 8), augmentation=CROPS)
@@ -60,7 +61,7 @@ def test_eight_devices_take_the_step_of_one(steps):
 def in_parts():
     """The loss of half the batch at a time."""
     parts = dataclasses.replace(OBJECTIVE, microbatch=8)
-    return jax.jit(functools.partial(parts.loss, TINY, preprocessing=TWO_SECONDS, rate_hz=100.0))
+    return jax.jit(functools.partial(parts.loss, TINY, read=Reader(TWO_SECONDS, 100.0)))
 
 
 def test_target_follows_the_online_network(in_parts):

@@ -10,6 +10,7 @@ from conftest import TINY
 from steps import TWO_SECONDS, check_equal, check_learns, first_step, initial, noise_batch
 
 from ecgjax.objectives.clocs import Clocs, patient_contrast_of_views
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import LEADS, InputError
 
 BATCH = noise_batch(16)
@@ -85,7 +86,7 @@ def test_eight_devices_take_the_step_of_one(kind):
 
 def test_patients_decide_what_attracts():
     objective = Clocs()
-    loss = jax.jit(functools.partial(objective.loss, TINY, preprocessing=TWO_SECONDS, rate_hz=100.0))
+    loss = jax.jit(functools.partial(objective.loss, TINY, read=Reader(TWO_SECONDS, 100.0)))
     values = [
         float(loss(initial(objective), {**BATCH, "patient": patients}, jax.random.key(0))[0])
         for patients in (np.arange(16), np.zeros(16, int), BATCH["patient"])

@@ -21,6 +21,7 @@ from ecgjax.adapt.consistency import (
     known_cross_entropy,
     pseudo_labels,
 )
+from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import untrained_twin
 from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import describe, find_checkpoint
@@ -106,7 +107,7 @@ def test_strong_views_teach_every_layer_and_the_slow_network_follows(variables, 
 
 def _evaluate(way, variables, batch):
     """Metrics and collections of a first step, whose gradient nobody asks for."""
-    loss = jax.jit(functools.partial(way.loss, TINY, preprocessing=TWO_SECONDS, rate_hz=100.0))
+    loss = jax.jit(functools.partial(way.loss, TINY, read=Reader(TWO_SECONDS, 100.0)))
     key = jax.random.fold_in(jax.random.key(2), 0)
     return loss(variables, {**batch, "progress": jnp.float32(0)}, key)[1]
 

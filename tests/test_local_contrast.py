@@ -18,7 +18,7 @@ from ecgjax.adapt.segmenter import dice_loss, read_marks, segment
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.evaluate.delineation import dice
-from ecgjax.preprocessing import Preprocessing
+from ecgjax.preprocessing import Preprocessing, Reader
 from ecgjax.pretrained import Encoder, untrained_twin
 from ecgjax.signals import UNMARKED, InputError
 from ecgjax.train.checkpoint import describe, find_checkpoint
@@ -129,7 +129,7 @@ def batch():
 def _steps(way, variables, batch, *, devices=1, steps=1, num_steps=1):
     """After each of `steps` steps of the jitted function: metrics, the last gradient, collections."""
     tx, mesh = optax.trace(decay=0.0), data_mesh(jax.devices()[:devices])
-    loss = functools.partial(way.loss, TINY, preprocessing=PREPROCESSING, rate_hz=100.0)
+    loss = functools.partial(way.loss, TINY, read=Reader(PREPROCESSING, 100.0))
     key = jax.device_put(jax.random.key(2), replicated(mesh))
     step_fn, state = make_step(loss, tx, mesh, num_steps=num_steps), create_state(variables, tx, mesh)
     for _ in range(steps):

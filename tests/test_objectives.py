@@ -17,7 +17,7 @@ from test_encoders import SMALL
 
 from ecgjax.objectives import OBJECTIVES
 from ecgjax.objectives.embedding_statistics import embedding_statistics
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Preprocessing, Reader
 from ecgjax.train import pretraining
 from ecgjax.train.checkpoint import find_checkpoint
 from ecgjax.train.optimizer import Optimizer
@@ -93,9 +93,9 @@ class Collapse:
         variables = encoder.init(key, signal, train=False)
         return {name: {"encoder": tree} for name, tree in variables.items()}
 
-    def loss(self, encoder, variables, batch, key, *, preprocessing, rate_hz):
+    def loss(self, encoder, variables, batch, key, *, read):
         own = {name: tree["encoder"] for name, tree in variables.items()}
-        recordings = preprocess(batch["signal"], preprocessing, rate_hz=rate_hz)
+        recordings = read(batch["signal"])
         (_, embedding), updates = encoder.apply(own, recordings, train=True, mutable=["batch_stats"])
         loss = jnp.square(embedding - embedding.mean(0, keepdims=True)).mean()
         return loss, (embedding_statistics(embedding), {"batch_stats": {"encoder": updates["batch_stats"]}})
@@ -142,7 +142,7 @@ def test_every_method_takes_every_kind_of_encoder(name, encoder):
     views = () if objective.examples == "single" else (2,)
     batch = {"signal": jax.ShapeDtypeStruct((4, *views, 250, 12), jnp.int16), "progress": jnp.zeros(())}
     batch["patient"] = jax.ShapeDtypeStruct((4,), jnp.int32)
-    loss = functools.partial(objective.loss, module, preprocessing=SHORT, rate_hz=100.0)
+    loss = functools.partial(objective.loss, module, read=Reader(SHORT, 100.0))
     value, (metrics, updates) = jax.eval_shape(loss, variables, batch, jax.random.key(1))
     assert value.shape == () and {"embedding_std", "embedding_rank"} <= metrics.keys()
     batch_stats = {"batch_stats"} & variables.keys()

@@ -16,7 +16,7 @@ from ecgjax.augment import Augmentation
 from ecgjax.data.pairs import PairRule
 from ecgjax.objectives.nt_xent import NOBODY, nt_xent
 from ecgjax.objectives.patient_contrast import PatientContrast
-from ecgjax.preprocessing import preprocess
+from ecgjax.preprocessing import Reader, preprocess
 from ecgjax.signals import InputError
 from ecgjax.train.sharding import data_mesh, place, replicated, split
 from ecgjax.train.state import create_state, make_step
@@ -51,7 +51,7 @@ def test_eight_devices_have_the_loss_of_one(steps):
 
 def test_three_steps_a_dispatch_are_three_steps(variables, batch):
     mesh, tx = data_mesh(), optax.sgd(0.01)
-    loss = functools.partial(PLAIN.loss, TINY, preprocessing=PREPROCESSING, rate_hz=100.0)
+    loss = functools.partial(PLAIN.loss, TINY, read=Reader(PREPROCESSING, 100.0))
     key, step_fn = jax.device_put(jax.random.key(2), replicated(mesh)), make_step(loss, tx, mesh, num_steps=3)
     batches = [{name: np.roll(part, shift, axis=0) for name, part in batch.items()} for shift in range(3)]
     one_by_one = create_state(variables, tx, mesh)
@@ -77,7 +77,7 @@ def test_eight_devices_have_the_gradient_and_statistics_of_one(steps):
 
 @pytest.fixture(scope="module")
 def jitted_loss():
-    return jax.jit(functools.partial(PLAIN.loss, TINY, preprocessing=PREPROCESSING, rate_hz=100.0))
+    return jax.jit(functools.partial(PLAIN.loss, TINY, read=Reader(PREPROCESSING, 100.0)))
 
 
 def test_views_depend_on_the_key(jitted_loss, variables, batch):
@@ -100,7 +100,7 @@ def test_equal_projections_have_the_loss_of_guessing(jitted_loss, variables, bat
 @functools.cache  # one program for all tests of an objective
 def _loss_and_gradient(objective):
     """(params, other variables, batch) -> (loss, (metrics, updates)), gradient."""
-    loss = functools.partial(objective.loss, TINY, preprocessing=PREPROCESSING, rate_hz=100.0)
+    loss = functools.partial(objective.loss, TINY, read=Reader(PREPROCESSING, 100.0))
 
     def of_params(params, collections, batch):
         return loss({**collections, "params": params}, batch, jax.random.key(2))

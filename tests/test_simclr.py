@@ -11,11 +11,11 @@ from steps import CROPS, TWO_SECONDS, check_equal, check_learns, first_step, ini
 
 from ecgjax.augment import MEHARI_VIEWS
 from ecgjax.objectives.simclr import Simclr
-from ecgjax.preprocessing import preprocess
+from ecgjax.preprocessing import Reader, preprocess
 from ecgjax.signals import InputError
 
 OBJECTIVE = Simclr(projection=(16, 8), augmentation=dataclasses.replace(CROPS, stretch=0.5))
-LOSS = functools.partial(OBJECTIVE.loss, TINY, preprocessing=TWO_SECONDS, rate_hz=100.0)
+LOSS = functools.partial(OBJECTIVE.loss, TINY, read=Reader(TWO_SECONDS, 100.0))
 BATCH = noise_batch(16)
 
 

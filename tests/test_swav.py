@@ -12,6 +12,7 @@ from conftest import TINY
 from steps import CROPS, TWO_SECONDS, check_equal, check_learns, first_step, initial, noise_batch
 
 from ecgjax.objectives.swav import Swav, sinkhorn, swapped_prediction
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
 OBJECTIVE = Swav(prototypes=12, projection=(16, 8), augmentation=CROPS, small_crops=3, small_crop_s=0.5)
@@ -100,7 +101,7 @@ def test_eight_devices_take_the_step_of_one():
 def test_queue_takes_part_when_it_is_time_and_forgets_the_oldest():
     objective = dataclasses.replace(OBJECTIVE, queue=24, queue_from=0.5)
     variables = initial(objective)
-    loss = jax.jit(functools.partial(objective.loss, TINY, preprocessing=TWO_SECONDS, rate_hz=100.0))
+    loss = jax.jit(functools.partial(objective.loss, TINY, read=Reader(TWO_SECONDS, 100.0)))
 
     def run(variables, progress):
         return loss(variables, {**BATCH, "progress": jnp.float32(progress)}, jax.random.key(0))
@@ -108,7 +109,7 @@ def test_queue_takes_part_when_it_is_time_and_forgets_the_oldest():
     empty, (_, updates) = run(variables, 0.9)
     projection = np.asarray(updates["queue"]["projection"])
     np.testing.assert_allclose(np.linalg.norm(projection, axis=-1), [[1, 1]] * 16 + [[0, 0]] * 8, rtol=1e-5)
-    plain = functools.partial(OBJECTIVE.loss, TINY, preprocessing=TWO_SECONDS, rate_hz=100.0)
+    plain = functools.partial(OBJECTIVE.loss, TINY, read=Reader(TWO_SECONDS, 100.0))
     alone = jax.jit(plain)(
         {name: part for name, part in variables.items() if name != "queue"}, BATCH, jax.random.key(0)
     )

@@ -13,7 +13,7 @@ import optax
 from ecgjax.adapt.training import from_encoder
 from ecgjax.augment import Augmentation
 from ecgjax.data.records import Records
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import Encoder
 
 
@@ -50,20 +50,11 @@ class Classification:
         """Variables with the weights of `encoder` and a new head."""
         return from_encoder(self, encoder, key)
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """Loss of {"signal": int16 [batch, time, lead], "targets": float32 [batch, class]}, as an objective's."""
         view_key, dropout_key = jax.random.split(key)
-        signals = preprocess(batch["signal"], preprocessing, rate_hz=rate_hz)
-        views = self.augmentation.views(signals, view_key, rate_hz=preprocessing.rate_hz)
+        signals = read(batch["signal"])
+        views = self.augmentation.views(signals, view_key, rate_hz=read.rate_hz)
         logits, updates = self.network(encoder).apply(
             variables, views, train=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}
         )
@@ -93,7 +84,7 @@ def predict(
 ) -> np.ndarray:
     """Probabilities float32 [len(indices), class] of prepared recordings; `encoder` says architecture and input."""
     classes = adapted.variables["params"]["head"]["bias"].shape[0]
-    step = _jitted_predict(encoder.module, classes, encoder.preprocessing, records.rate_hz, adapted.window_s)
+    step = _jitted_predict(encoder.module, classes, Reader(encoder.preprocessing, records.rate_hz), adapted.window_s)
     variables, parts = jax.device_put(adapted.variables), []
     for start in range(0, len(indices), batch_size):
         batch = records.read(indices[start : start + batch_size])
@@ -104,13 +95,11 @@ def predict(
 
 
 @functools.lru_cache(maxsize=16)
-def _jitted_predict(
-    encoder: nn.Module, classes: int, preprocessing: Preprocessing, rate_hz: float, window_s: float | None
-):
+def _jitted_predict(encoder: nn.Module, classes: int, read: Reader, window_s: float | None):
     model = Classifier(encoder=encoder, classes=classes)
 
     def step(variables: dict, signal: jax.Array) -> jax.Array:
-        windows = _windows(preprocess(signal, preprocessing, rate_hz=rate_hz), window_s, preprocessing.rate_hz)
+        windows = _windows(read(signal), window_s, read.rate_hz)
         logits: Any = model.apply(variables, windows.reshape(-1, *windows.shape[2:]), train=False)
         return jax.nn.sigmoid(logits).reshape(*windows.shape[:2], classes).mean(1)
 

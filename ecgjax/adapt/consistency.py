@@ -31,7 +31,7 @@ from ecgjax.adapt.training import Training
 from ecgjax.augment import Augmentation
 from ecgjax.data.records import Records
 from ecgjax.objectives.slow_network import followed
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import InputError
 
@@ -120,24 +120,15 @@ class ConsistentClassification:
         variables = self.classification.begin(encoder, key)
         return {**variables, "slow": {"params": variables["params"]}} if self.pseudo.momentum else variables
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """Loss of {signal: int16 [batch, time, lead], targets: float32 [batch, class], unlabelled: int16 [batch, each,
         time, lead]}, as an objective's."""
         labelled_key, weak_key, strong_key, dropout_key = jax.random.split(key, 4)
         model, pseudo = self.classification.network(encoder), self.pseudo
 
         def views(signal: jax.Array, augmentation: Augmentation, key: jax.Array) -> jax.Array:
-            recordings = preprocess(signal.reshape(-1, *signal.shape[-2:]), preprocessing, rate_hz=rate_hz)
-            return augmentation.views(recordings, key, rate_hz=preprocessing.rate_hz)
+            recordings = read(signal.reshape(-1, *signal.shape[-2:]))
+            return augmentation.views(recordings, key, rate_hz=read.rate_hz)
 
         teacher, updates = {name: variables[name] for name in NETWORK}, {}
         if pseudo.momentum:

@@ -28,7 +28,7 @@ from ecgjax.adapt.segmenter import Segmenter, dice_loss
 from ecgjax.adapt.training import Training, from_encoder
 from ecgjax.augment import Augmentation
 from ecgjax.data.records import Records
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import UNMARKED, WAVES, InputError
 from ecgjax.train.optimizer import Optimizer
@@ -132,16 +132,7 @@ class Segmentation:
             return variables
         return {**variables, "labeller": {"network": variables, "refreshed": jnp.zeros((), jnp.int32)}}
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """Loss of {"signal": int16 [batch, time, lead], "targets": uint8 [batch, time'], "unlabelled": int16 [batch,
         each, time, lead] unless the weight is 0}, as an objective's."""
         view_key, other_view_key, draw_key = jax.random.split(key, 3)
@@ -150,8 +141,8 @@ class Segmentation:
 
         def trained(signal: jax.Array, key: jax.Array) -> Any:
             """(logits, elements), updates of augmented recordings, and the recordings as they are."""
-            recordings = preprocess(signal, preprocessing, rate_hz=rate_hz)
-            views = self.augmentation.views(recordings, key, rate_hz=preprocessing.rate_hz)
+            recordings = read(signal)
+            views = self.augmentation.views(recordings, key, rate_hz=read.rate_hz)
             return *model.apply(own, views, train=True, mutable=["batch_stats"]), recordings
 
         (logits, elements), updates, _ = trained(batch["signal"], view_key)

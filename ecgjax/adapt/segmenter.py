@@ -12,7 +12,7 @@ from ecgjax.adapt.classifier import Adapted
 from ecgjax.data.records import Records
 from ecgjax.encoders.unet1d import TwoConvolutions
 from ecgjax.objectives.projection_head import ProjectionHead
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import UNMARKED, WAVES, InputError, rate_ratio
 
@@ -54,7 +54,7 @@ def segment(
     adapted: Adapted, encoder: Encoder, records: Records, indices: np.ndarray, *, batch_size: int = 64
 ) -> np.ndarray:
     """The class of each sample of prepared recordings, uint8 [len(indices), time] at the encoder's rate."""
-    step = _jitted_segment(encoder.module, encoder.preprocessing, records.rate_hz)
+    step = _jitted_segment(encoder.module, Reader(encoder.preprocessing, records.rate_hz))
     variables, parts = jax.device_put({name: adapted.variables[name] for name in ("params", "batch_stats")}), []
     for start in range(0, len(indices), batch_size):
         batch = records.read(indices[start : start + batch_size])
@@ -65,11 +65,11 @@ def segment(
 
 
 @functools.lru_cache(maxsize=16)
-def _jitted_segment(encoder: nn.Module, preprocessing: Preprocessing, rate_hz: float):
+def _jitted_segment(encoder: nn.Module, read: Reader):
     model = Segmenter(encoder=encoder)
 
     def step(variables: dict, signal: jax.Array) -> jax.Array:
-        outputs: Any = model.apply(variables, preprocess(signal, preprocessing, rate_hz=rate_hz), train=False)
+        outputs: Any = model.apply(variables, read(signal), train=False)
         return outputs[0].argmax(-1).astype(jnp.uint8)
 
     return jax.jit(step)

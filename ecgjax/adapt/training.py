@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from ecgjax.data.batches import beside_unlabelled, labelled_batches
 from ecgjax.data.records import Records
 from ecgjax.data.seen import seen_in
-from ecgjax.preprocessing import Preprocessing
+from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import InputError
 from ecgjax.train.loop import train
@@ -37,14 +37,7 @@ class Supervision(Protocol):
         ...
 
     def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
+        self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader
     ) -> tuple[jax.Array, tuple[dict, Any]]:
         """(loss, (metrics, updates)) of {"signal", "targets", and "unlabelled" where it was asked for}."""
         ...
@@ -141,8 +134,7 @@ class Training:
             num_steps,
             rate,
             encoder.module,
-            encoder.preprocessing,
-            records.rate_hz,
+            Reader(encoder.preprocessing, records.rate_hz),
             mesh,
         )
         settings = {type(self).__name__.lower(): json.loads(json.dumps(dataclasses.asdict(self)))}
@@ -170,11 +162,10 @@ def _step(
     num_steps: int,
     encoder_rate: float,
     module: nn.Module,
-    preprocessing: Preprocessing,
-    rate_hz: float,
+    read: Reader,
     mesh: Mesh,
 ):
     """The jitted step and its optimizer: a benchmark's many equal runs share one compilation."""
     tx = optimizer.build(num_steps, encoder_rate=encoder_rate)
-    loss = functools.partial(supervision.loss, module, preprocessing=preprocessing, rate_hz=rate_hz)
+    loss = functools.partial(supervision.loss, module, read=read)
     return make_step(loss, tx, mesh, num_steps=num_steps), tx

@@ -164,18 +164,18 @@ def _scores(
         everything = n == len(train_indices)
         drawn = draw_labelled(targets, patients, n, seed=seed, balanced=task.is_single and not everything)
         indices, truth = train_indices[drawn], targets[drawn]
-
-        def probed(embeddings: np.ndarray, indices=indices, truth=truth, drawn=drawn, seed=seed) -> np.ndarray:
-            probe = linear_probe.fit(embedded.of(embeddings, indices), truth, patients[drawn], seed=seed)
-            return probe.scores(embedded.of(embeddings, test_indices))
-
-        if not (everything and seed):  # the same recordings and the same weights give the same probe
-            scores.setdefault("frozen", []).append(probed(embedded.frozen))
         kept = _kept(settings, embedded, f"{task.name}-{n}-{seed}")
-        random = np.load(kept) if kept and kept.exists() else probed(embedded.random(seed))
-        if kept and not kept.exists():
-            np.save(kept, random)
-        scores.setdefault("random", []).append(random)
+        for way in ("frozen", "random"):
+            if way == "frozen" and everything and seed:
+                continue  # the same recordings and the same weights give the same probe
+            if way == "random" and kept and kept.exists():
+                scores.setdefault(way, []).append(np.load(kept))
+                continue
+            embeddings = embedded.frozen if way == "frozen" else embedded.random(seed)
+            probe = linear_probe.fit(embedded.of(embeddings, indices), truth, patients[drawn], seed=seed)
+            scores.setdefault(way, []).append(probe.scores(embedded.of(embeddings, test_indices)))
+            if way == "random" and kept:
+                np.save(kept, scores[way][-1])
         for way in settings.trained if n in settings.train_at else ():
             start = embedded.encoder if way == "finetuned" else untrained_twin(embedded.encoder, seed=seed)
             trained = _train(

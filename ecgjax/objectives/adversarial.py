@@ -22,7 +22,7 @@ from ecgjax.augment import Augmentation
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.nt_xent import unit_length
 from ecgjax.objectives.projection_head import ProjectionHead, check_widths
-from ecgjax.preprocessing import Preprocessing, band_pass, preprocess
+from ecgjax.preprocessing import Reader, band_pass
 from ecgjax.signals import InputError
 
 
@@ -63,30 +63,12 @@ class Adversarial:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
         return dict(self._network(encoder).init(key, signal, jnp.zeros(()), train=False))
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """Error of the predictions, and of the discriminator.
 
-        Args:
-          encoder: the encoder to train.
-          variables: as made by `init`.
-          batch: signal int16 [pair, 2, time, lead] at `rate_hz`; progress, the share of the run that is done.
-          key: draws the views.
-          preprocessing: the encoder's input.
-          rate_hz: sampling rate of the batch, in Hz.
-
-        Returns:
-          loss, (metrics, updates).
+        Of batch: signal int16 [pair, 2, time, lead]; progress, the share of the run that is done.
         """
-        views = self._views(batch["signal"], key, preprocessing, rate_hz)
+        views = self._views(batch["signal"], key, read)
         strength = 2 / (1 + jnp.exp(-10 * batch["progress"])) - 1
         (embedding, projected, predicted, verdict), updates = self._network(encoder).apply(
             variables, views.reshape(-1, *views.shape[2:]), strength, train=True, mutable=["batch_stats"]
@@ -101,13 +83,13 @@ class Adversarial:
         }
         return prediction + self.adversarial * game, (metrics | embedding_statistics(embedding), updates)
 
-    def _views(self, signal: jax.Array, key: jax.Array, preprocessing: Preprocessing, rate_hz: float) -> jax.Array:
+    def _views(self, signal: jax.Array, key: jax.Array, read: Reader) -> jax.Array:
         """[pair, 2, time, lead] -> [pair, 2, ...], noisy views of the first recordings, denoised ones of the second."""
         noisy_key, clean_key = jax.random.split(key)
-        own_hz = preprocessing.rate_hz
-        first, second = (preprocess(signal[:, number], preprocessing, rate_hz=rate_hz) for number in (0, 1))
-        noisy = self.enhanced.views(first, noisy_key, rate_hz=own_hz)
-        clean = self.denoised.views(band_pass(second, self.band_hz, rate_hz=own_hz), clean_key, rate_hz=own_hz)
+        first, second = (read(signal[:, number]) for number in (0, 1))
+        second = band_pass(second, self.band_hz, rate_hz=read.rate_hz)
+        noisy = self.enhanced.views(first, noisy_key, rate_hz=read.rate_hz)
+        clean = self.denoised.views(second, clean_key, rate_hz=read.rate_hz)
         return jnp.stack([noisy, clean], axis=1)
 
     def _network(self, encoder: nn.Module) -> nn.Module:

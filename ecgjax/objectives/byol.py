@@ -18,7 +18,7 @@ from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import unit_length
 from ecgjax.objectives.projection_head import ProjectedEncoder, ProjectionHead, check_widths
 from ecgjax.objectives.slow_network import followed
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
 
@@ -54,17 +54,8 @@ class Byol:
         variables = dict(self._online(encoder).init(key, signal, train=False))
         return {**variables, "slow": {"params": _without_predictor(variables["params"])}}
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
-        """Both predictions for two views of each recording: batch["signal"] int16 [recording, time, lead] at `rate_hz`.
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+        """Both predictions for two views of each recording: batch["signal"] int16 [recording, time, lead].
 
         Returns:
           loss, (metrics, updates).
@@ -75,8 +66,8 @@ class Byol:
 
         def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> {"embedding": [2 * recording, width], the others: [recording, 2, width]}."""
-            recordings = preprocess(signal, preprocessing, rate_hz=rate_hz)
-            views = self.augmentation.views(recordings, key, rate_hz=preprocessing.rate_hz, each=2)
+            recordings = read(signal)
+            views = self.augmentation.views(recordings, key, rate_hz=read.rate_hz, each=2)
             how = {"train": True, "mutable": ["batch_stats"]}
             statistics = {"batch_stats": variables["batch_stats"]}
             (embedding, predicted), updates = self._online(encoder).apply(

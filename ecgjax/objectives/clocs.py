@@ -24,7 +24,7 @@ from ecgjax.objectives.masking import ROWS, seen_whole
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import unit_length
 from ecgjax.objectives.projection_head import ProjectedEncoder
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
 
@@ -55,17 +55,8 @@ class Clocs:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
         return dict(self._network(encoder).init(key, signal, train=False))
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
-        """Of batch["signal"], int16 [recording, time, lead] at `rate_hz`, and batch["patient"], int32 [recording].
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+        """Of batch["signal"], int16 [recording, time, lead], and batch["patient"], int32 [recording].
 
         Returns:
           loss, (metrics, updates).
@@ -73,7 +64,7 @@ class Clocs:
 
         def encode(signal: jax.Array, _: jax.Array):
             """[recording, time, lead] -> {"embedding": [row, dimension], "views": [recording, view, width]}."""
-            views = self.views(preprocess(signal, preprocessing, rate_hz=rate_hz), preprocessing.leads)
+            views = self.views(read(signal), read.preprocessing.leads)
             (embedding, projections), updates = self._network(encoder).apply(
                 variables, views.reshape(-1, *views.shape[2:]), train=True, mutable=["batch_stats"]
             )
@@ -83,7 +74,7 @@ class Clocs:
         loss, hit_rate = patient_contrast_of_views(found["views"], batch["patient"], temperature=self.temperature)
         metrics = embedding_statistics(found["embedding"])
         if self.kind != "cmsc":  # views of one lead; the encoder is for whole recordings
-            whole = preprocess(batch["signal"][:ROWS], preprocessing, rate_hz=rate_hz)
+            whole = read(batch["signal"][:ROWS])
             metrics, seen = seen_whole(encoder, variables, whole)
             updates = {name: {**tree, **seen.get(name, {})} for name, tree in updates.items()}
         return loss, ({"pair_accuracy": hit_rate} | metrics, updates)

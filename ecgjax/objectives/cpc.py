@@ -20,7 +20,7 @@ from ecgjax.augment import Augmentation
 from ecgjax.encoders.context import Lstm
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
 
@@ -53,17 +53,8 @@ class Cpc:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
         return dict(self._network(encoder).init(key, signal, train=False))
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
-        """InfoNCE within each recording of batch["signal"], int16 [recording, time, lead] at `rate_hz`.
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+        """InfoNCE within each recording of batch["signal"], int16 [recording, time, lead].
 
         Returns:
           loss, (metrics, updates).
@@ -72,8 +63,8 @@ class Cpc:
         def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> {"embedding": [recording, dimension], "loss", "accuracy": [recording]}."""
             view_key, draw_key = jax.random.split(key)
-            recordings = preprocess(signal, preprocessing, rate_hz=rate_hz)
-            views = self.augmentation.views(recordings, view_key, rate_hz=preprocessing.rate_hz)
+            recordings = read(signal)
+            views = self.augmentation.views(recordings, view_key, rate_hz=read.rate_hz)
             (embedding, tokens, predictions), updates = self._network(encoder).apply(
                 variables, views, train=True, mutable=["batch_stats"]
             )

@@ -28,7 +28,7 @@ from ecgjax.objectives.masking import (
 )
 from ecgjax.objectives.slow_network import followed
 from ecgjax.objectives.token_decoder import TokenDecoder, check_heads
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
 
@@ -73,32 +73,14 @@ class Jepa:
         variables = dict(_Predicting(encoder, self).init(key, signal, hidden, train=False))
         return variables | {"slow": {"params": variables["params"]["encoder"]}}
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """Mean difference between predicted and target tokens at hidden places.
 
-        Args:
-          encoder: the encoder to train.
-          variables: as made by `init`.
-          batch: signal int16 [recording, time, lead] at `rate_hz`; progress, the share of the run that is done.
-          key: draws what is hidden.
-          preprocessing: the encoder's input.
-          rate_hz: sampling rate of the batch, in Hz.
-
-        Returns:
-          loss, (metrics, updates).
+        Of batch: signal int16 [recording, time, lead]; progress, the share of the run that is done.
         """
-        signal = preprocess(batch["signal"], preprocessing, rate_hz=rate_hz)
+        signal = read(batch["signal"])
         columns = self._columns(encoder, signal)
-        column_s = signal.shape[1] / preprocessing.rate_hz / columns
+        column_s = signal.shape[1] / read.rate_hz / columns
         hidden = self.hide(key, len(signal), columns, shortest=max(round(self.shortest_block_s / column_s), 1))
         own = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
         predicted, _ = _Predicting(encoder, self).apply(own, signal, hidden, train=True, mutable=["batch_stats"])

@@ -22,7 +22,7 @@ from ecgjax.objectives.masking import seen_whole
 from ecgjax.objectives.nt_xent import unit_length
 from ecgjax.objectives.projection_head import ProjectionHead, check_widths
 from ecgjax.objectives.slow_network import followed
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
 
@@ -61,32 +61,14 @@ class LeadBootstrap:
         variables = dict(self._network(encoder).init(key, signal, leads, predict=True, train=False))
         return variables | {"slow": {"params": _followed_parts(variables["params"])}}
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """Errors within and between leads.
 
-        Args:
-          encoder: the encoder to train.
-          variables: as made by `init`.
-          batch: signal int16 [recording, time, lead] at `rate_hz`; progress, the share of the run that is done.
-          key: draws views and leads.
-          preprocessing: the encoder's input.
-          rate_hz: sampling rate of the batch, in Hz.
-
-        Returns:
-          loss, (metrics, updates).
+        Of batch: signal int16 [recording, time, lead]; progress, the share of the run that is done.
         """
         lead_key, *view_keys = jax.random.split(key, 3)
-        signal = preprocess(batch["signal"], preprocessing, rate_hz=rate_hz)
-        views = [self.augmentation.views(signal, key, rate_hz=preprocessing.rate_hz) for key in view_keys]
+        signal = read(batch["signal"])
+        views = [self.augmentation.views(signal, key, rate_hz=read.rate_hz) for key in view_keys]
         both = jnp.stack(views, axis=1).reshape(-1, *views[0].shape[1:])
         leads = jnp.repeat(draw_leads(encoder, lead_key, signal, self.leads), 2, axis=0)
 

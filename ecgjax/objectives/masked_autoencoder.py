@@ -27,7 +27,7 @@ from ecgjax.objectives.masking import (
     silenced,
 )
 from ecgjax.objectives.token_decoder import TokenDecoder, check_heads
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
 
@@ -63,30 +63,12 @@ class MaskedAutoencoder:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
         return dict(_Autoencoder(encoder, self).init(key, signal, key, train=False))
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """Mean squared error on what is hidden.
 
-        Args:
-          encoder: the encoder to train.
-          variables: as made by `init`.
-          batch: signal int16 [recording, time, lead] at `rate_hz`.
-          key: draws what is hidden.
-          preprocessing: the encoder's input.
-          rate_hz: sampling rate of the batch, in Hz.
-
-        Returns:
-          loss, (metrics, updates).
+        Of batch: signal int16 [recording, time, lead].
         """
-        signal = preprocess(batch["signal"], preprocessing, rate_hz=rate_hz)
+        signal = read(batch["signal"])
         (predicted, target, hidden), _ = _Autoencoder(encoder, self).apply(
             variables, signal, key, train=True, mutable=["batch_stats"]
         )

@@ -24,7 +24,7 @@ from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import NOBODY, nt_xent, unit_length
 from ecgjax.objectives.projection_head import ProjectedEncoder, check_widths
 from ecgjax.objectives.slow_network import followed
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
 
@@ -75,28 +75,10 @@ class PatientContrast:
             variables |= {"slow": {"params": variables["params"]}, "queue": dict(zip(QUEUE, empty, strict=True))}
         return variables
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """NT-Xent of a batch of pairs.
 
-        Args:
-          encoder: the encoder to train.
-          variables: as made by `init`.
-          batch: signal int16 [pair, 2, time, lead] at `rate_hz`; patient int32 [pair].
-          key: draws the views.
-          preprocessing: the encoder's input.
-          rate_hz: sampling rate of the batch, in Hz.
-
-        Returns:
-          loss, (metrics, updates).
+        Of batch: signal int16 [pair, 2, time, lead]; patient int32 [pair].
         """
         network, slow = self._network(encoder), None
         if self.queue:
@@ -104,8 +86,8 @@ class PatientContrast:
 
         def encode(signal: jax.Array, key: jax.Array):
             """[pair, 2, time, lead] -> {"embedding", "views": [pair, 2, width], "first": [pair, width] by `slow`}."""
-            recordings = preprocess(signal.reshape(-1, *signal.shape[2:]), preprocessing, rate_hz=rate_hz)
-            views = self.augmentation.views(recordings, key, rate_hz=preprocessing.rate_hz)
+            recordings = read(signal.reshape(-1, *signal.shape[2:]))
+            views = self.augmentation.views(recordings, key, rate_hz=read.rate_hz)
             project = {"train": True, "mutable": ["batch_stats"]}
             own = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
             (embedding, projections), updates = network.apply(own, views, **project)

@@ -16,7 +16,7 @@ from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import nt_xent, unit_length
 from ecgjax.objectives.projection_head import ProjectedEncoder
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
 
@@ -43,17 +43,8 @@ class Simclr:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
         return dict(self._network(encoder).init(key, signal, train=False))
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
-        """NT-Xent of two views of each recording: batch["signal"] int16 [recording, time, lead] at `rate_hz`.
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+        """NT-Xent of two views of each recording: batch["signal"] int16 [recording, time, lead].
 
         Returns:
           loss, (metrics, updates).
@@ -61,8 +52,8 @@ class Simclr:
 
         def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> {"embedding": [2 * recording, dimension], "views": [recording, 2, width]}."""
-            recordings = preprocess(signal, preprocessing, rate_hz=rate_hz)
-            views = self.augmentation.views(recordings, key, rate_hz=preprocessing.rate_hz, each=2)
+            recordings = read(signal)
+            views = self.augmentation.views(recordings, key, rate_hz=read.rate_hz, each=2)
             (embedding, projections), updates = self._network(encoder).apply(
                 variables, views, train=True, mutable=["batch_stats"]
             )

@@ -21,7 +21,7 @@ from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import unit_length
 from ecgjax.objectives.projection_head import ProjectedEncoder, check_widths
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
 
@@ -72,17 +72,8 @@ class Swav:
         variables["params"] = {**variables["params"], "prototypes": prototypes}
         return variables | ({"queue": {"projection": jnp.zeros((self.queue, 2, width))}} if self.queue else {})
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
-        """Swapped prediction of crops of each recording: batch["signal"] int16 [recording, time, lead] at `rate_hz`.
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+        """Swapped prediction of crops of each recording: batch["signal"] int16 [recording, time, lead].
 
         Returns:
           loss, (metrics, updates).
@@ -90,10 +81,10 @@ class Swav:
 
         def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> {"embedding": [2 * recording, width], "crops": [recording, crop, width]}."""
-            recordings, state, crops = preprocess(signal, preprocessing, rate_hz=rate_hz), variables, []
+            recordings, state, crops = read(signal), variables, []
             for augmentation, each in self._crops():
                 key, view_key = jax.random.split(key)
-                views = augmentation.views(recordings, view_key, rate_hz=preprocessing.rate_hz, each=each)
+                views = augmentation.views(recordings, view_key, rate_hz=read.rate_hz, each=each)
                 found, updates = self._network(encoder).apply(state, views, train=True, mutable=["batch_stats"])
                 state = {**variables, **updates}
                 crops.append((found[0], unit_length(found[1]).reshape(len(signal), each, -1)))

@@ -22,7 +22,7 @@ from ecgjax.objectives.lead_views import draw_leads, lead_embeddings
 from ecgjax.objectives.masking import seen_whole
 from ecgjax.objectives.nt_xent import nt_xent, unit_length
 from ecgjax.objectives.projection_head import ProjectionHead
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
 
@@ -53,30 +53,12 @@ class TemporalSpatial:
         leads = draw_leads(encoder, key, signal, self.leads)
         return dict(_OfLeads(encoder, self.projection).init(key, signal, leads, train=False))
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """Losses of the two tasks.
 
-        Args:
-          encoder: the encoder to train.
-          variables: as made by `init`.
-          batch: signal int16 [recording, time, lead] at `rate_hz`; patient int32 [recording].
-          key: draws leads.
-          preprocessing: the encoder's input.
-          rate_hz: sampling rate of the batch, in Hz.
-
-        Returns:
-          loss, (metrics, updates).
+        Of batch: signal int16 [recording, time, lead]; patient int32 [recording].
         """
-        signal = preprocess(batch["signal"], preprocessing, rate_hz=rate_hz)
+        signal = read(batch["signal"])
         leads = draw_leads(encoder, key, signal, self.leads)
         half = signal.shape[1] // 2
         segments = jnp.stack([signal[:, :half], signal[:, half : 2 * half]], axis=1).reshape(-1, half, signal.shape[2])

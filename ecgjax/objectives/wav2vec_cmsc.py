@@ -26,7 +26,7 @@ from ecgjax.encoders.vit1d import patches
 from ecgjax.objectives.masking import hidden_by_chance, in_spans, seen_whole, silenced
 from ecgjax.objectives.nt_xent import unit_length
 from ecgjax.objectives.quantised_contrast import GumbelQuantiser, hidden_contrast, unused_codes
-from ecgjax.preprocessing import Preprocessing, preprocess
+from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
 
@@ -80,32 +80,14 @@ class Wav2vecCmsc:
         half = signal[:, : signal.shape[1] // 2]
         return dict(_Hiding(encoder, self).init(key, half, key, jnp.ones(()), train=False))
 
-    def loss(
-        self,
-        encoder: nn.Module,
-        variables: dict,
-        batch: dict,
-        key: jax.Array,
-        *,
-        preprocessing: Preprocessing,
-        rate_hz: float,
-    ):
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """Weighted sum of both contrasts, of unused codes and of the local features' size.
 
-        Args:
-          encoder: the encoder to train.
-          variables: as made by `init`.
-          batch: signal int16 [recording, time, lead] at `rate_hz`; patient int32 [recording]; progress, the share of
-            the run that is done.
-          key: draws what is hidden and silenced, and the choice of codes.
-          preprocessing: the encoder's input.
-          rate_hz: sampling rate of the batch, in Hz.
-
-        Returns:
-          loss, (metrics, updates).
+        Of batch: signal int16 [recording, time, lead]; patient int32 [recording]; progress, the share of the run that
+        is done.
         """
         lead_key, key = jax.random.split(key)
-        signal = preprocess(batch["signal"], preprocessing, rate_hz=rate_hz)
+        signal = read(batch["signal"])
         half = signal.shape[1] // 2
         segments = jnp.stack([signal[:, :half], signal[:, half : 2 * half]], axis=1)
         silent = jax.random.bernoulli(lead_key, self.lead_mask, (len(signal), 2, 1, signal.shape[2]))

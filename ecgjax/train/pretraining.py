@@ -20,7 +20,7 @@ from ecgjax.encoders import ENCODERS
 from ecgjax.encoders.precision import bfloat16_deviation
 from ecgjax.objectives import Objective
 from ecgjax.objectives.patient_contrast import PatientContrast
-from ecgjax.preprocessing import Preprocessing
+from ecgjax.preprocessing import Preprocessing, Reader
 from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import describe
 from ecgjax.train.device_cache import DeviceCache
@@ -144,12 +144,8 @@ def step_and_state(
     `fetch` is `make_step`'s.
     """
     tx = settings.optimizer.build(settings.num_steps)
-    loss = functools.partial(
-        settings.objective.loss,
-        ENCODERS[settings.encoder].clone(dtype=settings.precision),
-        preprocessing=settings.preprocessing,
-        rate_hz=rate_hz,
-    )
+    encoder = ENCODERS[settings.encoder].clone(dtype=settings.precision)
+    loss = functools.partial(settings.objective.loss, encoder, read=Reader(settings.preprocessing, rate_hz))
 
     def create(key: jax.Array) -> TrainState:
         return create_state(initial_variables(settings, key), tx, mesh)
