@@ -127,7 +127,7 @@ def _write(builder: "RecordingsBuilder", plan: Plan, writer: ArrayRecordWriter) 
 
 
 def _kept(recording: Recording, signal: np.ndarray, rate_hz: float) -> Kept:
-    digest = hashlib.sha256(np.ascontiguousarray(signal)).hexdigest()[:32]
+    digest = hashlib.sha256(signal.tobytes()).hexdigest()[:32]
     flags = quality.flags(signal, rate_hz)
     return Kept(recording, flags, digest, shrink(signal) if flags else None)
 
