@@ -13,6 +13,7 @@ from ecgjax.adapt import linear_probe
 from ecgjax.adapt.classifier import _windows, predict
 from ecgjax.adapt.finetune import FineTuning
 from ecgjax.adapt.linear_probe import LinearProbing
+from ecgjax.adapt.training import Labelled, Run
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import untrained, untrained_twin
 from ecgjax.signals import InputError
@@ -54,7 +55,7 @@ def probed(encoder, records, labelled, tmp_path_factory):
     indices, targets = labelled
     workdir = tmp_path_factory.mktemp("probe")
     adapted = LinearProbing().adapt(
-        encoder, records, indices, targets, workdir=workdir, config=_config(encoder), title="probe"
+        encoder, Labelled(records, indices, targets), Run(workdir, _config(encoder), "probe")
     )
     return adapted, workdir
 
@@ -75,7 +76,7 @@ def test_an_encoder_without_batch_statistics(records, labelled, tmp_path, monkey
     config = {**describe("vit1d", encoder.module, encoder.preprocessing), "task": "parity"}
     for way in LinearProbing(), FineTuning(min_steps=3, epochs=0, augmentation=SHORT.augmentation):
         workdir = tmp_path / type(way).__name__
-        adapted = way.adapt(encoder, records, indices, targets, workdir=workdir, config=config, title="vit")
+        adapted = way.adapt(encoder, Labelled(records, indices, targets), Run(workdir, config, "vit"))
         found = predict(adapted, encoder, records, indices[:4], batch_size=4)
         assert np.isfinite(found).all() and not np.array_equal(found[0], found[1])
         np.testing.assert_array_equal(predict(adapted, ecgjax.load(workdir), records, indices[:4], batch_size=4), found)
@@ -91,10 +92,8 @@ def test_probe_leaves_the_encoder_as_it_is(encoder, probed):
 def test_probe_refuses_the_workdir_of_another_run(encoder, records, labelled, probed):
     (indices, targets), (_, workdir) = labelled, probed
     with pytest.raises(InputError, match="task was parity, now other"):
-        LinearProbing().adapt(
-            encoder, records, indices, targets,
-            workdir=workdir, config={**_config(encoder), "task": "other"}, title="probe",
-        )  # fmt: skip
+        other = Run(workdir, {**_config(encoder), "task": "other"}, "probe")
+        LinearProbing().adapt(encoder, Labelled(records, indices, targets), other)
 
 
 # Twenty recordings on eight devices make batches of sixteen.
@@ -106,7 +105,7 @@ SHORT = FineTuning(
 def _fine_tune(encoder, records, labelled, workdir, **changes):
     indices, targets = labelled
     settings = dataclasses.replace(SHORT, **changes)
-    return settings.adapt(encoder, records, indices, targets, workdir=workdir, config=_config(encoder), title="parity")
+    return settings.adapt(encoder, Labelled(records, indices, targets), Run(workdir, _config(encoder), "parity"))
 
 
 def test_fine_tuning_starts_from_the_given_weights(encoder, records, labelled, tmp_path):

@@ -21,6 +21,7 @@ from ecgjax.adapt.consistency import (
     known_cross_entropy,
     pseudo_labels,
 )
+from ecgjax.adapt.training import Labelled, Run
 from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import untrained_twin
 from ecgjax.signals import InputError
@@ -144,7 +145,7 @@ def _adapt(encoder, records, workdir, count=12, **changes):
     targets = (records.patients[indices] % 2).astype(np.float32)[:, None] + np.zeros((1, 2), np.float32)
     config = {**describe("compact_resnet", encoder.module, encoder.preprocessing), "task": "parity"}
     settings = dataclasses.replace(SHORT, **changes)
-    return settings.adapt(encoder, records, indices, targets, workdir=workdir, config=config, title="parity")
+    return settings.adapt(encoder, Labelled(records, indices, targets), Run(workdir, config, "parity"))
 
 
 def _manifest(workdir) -> dict:

@@ -15,6 +15,7 @@ from steps import distance
 from ecgjax.adapt.contrast_of_samples import local_contrast
 from ecgjax.adapt.local_contrast import Contrast, LocalContrast, Segmentation
 from ecgjax.adapt.segmenter import dice_loss, read_marks, segment
+from ecgjax.adapt.training import Labelled, Run
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.evaluate.delineation import dice
@@ -179,7 +180,7 @@ def _adapt(records, workdir, **changes):
     indices = records.split("train")[:12]
     config = describe("unet1d", TINY, encoder.preprocessing)
     settings, marks = dataclasses.replace(SHORT, **changes), read_marks(records, indices, 100.0)
-    return encoder, settings.adapt(encoder, records, indices, marks, workdir=workdir, config=config, title="waves")
+    return encoder, settings.adapt(encoder, Labelled(records, indices, marks), Run(workdir, config, "waves"))
 
 
 def _manifest(workdir) -> dict:

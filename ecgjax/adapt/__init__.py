@@ -1,8 +1,8 @@
 """Ways of using labels: one file each. A new one is a settings dataclass with the method
 
-  adapt(encoder, records, indices, targets, *, workdir, config, title) -> Adapted
+  adapt(encoder, labelled, run) -> Adapted
 
-that leaves a checkpoint in `workdir`, and one line here.
+that leaves a checkpoint in `run.workdir`, and one line here (`Labelled` and `Run` are in `training`).
 """
 
 from ecgjax.adapt.consistency import Consistency

@@ -17,19 +17,16 @@ Class by class the rest is unknown and out of the loss. A task of one condition 
 """
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 
 from ecgjax.adapt.classifier import Adapted, Classification
-from ecgjax.adapt.training import Training
+from ecgjax.adapt.training import Labelled, Run, Training
 from ecgjax.augment import Augmentation
-from ecgjax.data.records import Records
 from ecgjax.objectives.slow_network import followed
 from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import Encoder
@@ -79,25 +76,11 @@ class Consistency(Training):
         if self.unlabelled < 1:
             raise InputError(f"--unlabelled {self.unlabelled}: give 1 or more, or --method finetune")
 
-    def adapt(
-        self,
-        encoder: Encoder,
-        records: Records,
-        indices: np.ndarray,
-        targets: np.ndarray,
-        *,
-        workdir: Path,
-        config: dict,
-        title: str,
-    ) -> Adapted:
-        """Trains a classifier on `targets`, float32 [len(indices), class], and the training split's other recordings.
-
-        See `Training.train`.
-        """
-        classification = Classification(targets.shape[1], self.dropout, self.pseudo.weak)
+    def adapt(self, encoder: Encoder, labelled: Labelled, run: Run) -> Adapted:
+        """Trains a classifier on these and the training split's other recordings; see `Training.train`."""
+        classification = Classification(labelled.targets.shape[1], self.dropout, self.pseudo.weak)
         supervision = ConsistentClassification(classification, self.pseudo)
-        run: Any = {"workdir": workdir, "config": config, "title": title, "unlabelled": self.unlabelled}
-        trained = self.train(supervision, encoder, records, indices, targets, **run)
+        trained = self.train(supervision, encoder, labelled, run, unlabelled=self.unlabelled)
         return Adapted({name: trained[name] for name in NETWORK}, self.pseudo.weak.crop_s)
 
 

@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +13,8 @@ from sklearn.model_selection import StratifiedKFold
 
 from ecgjax.adapt.classifier import Adapted, Classification
 from ecgjax.adapt.logistic_regression import Regressions
+from ecgjax.adapt.training import Labelled, Run
 from ecgjax.augment import Augmentation
-from ecgjax.data.records import Records
 from ecgjax.data.seen import seen_in
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import InputError
@@ -144,26 +143,16 @@ class LinearProbing:
     seed: int = 0
     """Of the cross-validation's folds."""
 
-    def adapt(
-        self,
-        encoder: Encoder,
-        records: Records,
-        indices: np.ndarray,
-        targets: np.ndarray,
-        *,
-        workdir: Path,
-        config: dict,
-        title: str,
-    ) -> Adapted:
+    def adapt(self, encoder: Encoder, labelled: Labelled, run: Run) -> Adapted:
         """Fits a probe on embeddings of whole recordings and saves encoder and probe; see `Training.train`."""
-        embeddings = encoder.embed(records, indices)
-        probe = fit(embeddings, targets, records.patients[indices], seed=self.seed)
-        objective = Classification(targets.shape[1], 0.0, Augmentation())
+        records, indices = labelled.records, labelled.indices
+        probe = fit(encoder.embed(records, indices), labelled.targets, records.patients[indices], seed=self.seed)
+        objective = Classification(labelled.targets.shape[1], 0.0, Augmentation())
         variables = _with_probe(objective.begin(encoder, jax.random.key(self.seed)), probe)
         state = create_state(variables, Optimizer().build(1), data_mesh())
         settings = json.loads(json.dumps(dataclasses.asdict(self)))
-        config = {**config, "start_weights": encoder.fingerprint, "linear_probing": settings}
-        with Checkpoints(workdir) as checkpoints:
+        config = {**run.config, "start_weights": encoder.fingerprint, "linear_probing": settings}
+        with Checkpoints(run.workdir) as checkpoints:
             checkpoints.resume(state, config)  # refuses the workdir of another run
             checkpoints.save(state, config, encoder.seen | seen_in(records, indices))
         return Adapted(variables, window_s=None)

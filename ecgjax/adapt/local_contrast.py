@@ -14,20 +14,17 @@ first trained on the marked recordings alone, for a quarter of all steps (there 
 """
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ecgjax.adapt.classifier import Adapted
 from ecgjax.adapt.contrast_of_samples import local_contrast
 from ecgjax.adapt.segmenter import Segmenter, dice_loss
-from ecgjax.adapt.training import Training, from_encoder
+from ecgjax.adapt.training import Labelled, Run, Training, from_encoder
 from ecgjax.augment import Augmentation
-from ecgjax.data.records import Records
 from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import UNMARKED, WAVES, InputError
@@ -85,32 +82,11 @@ class LocalContrast(Training):
         if self.unlabelled < 1:
             raise InputError(f"--unlabelled {self.unlabelled}: give 1 or more, or --contrast.weight 0")
 
-    def adapt(
-        self,
-        encoder: Encoder,
-        records: Records,
-        indices: np.ndarray,
-        targets: np.ndarray,
-        *,
-        workdir: Path,
-        config: dict,
-        title: str,
-    ) -> Adapted:
-        """Trains a segmenter on `targets`, marks uint8 [len(indices), time] at the encoder's rate.
-
-        See `Training.train`.
-        """
-        trained = self.train(
-            Segmentation(self.contrast, self.augmentation),
-            encoder,
-            records,
-            indices,
-            targets,
-            workdir=workdir,
-            config=config,
-            title=title,
-            unlabelled=self.unlabelled if self.contrast.weight else 0,
-        )
+    def adapt(self, encoder: Encoder, labelled: Labelled, run: Run) -> Adapted:
+        """Trains a segmenter, by marks at the encoder's rate; see `Training.train`."""
+        supervision = Segmentation(self.contrast, self.augmentation)
+        others = self.unlabelled if self.contrast.weight else 0
+        trained = self.train(supervision, encoder, labelled, run, unlabelled=others)
         return Adapted({name: trained[name] for name in ("params", "batch_stats")}, window_s=None)
 
 

@@ -25,6 +25,29 @@ from ecgjax.train.sharding import check_batch_size, data_mesh, rows_here
 from ecgjax.train.state import create_state, make_step
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class Labelled:
+    """Recordings with labels, all that is known of them."""
+
+    records: Records
+    """The prepared data set."""
+    indices: np.ndarray
+    """Which of its recordings."""
+    targets: np.ndarray
+    """Of each: float32 [len(indices), class], or the wave of each sample, uint8 [len(indices), time]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Where a run with labels leaves its checkpoints and logs; one that was stopped there goes on."""
+
+    workdir: Path
+    config: dict
+    """Saved in the checkpoint, with the method's settings."""
+    title: str
+    """For the screen."""
+
+
 class Supervision(Protocol):
     """What is trained: a hashable dataclass like an objective of `ecgjax.objectives`, but for a batch with targets."""
 
@@ -85,32 +108,24 @@ class Training:
         self,
         supervision: Supervision,
         encoder: Encoder,
-        records: Records,
-        indices: np.ndarray,
-        targets: np.ndarray,
+        labelled: Labelled,
+        run: Run,
         *,
-        workdir: Path,
-        config: dict,
-        title: str,
         unlabelled: int = 0,
     ) -> dict:
-        """Trains; goes on where an earlier run in `workdir` was stopped.
+        """Trains; goes on where an earlier run in the same folder was stopped.
 
         Args:
           supervision: what is trained.
           encoder: where training starts; its weights may be random ones.
-          records: the prepared data set.
-          indices: the labelled recordings.
-          targets: of each, [len(indices), ...].
-          workdir: checkpoints and logs.
-          config: saved in the checkpoint, with the settings.
-          title: for the screen.
+          labelled: what it is trained on.
+          run: where it leaves what.
           unlabelled: recordings of the training split without labels that each labelled one brings along.
 
         Returns:
           The trained variables.
         """
-        mesh = data_mesh()
+        mesh, records, indices = data_mesh(), labelled.records, labelled.indices
         check_batch_size(self.batch_size, mesh)
         if len(indices) < mesh.size:
             raise InputError(
@@ -119,7 +134,7 @@ class Training:
         # Few labelled recordings may not fill the batch; every device gets as many all the same.
         batch_size = min(self.batch_size, len(indices) // mesh.size * mesh.size)
         rows, order = rows_here(batch_size, mesh), {"seed": self.seed}
-        batches = labelled_batches(records, indices, targets, batch_size=batch_size, rows=rows, **order)
+        batches = labelled_batches(records, indices, labelled.targets, batch_size=batch_size, rows=rows, **order)
         seen = encoder.seen | seen_in(records, indices)
         if unlabelled:
             others = np.setdiff1d(records.split("train"), indices)
@@ -145,10 +160,10 @@ class Training:
             num_steps=num_steps,
             key=key,
             mesh=mesh,
-            workdir=workdir,
-            config={**config, "start_weights": encoder.fingerprint, **settings},
+            workdir=run.workdir,
+            config={**run.config, "start_weights": encoder.fingerprint, **settings},
             seen=seen,
-            title=title,
+            title=run.title,
             save_every=self.save_every or num_steps,
             log_every=50,
         )

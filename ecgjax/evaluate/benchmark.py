@@ -24,6 +24,7 @@ import numpy as np
 from ecgjax.adapt import linear_probe
 from ecgjax.adapt.classifier import predict
 from ecgjax.adapt.finetune import FineTuning
+from ecgjax.adapt.training import Labelled, Run
 from ecgjax.data.records import Records
 from ecgjax.data.seen import refuse_seen, refuse_shared
 from ecgjax.evaluate.low_label import draw_labelled, labelled
@@ -206,9 +207,8 @@ def _train(settings, start, embedded, task, indices, targets, seed, workdir):
         "labelled": len(indices),
     }
     finetuning = dataclasses.replace(settings.finetuning, seed=seed)
-    return finetuning.adapt(
-        start, embedded.records, indices, targets, workdir=workdir, config=config, title=workdir.name
-    )
+    labelled = Labelled(embedded.records, indices, targets)
+    return finetuning.adapt(start, labelled, Run(workdir, config, workdir.name))
 
 
 def _row(task: Task, n: int, way: str, bootstrap: Bootstrap) -> Row:

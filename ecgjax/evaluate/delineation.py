@@ -8,6 +8,7 @@ import numpy as np
 from ecgjax.adapt import Method
 from ecgjax.adapt.local_contrast import LocalContrast
 from ecgjax.adapt.segmenter import read_marks, segment
+from ecgjax.adapt.training import Labelled, Run
 from ecgjax.data.records import Records
 from ecgjax.data.seen import refuse_seen, refuse_shared
 from ecgjax.evaluate import plots, wave_sheet
@@ -51,15 +52,8 @@ def delineate_and_report(
     drawn = draw_labelled(nothing, records.patients[indices], count, seed=settings.seed, spread=True)
     indices = indices[drawn]
     config = run_config(encoder, name, records, task=TASK, classes=WAVES, labelled=len(indices))
-    adapted = settings.adapt(
-        encoder,
-        records,
-        indices,
-        read_marks(records, indices, rate_hz),
-        workdir=workdir,
-        config=config,
-        title=f"{TASK}, {len(indices)} marked",
-    )
+    labelled = Labelled(records, indices, read_marks(records, indices, rate_hz))
+    adapted = settings.adapt(encoder, labelled, Run(workdir, config, f"{TASK}, {len(indices)} marked"))
     figures: dict = {"task": TASK, "data": records.name, "labelled": len(indices)}
     for split in TESTED:
         chosen = records.split(split)

@@ -7,6 +7,7 @@ from pathlib import Path
 from ecgjax.adapt import Method
 from ecgjax.adapt.classifier import predict
 from ecgjax.adapt.local_contrast import LocalContrast
+from ecgjax.adapt.training import Labelled, Run
 from ecgjax.data.records import Records
 from ecgjax.data.seen import refuse_seen, refuse_shared
 from ecgjax.evaluate import plots
@@ -79,8 +80,8 @@ def adapt_and_report(
         drawn = draw_labelled(targets, records.patients[indices], count, seed=settings.seed, balanced=task.is_single)
         indices, targets = indices[drawn], targets[drawn]
     config = run_config(encoder, name, records, task=task.name, classes=task.classes, labelled=len(indices))
-    title = f"{task.name}, {len(indices)} labelled"
-    adapted = settings.adapt(encoder, records, indices, targets, workdir=workdir, config=config, title=title)
+    run = Run(workdir, config, f"{task.name}, {len(indices)} labelled")
+    adapted = settings.adapt(encoder, Labelled(records, indices, targets), run)
     figures: dict = {"task": task.name, "data": records.name, "labelled": len(indices)}
     for split, (chosen, truth) in tested.items():
         scores = predict(adapted, encoder, records, chosen)
