@@ -12,6 +12,7 @@ import optax
 
 from ecgjax.adapt.training import from_encoder
 from ecgjax.augment import Augmentation
+from ecgjax.data.inference import each_batch, read_in_batches
 from ecgjax.data.records import Records
 from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import Encoder
@@ -85,13 +86,9 @@ def predict(
     """Probabilities float32 [len(indices), class] of prepared recordings; `encoder` says architecture and input."""
     classes = adapted.variables["params"]["head"]["bias"].shape[0]
     step = _jitted_predict(encoder.module, classes, Reader(encoder.preprocessing, records.rate_hz), adapted.window_s)
-    variables, parts = jax.device_put(adapted.variables), []
-    for start in range(0, len(indices), batch_size):
-        batch = records.read(indices[start : start + batch_size])
-        padded = np.zeros((batch_size, *batch.shape[1:]), np.int16)  # one shape, one compilation
-        padded[: len(batch)] = batch
-        parts.append(np.asarray(step(variables, padded))[: len(batch)])
-    return np.concatenate(parts)
+    variables = jax.device_put(adapted.variables)
+    batches = read_in_batches(records, indices, batch_size)
+    return each_batch(functools.partial(step, variables), batches, batch_size)
 
 
 @functools.lru_cache(maxsize=16)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.adapt.classifier import Adapted
+from ecgjax.data.inference import each_batch, read_in_batches
 from ecgjax.data.records import Records
 from ecgjax.encoders.unet1d import TwoConvolutions
 from ecgjax.objectives.projection_head import ProjectionHead
@@ -55,13 +56,9 @@ def segment(
 ) -> np.ndarray:
     """The class of each sample of prepared recordings, uint8 [len(indices), time] at the encoder's rate."""
     step = _jitted_segment(encoder.module, Reader(encoder.preprocessing, records.rate_hz))
-    variables, parts = jax.device_put({name: adapted.variables[name] for name in ("params", "batch_stats")}), []
-    for start in range(0, len(indices), batch_size):
-        batch = records.read(indices[start : start + batch_size])
-        padded = np.zeros((batch_size, *batch.shape[1:]), np.int16)  # one shape, one compilation
-        padded[: len(batch)] = batch
-        parts.append(np.asarray(step(variables, padded))[: len(batch)])
-    return np.concatenate(parts)
+    variables = jax.device_put({name: adapted.variables[name] for name in ("params", "batch_stats")})
+    batches = read_in_batches(records, indices, batch_size)
+    return each_batch(functools.partial(step, variables), batches, batch_size)
 
 
 @functools.lru_cache(maxsize=16)

@@ -1,0 +1,27 @@
+"""Recordings through a jitted function, batch after batch."""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from ecgjax.data.records import Records
+
+
+def read_in_batches(records: Records, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """int16 [at most size, time, lead] of prepared recordings, in the order of `indices`."""
+    for start in range(0, len(indices), size):
+        yield records.read(indices[start : start + size])
+
+
+def each_batch(step: Callable[[np.ndarray], Any], batches: Iterable[np.ndarray], size: int) -> np.ndarray:
+    """What `step` makes of all recordings, [recording, ...].
+
+    The last batch is filled up to `size` with zeros, so that there is one shape and one compilation.
+    """
+    parts = []
+    for batch in batches:
+        padded = np.zeros((size, *batch.shape[1:]), batch.dtype)
+        padded[: len(batch)] = batch
+        parts.append(np.asarray(step(padded))[: len(batch)])
+    return np.concatenate(parts)
