@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax import encoders
+from ecgjax.data.inference import each_batch, read_in_batches
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen
 from ecgjax.preprocessing import Preprocessing, Reader
@@ -82,22 +83,16 @@ class Encoder:
         stored = as_stored(ordered.reshape(-1, *ordered.shape[-2:]), units)
         starts = range(0, len(stored), batch_size)
         batches = (stored[start : start + batch_size] for start in starts)
-        embeddings = np.concatenate(list(self._embed(batches, rate_hz, batch_size)))
+        embeddings = self._embed(batches, rate_hz, batch_size)
         return embeddings if signal.ndim == 3 else embeddings[0]
 
     def embed(self, records: Records, indices: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
         """Embeddings of prepared recordings, float32 [len(indices), dimension]."""
-        starts = range(0, len(indices), batch_size)
-        batches = (records.read(indices[start : start + batch_size]) for start in starts)
-        return np.concatenate(list(self._embed(batches, records.rate_hz, batch_size)))
+        return self._embed(read_in_batches(records, indices, batch_size), records.rate_hz, batch_size)
 
-    def _embed(self, batches: Iterable[np.ndarray], rate_hz: float, batch_size: int) -> Iterator[np.ndarray]:
+    def _embed(self, batches: Iterable[np.ndarray], rate_hz: float, batch_size: int) -> np.ndarray:
         embed = _jitted_embed(self.module, Reader(self.preprocessing, rate_hz))
-        variables = jax.device_put(self.variables)
-        for batch in batches:
-            padded = np.zeros((batch_size, *batch.shape[1:]), np.int16)  # one shape, one compilation
-            padded[: len(batch)] = batch
-            yield np.asarray(embed(variables, padded))[: len(batch)]
+        return each_batch(functools.partial(embed, jax.device_put(self.variables)), batches, batch_size)
 
 
 @functools.lru_cache(maxsize=8)
