@@ -171,6 +171,16 @@ def _rows(out) -> list[dict]:
     return list(csv.DictReader((out / "benchmark.csv").read_text().splitlines()))
 
 
+def test_benchmark_keeps_the_scores_of_random_encoders(command, prepared, workdir, tmp_path):
+    options = ["--checkpoint", workdir, "--data", prepared, "--tasks", "af", "--labels", 16, "--seeds", 2]
+    options += ["--train-at", 1, "--random-scores", tmp_path / "random"]
+    status, out, err = command(benchmark, *options, "--out", tmp_path / "first")
+    assert status == 0 and "random 1" in out + err
+    status, out, err = command(benchmark, *options, "--out", tmp_path / "second")
+    assert status == 0 and "pre-trained" in out + err and "random 1" not in out + err
+    assert _rows(tmp_path / "first") == _rows(tmp_path / "second")
+
+
 def test_benchmark_compares_all_ways_and_does_no_training_twice(command, prepared, workdir, tmp_path):
     options = ["--checkpoint", workdir, "--data", prepared, "--out", tmp_path / "out", "--tasks", "af"]
     options += ["--labels", 16, 0, "--seeds", 2, "--train-at", 16, "--trained", "scratch", "finetuned"]

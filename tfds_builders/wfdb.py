@@ -62,7 +62,7 @@ def find_windows(
     Args:
       folder: what `record` is relative to.
       record: path of a record without extension.
-      describe: gives the recording, its location `record`, from its header: None where that cannot be read, and the
+      describe: gives the recording, but for its location, from its header: None where that cannot be read, and the
         recording will be rejected for it by `read_window`.
       config: the rate and the length of a window.
     """
@@ -70,7 +70,8 @@ def find_windows(
         header = wfdb_header.read(_header_path(folder / record))
     except RecordingError:
         return [dataclasses.replace(describe(None), location=(record, 0))]
-    return windows.each(describe(header), samples=header.samples, from_hz=header.rate_hz, config=config)
+    recording = dataclasses.replace(describe(header), location=record)
+    return windows.each(recording, samples=header.samples, from_hz=header.rate_hz, config=config)
 
 
 def read_window(folder: Path, recording: "Recording", config: "RecordingsConfig") -> np.ndarray:

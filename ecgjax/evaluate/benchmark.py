@@ -165,18 +165,18 @@ def _scores(
         everything = n == len(train_indices)
         drawn = draw_labelled(targets, patients, n, seed=seed, balanced=task.is_single and not everything)
         indices, truth = train_indices[drawn], targets[drawn]
+        marked = indices, truth, patients[drawn]
+        if not (everything and seed):  # the same recordings and the same weights give the same probe
+            scores.setdefault("frozen", []).append(_probed(embedded, embedded.frozen, *marked, test_indices, seed))
         kept = _kept(settings, embedded, f"{task.name}-{n}-{seed}")
-        for way in ("frozen", "random"):
-            if way == "frozen" and everything and seed:
-                continue  # the same recordings and the same weights give the same probe
-            if way == "random" and kept and kept.exists():
-                scores.setdefault(way, []).append(np.load(kept))
-                continue
-            embeddings = embedded.frozen if way == "frozen" else embedded.random(seed)
-            probe = linear_probe.fit(embedded.of(embeddings, indices), truth, patients[drawn], seed=seed)
-            scores.setdefault(way, []).append(probe.scores(embedded.of(embeddings, test_indices)))
-            if way == "random" and kept:
-                np.save(kept, scores[way][-1])
+        if kept and kept.exists():
+            random = np.load(kept)
+        else:
+            random = _probed(embedded, embedded.random(seed), *marked, test_indices, seed)
+            if kept:
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                np.save(kept, random)
+        scores.setdefault("random", []).append(random)
         for way in settings.trained if n in settings.train_at else ():
             start = embedded.encoder if way == "finetuned" else untrained_twin(embedded.encoder, seed=seed)
             trained = _train(
@@ -186,16 +186,19 @@ def _scores(
     return {way: np.stack(per_seed) for way, per_seed in scores.items()}
 
 
+def _probed(embedded: _Embedded, embeddings, indices, targets, patients, test_indices, seed: int) -> np.ndarray:
+    probe = linear_probe.fit(embedded.of(embeddings, indices), targets, patients, seed=seed)
+    return probe.scores(embedded.of(embeddings, test_indices))
+
+
 def _kept(settings: Benchmark, embedded: _Embedded, what: str) -> Path | None:
     """The file for a random encoder's scores, if such are kept."""
     if settings.random_scores is None:
         return None
     encoder = embedded.encoder
     architecture = describe(encoder.config["encoder"]["name"], encoder.module, encoder.preprocessing)
-    key = json.dumps([architecture, embedded.records.name, settings.split], sort_keys=True)
-    folder = settings.random_scores / hashlib.sha256(key.encode()).hexdigest()[:16]
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{what}.npy"
+    key = json.dumps([architecture, embedded.records.fingerprint, settings.split], sort_keys=True)
+    return settings.random_scores / hashlib.sha256(key.encode()).hexdigest()[:16] / f"{what}.npy"
 
 
 def _train(settings, start, embedded, task, indices, targets, seed, workdir):

@@ -55,11 +55,7 @@ class Byol:
         return {**variables, "slow": {"params": _without_predictor(variables["params"])}}
 
     def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
-        """Both predictions for two views of each recording: batch["signal"] int16 [recording, time, lead].
-
-        Returns:
-          loss, (metrics, updates).
-        """
+        """Both predictions for two views of each recording: batch["signal"] int16 [recording, time, lead]."""
         params, keep = variables["params"], momentum_at(batch["progress"], first=self.momentum)
         slow = {"params": followed(variables["slow"]["params"], _without_predictor(params), keep)}
         target = ProjectedEncoder(encoder=encoder, widths=self.projection, batch_norm=True)

@@ -56,11 +56,7 @@ class Clocs:
         return dict(self._network(encoder).init(key, signal, train=False))
 
     def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
-        """Of batch["signal"], int16 [recording, time, lead], and batch["patient"], int32 [recording].
-
-        Returns:
-          loss, (metrics, updates).
-        """
+        """Of batch["signal"], int16 [recording, time, lead], and batch["patient"], int32 [recording]."""
 
         def encode(signal: jax.Array, _: jax.Array):
             """[recording, time, lead] -> {"embedding": [row, dimension], "views": [recording, view, width]}."""

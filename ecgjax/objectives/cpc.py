@@ -54,11 +54,7 @@ class Cpc:
         return dict(self._network(encoder).init(key, signal, train=False))
 
     def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
-        """InfoNCE within each recording of batch["signal"], int16 [recording, time, lead].
-
-        Returns:
-          loss, (metrics, updates).
-        """
+        """InfoNCE within each recording of batch["signal"], int16 [recording, time, lead]."""
 
         def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> {"embedding": [recording, dimension], "loss", "accuracy": [recording]}."""

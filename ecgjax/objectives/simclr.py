@@ -44,11 +44,7 @@ class Simclr:
         return dict(self._network(encoder).init(key, signal, train=False))
 
     def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
-        """NT-Xent of two views of each recording: batch["signal"] int16 [recording, time, lead].
-
-        Returns:
-          loss, (metrics, updates).
-        """
+        """NT-Xent of two views of each recording: batch["signal"] int16 [recording, time, lead]."""
 
         def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> {"embedding": [2 * recording, dimension], "views": [recording, 2, width]}."""

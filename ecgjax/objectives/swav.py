@@ -73,11 +73,7 @@ class Swav:
         return variables | ({"queue": {"projection": jnp.zeros((self.queue, 2, width))}} if self.queue else {})
 
     def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
-        """Swapped prediction of crops of each recording: batch["signal"] int16 [recording, time, lead].
-
-        Returns:
-          loss, (metrics, updates).
-        """
+        """Swapped prediction of crops of each recording: batch["signal"] int16 [recording, time, lead]."""
 
         def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> {"embedding": [2 * recording, width], "crops": [recording, crop, width]}."""

@@ -22,7 +22,7 @@ def _watch(event: str, arguments: tuple) -> None:
 def read(record: Path) -> str:
     """ "ok", or the reason to reject it."""
     config = Builder.BUILDER_CONFIGS[0]
-    blank = Recording(record_id="a", source_patient_id="p", split="train", location=record.name)
+    blank = Recording(record_id="a", source_patient_id="p", split="train", location=None)
     try:
         for window in wfdb.find_windows(record.parent, record.name, lambda header: blank, config):
             signal = wfdb.read_window(record.parent, window, config)

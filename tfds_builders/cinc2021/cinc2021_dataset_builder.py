@@ -78,7 +78,7 @@ class Builder(conversion.RecordingsBuilder):
             record_id=record.name,
             source_patient_id=record.name,
             split="train" if letters in SEVERAL_OF_A_PATIENT else split,
-            location=str(record),
+            location=None,
             site=SOURCES.get(letters, chapman),
             **(_about(wfdb_header.fields(header.comments)) if header else {}),
         )

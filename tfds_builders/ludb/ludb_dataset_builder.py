@@ -53,7 +53,7 @@ class Builder(conversion.RecordingsBuilder):
             record_id=f"{int(record.name):03d}",
             source_patient_id=record.name,
             split=splits.of_patient(record.name, self.secret()),
-            location=str(record),
+            location=None,
             **(_about(header.comments) if header else {}),
         )
 

@@ -56,7 +56,7 @@ class Builder(conversion.RecordingsBuilder):
             record_id=f"{patient}-{record.name}",
             source_patient_id=patient,
             split=splits.of_patient(patient, self.secret()),
-            location=str(record),
+            location=None,
             **(_about(wfdb_header.fields(header.comments)) if header else {}),
         )
 
