@@ -21,7 +21,7 @@ import ecgjax
 from ecgjax import encoders
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.unet1d import Unet1d
-from ecgjax.launch import benchmark, finetune, prepare, pretrain, run
+from ecgjax.launch import benchmark, compare, finetune, prepare, pretrain, run
 from ecgjax.train.checkpoint import find_checkpoint
 from ecgjax.train.runlog import read_metrics
 
@@ -141,6 +141,8 @@ def test_finetune_leaves_a_classifier_figures_and_plots(command, prepared, recor
     classifier = ecgjax.load(tmp_path / "ft")
     assert classifier.config["task"] == "af" and start in str(classifier.config["start"])
     assert (tmp_path / "ft" / "loss.png").exists() == ("linear_probe" not in options)
+    status, out, _ = command(compare, tmp_path / "ft", "--against", tmp_path / "ft")
+    assert status == 0 and f"af{figures['test']['auroc']['af'][0]:>22.3f}" in out and "+0.000 (+0.000 to +0.000)" in out
 
 
 def test_finetune_learns_from_recordings_without_labels(command, prepared, workdir, tmp_path):
@@ -164,6 +166,8 @@ def test_finetune_marks_waves(command, prepared, monkeypatch, tmp_path):
     for wave in ("P", "QRS", "T", "mean"):
         value, low, high = figures["test"]["dice"][wave]
         assert 0 <= low <= value <= high <= 1 and f"{value:.3f} ({low:.3f}-{high:.3f})" in out
+        said = f"{wave:16}{value:8.3f}{value:10.3f}   +0.000 (+0.000 to +0.000)"
+        assert said in command(compare, tmp_path / "ft", "--against", tmp_path / "ft")[1]
     assert min((tmp_path / "ft" / name).stat().st_size for name in ("waves.png", "loss.png")) > 5000
 
 
@@ -271,7 +275,7 @@ def test_the_real_encoder_is_trained_by_the_real_command(start, prepared, tmp_pa
 
 
 def test_commands_run_as_modules_and_explain_themselves(start):
-    processes = {name: start(name, "--help") for name in ("prepare", "pretrain", "finetune", "benchmark")}
+    processes = {name: start(name, "--help") for name in ("prepare", "pretrain", "finetune", "benchmark", "compare")}
     for name, process in processes.items():
         said = _finish(*process)
-        assert f"python -m ecgjax.launch.{name}" in said and ("--workdir" in said or "--out" in said)
+        assert f"python -m ecgjax.launch.{name}" in said and any(word in said for word in ("--workdir", "--out", "--against"))

@@ -18,7 +18,6 @@ from ecgjax.adapt.segmenter import dice_loss, read_marks, segment
 from ecgjax.adapt.training import Labelled, Run
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.unet1d import Unet1d
-from ecgjax.evaluate.delineation import dice
 from ecgjax.preprocessing import Preprocessing, Reader
 from ecgjax.pretrained import Encoder, untrained_twin
 from ecgjax.signals import UNMARKED, InputError
@@ -211,22 +210,6 @@ def test_marks_follow_the_encoders_rate(records):
     doubled = read_marks(records, np.array([0, 3]), 200.0)
     np.testing.assert_array_equal(doubled[:, ::2], stored)
     assert doubled.shape == (2, 2000)
-
-
-def test_dice_of_all_recordings_at_once():
-    truth = np.array([[1, 1, 0, 2, 3, UNMARKED], [0, 0, 0, 2, 2, 3]])
-    found = np.array([[1, 0, 0, 2, 3, 1], [1, 0, 0, 2, 2, 0]])
-    values = {name: one.value for name, one in dice(truth, found, np.array([0, 1])).items()}
-    assert values == pytest.approx({"P": 2 / 4, "QRS": 1.0, "T": 2 / 3, "mean": (0.5 + 1 + 2 / 3) / 3})
-    rng = np.random.default_rng(0)
-    truth = rng.integers(4, size=(90, 50))
-    found = np.where(rng.random((90, 50)) < 0.3 * (np.arange(90) % 2)[:, None], 0, truth)
-    patients = np.arange(90) // 2
-    one = dice(truth, found, patients)["QRS"]
-    assert one.low < one.value < one.high < one.value + 0.05
-    assert dice(truth, found, patients) == dice(truth, found, patients)
-    with pytest.raises(InputError, match="give the same shapes"):
-        dice(truth, found[:, :40], patients)
 
 
 def test_impossible_settings_are_refused():

@@ -50,7 +50,7 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bootstrap:
-    """AUROC of several methods on one test set, and on the same resamples of its patients.
+    """AUROC (or Dice coefficients) of several methods on one test set, and on the same resamples of its patients.
 
     A class that has only one value in the test set has NaN and is left out of the macro mean.
     """
@@ -79,7 +79,8 @@ class Bootstrap:
         return self.values[method] - self.values[minus], self.draws[method] - self.draws[minus]
 
     def _interval(self, value: float, draws: np.ndarray) -> Interval:
-        low, high = np.quantile(draws, [(1 - self.level) / 2, (1 + self.level) / 2])
+        draws = draws[~np.isnan(draws)]
+        low, high = np.quantile(draws, [(1 - self.level) / 2, (1 + self.level) / 2]) if len(draws) else (np.nan,) * 2
         return Interval(float(value), float(low), float(high))
 
 

@@ -10,9 +10,10 @@ from ecgjax.adapt.local_contrast import LocalContrast
 from ecgjax.adapt.training import Labelled, Run
 from ecgjax.data.records import Records
 from ecgjax.data.seen import refuse_seen, refuse_shared
-from ecgjax.evaluate import plots
+from ecgjax.evaluate import plots, predictions
 from ecgjax.evaluate.low_label import draw_labelled, labelled, labels_wanted
-from ecgjax.evaluate.metrics import Interval, patient_bootstrap
+from ecgjax.evaluate.metrics import Interval
+from ecgjax.evaluate.predictions import SPLITS, Predictions
 from ecgjax.evaluate.tasks import Task
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import Encoder, load, untrained
@@ -52,7 +53,9 @@ def adapt_and_report(
     labels: float | None,
     workdir: Path,
 ) -> dict:
-    """Trains on the split train, tests on validation and test, writes metrics.json and loss.png, prints a table.
+    """Trains on the split train, tests on validation and test, prints a table.
+
+    Writes metrics.json, predictions.npz and loss.png.
 
     Args:
       settings: the way of using labels.
@@ -71,7 +74,7 @@ def adapt_and_report(
     encoder, name = start_encoder(checkpoint, encoder_name, seed=settings.seed)
     records = Records(data)
     indices, targets = labelled(records, task, "train")
-    tested = {split: labelled(records, task, split) for split in ("validation", "test")}  # refused now, not at the end
+    tested = {split: labelled(records, task, split) for split in SPLITS}  # refused now, not at the end
     refuse_shared(records)
     for chosen, _ in tested.values():
         refuse_seen(encoder.seen, records, chosen)
@@ -83,14 +86,19 @@ def adapt_and_report(
     run = Run(workdir, config, f"{task.name}, {len(indices)} labelled")
     adapted = settings.adapt(encoder, Labelled(records, indices, targets), run)
     figures: dict = {"task": task.name, "data": records.name, "labelled": len(indices)}
-    for split, (chosen, truth) in tested.items():
-        scores = predict(adapted, encoder, records, chosen)
-        bootstrap = patient_bootstrap(truth, {"model": scores}, records.patients[chosen])
+    predicted = {
+        split: Predictions(chosen, records.patients[chosen], truth, predict(adapted, encoder, records, chosen))
+        for split, (chosen, truth) in tested.items()
+    }
+    for split, one in predicted.items():
+        bootstrap = one.bootstrap({"model": one.found})
         figures[split] = {
-            "recordings": len(chosen),
+            "recordings": len(one.recordings),
             "macro_auroc": figure(bootstrap.macro("model")),
             "auroc": dict(zip(task.classes, map(figure, bootstrap.per_class("model")), strict=True)),
         }
+    about = {"metric": "AUROC", "task": task.name, "classes": task.classes, "data": records.name}
+    predictions.save(workdir, about, predicted)
     (workdir / "metrics.json").write_text(json.dumps(figures, indent=1))
     if lines := read_metrics(workdir):
         plots.loss_curve([line["step"] for line in lines], [line["loss"] for line in lines], workdir / "loss.png")
@@ -121,9 +129,9 @@ def figure(interval: Interval) -> list[float]:
 def _print(figures: dict, workdir: Path) -> None:
     print(f"\nAUROC, {figures['task']}, {figures['labelled']} labelled recordings (95 % interval over patients)")
     print(f"{'':16}{'validation':>26}{'test':>26}")
-    rows = {"macro": [figures[split]["macro_auroc"] for split in ("validation", "test")]}
+    rows = {"macro": [figures[split]["macro_auroc"] for split in SPLITS]}
     for name in figures["test"]["auroc"]:
-        rows[name] = [figures[split]["auroc"][name] for split in ("validation", "test")]
+        rows[name] = [figures[split]["auroc"][name] for split in SPLITS]
     if len(rows) == 2:
         rows.pop("macro")
     for name, pair in rows.items():
