@@ -48,8 +48,6 @@ class PseudoLabelling:
     teacher, arXiv:1703.01780); 0: the trained one itself (FixMatch)."""
     weak: Augmentation = Augmentation(lead_mask=0.0, gain=0.1, noise_mv=0.01, wander_mv=0.05, time_out=0.0)
     """The views of labelled recordings, and those on which pseudo-labels are made."""
-    windows: int = 4
-    """Weak views of a recording, whose mean probability makes its pseudo-labels."""
     strong: Augmentation = Augmentation()
     """The views that have to agree with the pseudo-labels; of any piece of the recording."""
 
@@ -111,17 +109,17 @@ class ConsistentClassification:
         labelled_key, weak_key, strong_key, dropout_key = jax.random.split(key, 4)
         model, pseudo = self.classification.network(encoder), self.pseudo
 
-        def views(signal: jax.Array, augmentation: Augmentation, key: jax.Array, each: int = 1) -> jax.Array:
+        def views(signal: jax.Array, augmentation: Augmentation, key: jax.Array) -> jax.Array:
             recordings = read(signal.reshape(-1, *signal.shape[-2:]))
-            return augmentation.views(recordings, key, rate_hz=read.rate_hz, each=each)
+            return augmentation.views(recordings, key, rate_hz=read.rate_hz)
 
         teacher, updates = {name: variables[name] for name in NETWORK}, {}
         if pseudo.momentum:
             slow = followed(variables["slow"]["params"], variables["params"], pseudo.momentum)
             teacher, updates = {**teacher, "params": slow}, {"slow": {"params": slow}}
-        weak = views(batch["unlabelled"], pseudo.weak, weak_key, each=pseudo.windows)
-        guess: Any = jax.lax.stop_gradient(model.apply(teacher, weak, train=False))
-        probability = jax.nn.sigmoid(guess).reshape(-1, pseudo.windows, guess.shape[-1]).mean(1)
+        weak = views(batch["unlabelled"], pseudo.weak, weak_key)
+        guess: Any = model.apply(teacher, weak, train=False)
+        probability = jax.nn.sigmoid(jax.lax.stop_gradient(guess))
         present, known = pseudo_labels(probability, threshold=pseudo.threshold, ranked=pseudo.ranked)
 
         # One after the other: the classifier meets recordings as they are, not strong views, so what it remembers of
