@@ -12,9 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-import tyro
-
+from ecgjax.launch import parse, run
 from ecgjax.objectives import OBJECTIVES
+from ecgjax.signals import InputError
 from ecgjax.train.presets import PRESETS
 
 OWN = {
@@ -42,10 +42,12 @@ REPORTED = {
     "masked_autoencoder": "0.611, 0.669, 0.714 superclass, ST-MEM [2]",
     "jepa": "0.931 all, ViT-XS, attentive pooling [3]",
 }
-"""AUROC of a frozen encoder on PTB-XL, where one was reported; superclass at 1, 10 and 100 % of the labels. None is of
-these recordings, or of this many: [1] hhi-aml/ecg-selfsupervised: pre-trained on CinC 2020, Chapman and Ribeiro's
-recordings for 1,000 to 2,000 epochs; [2] the baselines of cheliu-computation/MERL-ICML2024, on MIMIC-IV-ECG; [3]
-kweimann/ECG-JEPA, on PTB-XL."""
+"""AUROC of a frozen encoder on PTB-XL, where one was reported; superclass at 1, 10 and 100 % of the labels."""
+SOURCES = """\
+Reported figures are of other recordings and of more of them: [1] hhi-aml/ecg-selfsupervised, pre-trained on CinC 2020,
+Chapman and Ribeiro's recordings for 1,000 to 2,000 epochs; [2] the baselines of cheliu-computation/MERL-ICML2024,
+pre-trained on MIMIC-IV-ECG; [3] kweimann/ECG-JEPA, on PTB-XL.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,17 +57,17 @@ class Methods:
     data: Path
     """A prepared data set."""
     out: Path
-    """Runs, their results and methods.csv go here."""
+    """Runs, their results and the table go here; all that is there was made with the same settings."""
+    methods: tuple[str, ...] = tuple(OBJECTIVES)
+    """Which methods."""
     encoder: str = "compact_resnet"
     """The encoder that all methods share; "own" for each method's own."""
-    rate_hz: float = 100.0
-    """The encoders' input; 0: the rate of each method's paper."""
+    rate_hz: float | None = 100.0
+    """The encoders' input; None: the rate of each method's paper."""
     recordings: int = 70_400
     """Recordings that a run sees."""
     batch_recordings: int = 64
     """Recordings of a batch; a method of pairs takes half as many pairs."""
-    methods: tuple[str, ...] = tuple(OBJECTIVES)
-    """Which methods."""
     tasks: tuple[str, ...] = ("superclass", "af", "flutter", "premature", "av_block_1", "mi", "all")
     """What the frozen encoder is probed with."""
     labels: tuple[int, ...] = (100, 1000, 0)
@@ -78,44 +80,63 @@ class Methods:
 
 def main() -> None:
     """Entry point."""
-    settings = tyro.cli(Methods)
+    settings = parse(Methods)
+    _refuse_other_terms(settings)
     for method in settings.methods:
         own = PRESETS[OWN[method]]
         encoder = own.encoder if settings.encoder == "own" else settings.encoder
-        rate_hz = settings.rate_hz or own.preprocessing.rate_hz
-        run = settings.out / f"{method}-{encoder}"
-        _pretrain(settings, method, encoder, rate_hz, run)
-        _probe(settings, run)
-        _collect(settings.out)
+        workdir = settings.out / f"{method}-{encoder}"
+        _pretrain(settings, method, encoder, settings.rate_hz or own.preprocessing.rate_hz, workdir)
+        _probe(settings, workdir)
+        collect(settings.out)
 
 
-def _pretrain(settings: Methods, method: str, encoder: str, rate_hz: float, run: Path) -> None:
-    pairs = 1 if OBJECTIVES[method]().examples == "single" else 2
-    batch = settings.batch_recordings // pairs
+def _refuse_other_terms(settings: Methods) -> None:
+    """All runs of a folder see as many of the same recordings and are probed alike."""
+    terms = {name: value for name, value in vars(settings).items() if name not in ("out", "methods", "encoder")}
+    terms = json.loads(json.dumps(terms | {"data": str(settings.data.resolve())}))
+    file = settings.out / "settings.json"
+    if not file.exists():
+        settings.out.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(terms, indent=1))
+    for name, value in json.loads(file.read_text()).items():
+        if value != terms[name]:
+            raise InputError(f"{file}: {name} is {value} there, {terms[name]} was asked for; give another --out")
+
+
+def _pretrain(settings: Methods, method: str, encoder: str, rate_hz: float, workdir: Path) -> None:
+    batch_size = settings.batch_recordings // (1 if OBJECTIVES[method]().examples == "single" else 2)
     steps = settings.recordings // settings.batch_recordings
     _command(
-        "pretrain", "--data", settings.data, "--objective", method, "--encoder", encoder, "--batch-size", batch,
-        "--num-steps", steps, "--seed", settings.seed, "--workdir", run, "--no-first-look",
-        "--preprocessing.rate-hz", rate_hz,
+        "pretrain", "--data", settings.data, "--objective", method, "--encoder", encoder,
+        "--batch-size", batch_size, "--num-steps", steps,
+        "--seed", settings.seed, "--workdir", workdir, "--no-first-look", "--preprocessing.rate-hz", rate_hz,
     )  # fmt: skip
 
 
-def _probe(settings: Methods, run: Path) -> None:
-    wanted = json.dumps([settings.tasks, settings.labels, settings.seeds])
-    done = run / "benchmark/done.json"
-    if not done.exists() or done.read_text() != wanted:
+def _probe(settings: Methods, workdir: Path) -> None:
+    done = workdir / DONE
+    if not done.exists():
         _command(
-            "benchmark", "--checkpoint", run, "--data", settings.data, "--out", done.parent,
+            "benchmark", "--checkpoint", workdir, "--data", settings.data, "--out", done.parent,
             "--tasks", *settings.tasks, "--labels", *settings.labels, "--seeds", settings.seeds, "--train-at", 1,
             "--random-scores", settings.out / "random",
         )  # fmt: skip
-        done.write_text(wanted)
+        done.touch()
 
 
-def _collect(out: Path) -> None:
+DONE = "benchmark/done"
+"""Of a run's folder, when benchmark.csv is whole."""
+
+
+def _command(name: str, *words: object) -> None:
+    subprocess.run([sys.executable, "-m", f"ecgjax.launch.{name}", *map(str, words)], check=True)
+
+
+def collect(out: Path) -> None:
     """Writes methods.csv and methods.md of all finished runs."""
     rows = []
-    for done in sorted(out.glob("*/benchmark/done.json")):
+    for done in sorted(out.glob(f"*/{DONE}")):
         method, encoder = done.parents[1].name.split("-", 1)
         with done.with_name("benchmark.csv").open() as file:
             rows += [{"encoder": encoder, "method": method} | row for row in csv.DictReader(file)]
@@ -123,55 +144,47 @@ def _collect(out: Path) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    table = markdown(rows)
+    table = markdown(rows, [n for n in json.loads((out / "settings.json").read_text())["labels"] if n])
     (out / "methods.md").write_text(table)
     print(table)
 
 
-def _command(name: str, *words: object) -> None:
-    subprocess.run([sys.executable, "-m", f"ecgjax.launch.{name}", *map(str, words)], check=True)
+def markdown(rows: list[dict], numbers: list[int]) -> str:
+    """A table for each encoder and each of the `numbers` of labels, and for all labels.
 
-
-def markdown(rows: list[dict]) -> str:
-    """A table for each encoder and number of labels: AUROC by method and task, gain over the random encoder, intervals.
-
-    All labels are a number that differs from task to task; the tables are of the first, the second, ... number.
+    Lines are methods, best first: AUROC by task, with the gain over the random encoder and its 95 % interval.
     """
     parts = []
     for encoder in dict.fromkeys(row["encoder"] for row in rows):
-        of_encoder = [row for row in rows if row["encoder"] == encoder]
-        ranks = _ranks(of_encoder)
-        for rank in sorted(set(ranks.values())):
-            chosen = [row for row in of_encoder if ranks[row["task"], row["labels"]] == rank]
-            numbers = {int(row["labels"]) for row in chosen}
-            labels = " to ".join(f"{number:,}" for number in sorted({min(numbers), max(numbers)}))
-            parts.append(f"{encoder}, {labels} labels:\n\n{_table(chosen)}")
-    return "\n".join(parts)
-
-
-def _ranks(rows: list[dict]) -> dict[tuple[str, str], int]:
-    """(task, labels) -> whether it is the task's smallest number of labels (0), the next (1), ..."""
-    numbers: dict[str, set[str]] = {}
-    for row in rows:
-        numbers.setdefault(row["task"], set()).add(row["labels"])
-    return {(task, n): rank for task, of_task in numbers.items() for rank, n in enumerate(sorted(of_task, key=int))}
+        for number in (*numbers, None):  # None: all, another number for each task
+            chosen = [
+                row
+                for row in rows
+                if row["encoder"] == encoder
+                and (int(row["labels"]) == number if number else int(row["labels"]) not in numbers)
+            ]
+            if chosen:
+                labels = f"{number:,}" if number else "all"
+                parts.append(f"{encoder}, {labels} labels:\n\n{_table(chosen)}")
+    return "\n".join([*parts, SOURCES])
 
 
 def _table(rows: list[dict]) -> str:
     frozen = [row for row in rows if row["way"] == "frozen"]
     tasks = list(dict.fromkeys(row["task"] for row in frozen))
     random = {row["task"]: f"{float(row['auroc']):.3f}" for row in rows if row["way"] == "random"}
-    lines = [["method", "mean gain", *tasks, "reported"], ["---"] * (len(tasks) + 3)]
-    lines.append(["random encoder", "", *(random[task] for task in tasks), ""])
+    lines = []
     for method in dict.fromkeys(row["method"] for row in frozen):
-        of = {row["task"]: row for row in frozen if row["method"] == method}
-        if of.keys() != set(tasks):
-            continue  # not finished
-        mean = sum(float(row["gain"]) for row in of.values()) / len(of)
-        above = sum(float(row["gain_low"]) > 0 for row in of.values())
-        cells = (f"{float(row['auroc']):.3f} ({_interval(row)})" for row in (of[task] for task in tasks))
-        lines.append([f"`{method}`", f"{mean:+.3f}, {above} of {len(of)}", *cells, REPORTED.get(method, "")])
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+        of = [row for row in frozen if row["method"] == method]
+        mean = sum(float(row["gain"]) for row in of) / len(of)
+        above = sum(float(row["gain_low"]) > 0 for row in of)
+        cells = (f"{float(row['auroc']):.3f} ({_interval(row)})" for row in of)
+        line = [f"`{method}`", f"{mean:+.3f}, {above} of {len(of)}", *cells, REPORTED.get(method, "")]
+        lines.append((mean, line))
+    head = ["method", "mean gain, tasks surely above 0", *tasks, "reported"]
+    rule, floor = ["---"] * len(head), ["random encoder", "", *(random[task] for task in tasks), ""]
+    best_first = (line for _, line in sorted(lines, key=lambda pair: -pair[0]))
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *best_first, floor))
 
 
 def _interval(row: dict) -> str:
@@ -180,4 +193,4 @@ def _interval(row: dict) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -141,7 +141,7 @@ def test_finetune_leaves_a_classifier_figures_and_plots(command, prepared, recor
     classifier = ecgjax.load(tmp_path / "ft")
     assert classifier.config["task"] == "af" and start in str(classifier.config["start"])
     assert (tmp_path / "ft" / "loss.png").exists() == ("linear_probe" not in options)
-    status, out, _ = command(compare, tmp_path / "ft", "--against", tmp_path / "ft")
+    status, out, _ = command(compare, tmp_path / "ft", "--against", tmp_path / "ft", "--split", "test")
     assert status == 0 and f"af{figures['test']['auroc']['af'][0]:>22.3f}" in out and "+0.000 (+0.000 to +0.000)" in out
 
 
@@ -167,7 +167,7 @@ def test_finetune_marks_waves(command, prepared, monkeypatch, tmp_path):
         value, low, high = figures["test"]["dice"][wave]
         assert 0 <= low <= value <= high <= 1 and f"{value:.3f} ({low:.3f}-{high:.3f})" in out
         said = f"{wave:16}{value:8.3f}{value:10.3f}   +0.000 (+0.000 to +0.000)"
-        assert said in command(compare, tmp_path / "ft", "--against", tmp_path / "ft")[1]
+        assert said in command(compare, tmp_path / "ft", "--against", tmp_path / "ft", "--split", "test")[1]
     assert min((tmp_path / "ft" / name).stat().st_size for name in ("waves.png", "loss.png")) > 5000
 
 
@@ -278,4 +278,5 @@ def test_commands_run_as_modules_and_explain_themselves(start):
     processes = {name: start(name, "--help") for name in ("prepare", "pretrain", "finetune", "benchmark", "compare")}
     for name, process in processes.items():
         said = _finish(*process)
-        assert f"python -m ecgjax.launch.{name}" in said and any(word in said for word in ("--workdir", "--out", "--against"))
+        options = "--workdir", "--out", "--against"
+        assert f"python -m ecgjax.launch.{name}" in said and any(option in said for option in options)

@@ -1,24 +1,31 @@
 """The table that compares methods says what the benchmarks of its runs say, and every method has its place in it."""
 
 import csv
+import dataclasses
+import importlib
 import json
+import sys
+from pathlib import Path
 
-import test_benchmarks  # noqa: F401, which makes benchmarks/ importable
+import pytest
 
+sys.path.append(str(Path(__file__).parents[1]))  # where benchmarks/ is; last, so that an installed ecgjax comes first
 from benchmarks import methods
 from ecgjax.objectives import OBJECTIVES
+from ecgjax.signals import InputError
 from ecgjax.train.presets import PRESETS
 
 COLUMNS = ("task", "labels", "way", "auroc", "low", "high", "gain", "gain_low", "gain_high")
 
 
-def _finished(out, run, rows):
+def _probed(out, run, rows, *, done=True):
     folder = out / run / "benchmark"
     folder.mkdir(parents=True)
     with (folder / "benchmark.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerows([COLUMNS, *rows])
-    (folder / "done.json").write_text(json.dumps("done"))
+    if done:
+        (out / run / methods.DONE).touch()
 
 
 def _rows(task, labels, auroc, low):
@@ -29,28 +36,78 @@ def _rows(task, labels, auroc, low):
     ]
 
 
+def _read(text):
+    """Titles, and tables as {first cell: other cells}."""
+    titles, tables = [], []
+    for line in text.splitlines():
+        if line.endswith("labels:"):
+            titles.append(line)
+            tables.append({})
+        elif line.startswith("| ") and "---" not in line:
+            first, *others = line[2:-2].split(" | ")
+            tables[-1][first] = others
+    return titles, tables
+
+
 def test_gains_are_averaged_over_tasks_and_counted_where_they_are_certain(tmp_path, capsys):
+    (tmp_path / "settings.json").write_text(json.dumps({"labels": [100, 0]}))
     few = [*_rows("af", 100, 0.9, 0.2), *_rows("mi", 100, 0.7, -0.1)]
     every = [*_rows("af", 5000, 0.95, 0.2), *_rows("mi", 4000, 0.7, 0.05)]
-    _finished(tmp_path, "simclr-compact_resnet", [*few, *every])
-    _finished(tmp_path, "jepa-compact_resnet", few[:2])  # its second task is still being probed
-    _finished(tmp_path, "simclr-xresnet1d50", _rows("af", 100, 0.5, -0.2))
-    methods._collect(tmp_path)
+    better = [*_rows("af", 100, 0.95, 0.2), *_rows("mi", 100, 0.75, 0.1)]
+    _probed(tmp_path, "simclr-compact_resnet", [*few, *every])
+    _probed(tmp_path, "swav-compact_resnet", [*better, *every])
+    _probed(tmp_path, "jepa-compact_resnet", few[:2], done=False)  # its second task is still being probed
+    _probed(tmp_path, "simclr-xresnet1d50", [*_rows("af", 100, 0.5, -0.2), *_rows("mi", 100, 0.5, -0.2)])
+    methods.collect(tmp_path)
     table = (tmp_path / "methods.md").read_text()
-    assert table.strip() == capsys.readouterr().out.strip()
-    first, second, third = table.split("\n\n| ")[0], *table.split("labels:")[2:]
-    assert first == "compact_resnet, 100 labels:"
-    assert "compact_resnet, 4,000 to 5,000 labels:" in table and "xresnet1d50, 100 labels:" in table
-    line = "| `simclr` | +0.200, 1 of 2 | 0.900 (+0.300, +0.200 to +0.400) | 0.700 (+0.100, -0.100 to +0.200) | 0.883"
-    assert line in table
-    assert "+0.225, 2 of 2" in second and "-0.100, 0 of 1" in third
-    assert "`jepa`" not in table  # not half a mean
+    assert table.strip() == capsys.readouterr().out.strip() and "`jepa`" not in table
+    titles, (first, second, other) = _read(table)
+    assert titles == ["compact_resnet, 100 labels:", "compact_resnet, all labels:", "xresnet1d50, 100 labels:"]
+    assert list(first) == ["method", "`swav`", "`simclr`", "random encoder"]  # the best first
+    assert first["`simclr`"][:3] == [
+        "+0.200, 1 of 2",
+        "0.900 (+0.300, +0.200 to +0.400)",
+        "0.700 (+0.100, -0.100 to +0.200)",
+    ]
+    assert first["random encoder"] == ["", "0.600", "0.600", ""]
+    assert second["`simclr`"][0] == "+0.225, 2 of 2" and other["`simclr`"][0] == "-0.100, 0 of 2"
+    assert "[1]" in first["`simclr`"][-1] and "[1] hhi-aml" in table.rpartition("|")[2]
     with (tmp_path / "methods.csv").open() as file:
-        assert len(list(csv.DictReader(file))) == 12
+        assert len(list(csv.DictReader(file))) == 20
+
+
+def test_a_folder_keeps_to_its_terms(tmp_path):
+    settings = methods.Methods(data=tmp_path / "data", out=tmp_path / "out")
+    for same in (settings, dataclasses.replace(settings, encoder="own", methods=("jepa",))):
+        methods._refuse_other_terms(same)
+    for name, value in {"recordings": 281_600, "rate_hz": None, "labels": (50,), "data": tmp_path / "other"}.items():
+        with pytest.raises(InputError, match=rf"settings\.json: {name} is .* there, .* was asked for; give ano"):
+            methods._refuse_other_terms(dataclasses.replace(settings, **{name: value}))
 
 
 def test_every_method_has_an_encoder_of_its_own():
-    assert methods.OWN.keys() == OBJECTIVES.keys() and set(methods.OWN.values()) <= PRESETS.keys()
-    assert methods.REPORTED.keys() <= OBJECTIVES.keys()
+    assert methods.OWN.keys() == OBJECTIVES.keys() >= methods.REPORTED.keys()
     for method, preset in methods.OWN.items():
         assert isinstance(PRESETS[preset].objective, OBJECTIVES[method])
+
+
+@pytest.mark.usefixtures("tiny_encoders")
+def test_a_method_is_pre_trained_and_probed_once(prepared, tmp_path, monkeypatch):
+    """The commands are run here, with the tiny encoder, instead of in processes of their own."""
+    said = []
+
+    def here(command, *, check):
+        said.append(command[2].rpartition(".")[2])
+        monkeypatch.setattr(sys, "argv", command[2:])
+        importlib.import_module(command[2]).main()
+
+    monkeypatch.setattr(methods.subprocess, "run", here)
+    words = ["--data", prepared, "--out", tmp_path, "--methods", "patient_contrast", "--recordings", 64]
+    words += ["--batch-recordings", 32, "--tasks", "af", "--labels", 16, 0, "--seeds", 2]
+    for _ in range(2):
+        monkeypatch.setattr(sys, "argv", ["methods", *map(str, words)])
+        methods.main()
+    assert said == ["pretrain", "benchmark", "pretrain"]  # the second finds that it is finished
+    titles, (few, every) = _read((tmp_path / "methods.md").read_text())
+    assert titles == ["compact_resnet, 16 labels:", "compact_resnet, all labels:"]
+    assert few["method"][1] == "af" and "`patient_contrast`" in every

@@ -27,7 +27,7 @@ from ecgjax.train.state import create_state, make_step
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Labelled:
-    """Recordings with labels, all that is known of them."""
+    """Which recordings of a data set have labels, and these."""
 
     records: Records
     """The prepared data set."""
@@ -35,6 +35,10 @@ class Labelled:
     """Which of its recordings."""
     targets: np.ndarray
     """Of each: float32 [len(indices), class], or the wave of each sample, uint8 [len(indices), time]."""
+
+    def __post_init__(self):
+        if len(self.indices) != len(self.targets):
+            raise InputError(f"{len(self.indices)} recordings and {len(self.targets)} targets: give each its own")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -210,8 +210,7 @@ def _train(settings, start, embedded, task, indices, targets, seed, workdir):
         "labelled": len(indices),
     }
     finetuning = dataclasses.replace(settings.finetuning, seed=seed)
-    labelled = Labelled(embedded.records, indices, targets)
-    return finetuning.adapt(start, labelled, Run(workdir, config, workdir.name))
+    return finetuning.adapt(start, Labelled(embedded.records, indices, targets), Run(workdir, config, workdir.name))
 
 
 def _row(task: Task, n: int, way: str, bootstrap: Bootstrap) -> Row:

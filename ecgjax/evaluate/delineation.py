@@ -12,8 +12,9 @@ from ecgjax.adapt.training import Labelled, Run
 from ecgjax.data.records import Records
 from ecgjax.data.seen import refuse_seen, refuse_shared
 from ecgjax.evaluate import plots, predictions, wave_sheet
+from ecgjax.evaluate.dice import dice_bootstrap
 from ecgjax.evaluate.low_label import draw_labelled, labels_wanted
-from ecgjax.evaluate.predictions import SPLITS, Predictions
+from ecgjax.evaluate.predictions import TESTED, About, Predictions, described
 from ecgjax.evaluate.supervised import figure, run_config, start_encoder
 from ecgjax.signals import WAVES, InputError
 from ecgjax.train.runlog import read_metrics
@@ -43,7 +44,7 @@ def delineate_and_report(
     records, rate_hz = Records(data), encoder.preprocessing.rate_hz
     indices = records.split("train")
     refuse_shared(records)
-    for split in SPLITS:
+    for split in TESTED:
         refuse_seen(encoder.seen, records, records.split(split))
     count = labels_wanted(labels, len(indices))
     nothing = np.zeros((len(indices), 1), np.float32)
@@ -53,16 +54,20 @@ def delineate_and_report(
     config = run_config(encoder, name, records, task=TASK, classes=WAVES, labelled=len(indices))
     labelled = Labelled(records, indices, read_marks(records, indices, rate_hz))
     adapted = settings.adapt(encoder, labelled, Run(workdir, config, f"{TASK}, {len(indices)} marked"))
-    figures: dict = {"task": TASK, "data": records.name, "labelled": len(indices)}
     predicted = {}
-    for split in SPLITS:
+    for split in TESTED:
         chosen = records.split(split)
         truth, found = read_marks(records, chosen, rate_hz), segment(adapted, encoder, records, chosen)
-        predicted[split] = one = Predictions(chosen, records.patients[chosen], truth, found)
-        bootstrap = one.bootstrap({"model": found})
+        predicted[split] = Predictions(chosen, records.patients[chosen], truth, found)
+    by = described(settings, encoder=name, start=encoder.fingerprint, labelled=len(indices))
+    about = About(TASK, WAVES[1:], "Dice", records.name, rate_hz, by)
+    predictions.save(workdir, about, predicted)
+    figures: dict = {"task": TASK, "data": records.name, "labelled": len(indices)}
+    for split, of_split in predicted.items():
+        bootstrap = dice_bootstrap(of_split.truth, {"model": of_split.found}, of_split.patients)
         intervals = dict(zip(WAVES[1:], bootstrap.per_class("model"), strict=True)) | {"mean": bootstrap.macro("model")}
-        figures[split] = {"recordings": len(chosen), "dice": {wave: figure(one) for wave, one in intervals.items()}}
-    predictions.save(workdir, {"metric": "Dice", "task": TASK, "classes": WAVES[1:], "data": records.name}, predicted)
+        dice = {wave: figure(interval) for wave, interval in intervals.items()}
+        figures[split] = {"recordings": len(of_split.recordings), "dice": dice}
     (workdir / "metrics.json").write_text(json.dumps(figures, indent=1))
     lines = read_metrics(workdir)
     plots.loss_curve([line["step"] for line in lines], [line["loss"] for line in lines], workdir / "loss.png")
@@ -83,6 +88,6 @@ def _print(figures: dict, workdir: Path) -> None:
     print(f"\nDice, {figures['labelled']} marked recordings (95 % interval over patients)")
     print(f"{'':8}{'validation':>26}{'test':>26}")
     for name in figures["test"]["dice"]:
-        rows = [figures[split]["dice"][name] for split in SPLITS]
+        rows = [figures[split]["dice"][name] for split in TESTED]
         print(f"{name:8}" + "".join(f"{value:.3f} ({low:.3f}-{high:.3f})".rjust(26) for value, low, high in rows))
     print(f"\nsegmenter: {workdir / 'checkpoints'}\nexamples:  {workdir / 'waves.png'}")

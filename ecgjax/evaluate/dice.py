@@ -25,15 +25,18 @@ def dice_bootstrap(
       seed: of the resamples.
 
     Returns:
-      Classes are `WAVES` without "none". NaN where a wave is in neither.
+      Classes are `WAVES` without "none". A wave that `truth` lacks has no coefficient, of whatever method, and is left
+      out of the mean; so are, of its interval, resamples that lack it.
 
     Raises:
-      InputError: the shapes differ.
+      InputError: the shapes differ, or no wave is marked.
     """
     stacks = {name: np.asarray(stack).reshape(-1, *np.shape(stack)[-2:]) for name, stack in found.items()}
     if len(patients) != len(truth) or any(stack.shape[1:] != truth.shape for stack in stacks.values()):
         shapes = " and ".join(str(np.shape(stack)) for stack in found.values())
         raise InputError(f"marks {truth.shape} and {shapes} of {len(patients)} recordings: give the same shapes")
+    if not np.isin(truth, np.arange(1, len(WAVES))).any():
+        raise InputError(f"marks of {len(truth)} recordings: none is of a wave; choose another test set")
     _, patient = np.unique(patients, return_inverse=True)
     number, rng = patient.max() + 1, np.random.default_rng(seed)
     times = np.stack([np.bincount(rng.integers(number, size=number), minlength=number) for _ in range(draws)])
@@ -48,6 +51,5 @@ def _dice(truth: np.ndarray, found: np.ndarray, weights: np.ndarray) -> np.ndarr
     known, kinds = truth != UNMARKED, np.arange(1, len(WAVES))
     is_true, is_found = (known & (marks == kinds[:, None, None]) for marks in (truth, found))
     both = 2 * (is_true & is_found).sum(-1)  # [wave, recording]
-    sizes = is_true.sum(-1) + is_found.sum(-1)
-    with np.errstate(invalid="ignore"):
-        return (weights @ both.T) / (weights @ sizes.T)
+    marked, claimed = (weights @ marks.sum(-1).T for marks in (is_true, is_found))  # [draw, wave]
+    return np.divide(weights @ both.T, marked + claimed, out=np.full(marked.shape, np.nan), where=marked > 0)

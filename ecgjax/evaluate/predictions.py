@@ -6,9 +6,9 @@ shared, and the interval of the difference is narrower than either.
 
 import dataclasses
 import json
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +17,38 @@ from ecgjax.evaluate.metrics import Bootstrap, patient_bootstrap
 from ecgjax.signals import InputError
 
 FILE = "predictions.npz"
-SPLITS = ("validation", "test")
+TESTED = ("validation", "test")
+METRICS = {"AUROC": patient_bootstrap, "Dice": dice_bootstrap}
+
+
+@dataclasses.dataclass(frozen=True)
+class About:
+    """What was predicted, and by whom."""
+
+    task: str
+    classes: tuple[str, ...]
+    metric: str
+    """One of `METRICS`."""
+    data: str
+    rate_hz: float | None
+    """Of marks, which are as many as the encoder reads samples."""
+    by: dict[str, Any]
+    """The run, but for its seed: what two sides of a comparison may differ in; see `described`."""
+
+
+def described(settings: Any, *, encoder: str, start: str, labelled: int) -> dict[str, Any]:
+    """A run by names and values: the method, its settings ("optimizer.warmup") without the seed, and the rest."""
+    flat: dict[str, Any] = {"method": type(settings).__name__, "labelled": labelled, "encoder": encoder, "start": start}
+
+    def add(values: dict, prefix: str) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                add(value, f"{prefix}{name}.")
+            elif name != "seed":
+                flat[prefix + name] = value
+
+    add(json.loads(json.dumps(dataclasses.asdict(settings))), "")
+    return flat
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,19 +64,16 @@ class Predictions:
     found: np.ndarray
     """The probability of each class, or the wave that was found at each sample; shaped like `truth`."""
 
-    def bootstrap(self, found: dict[str, np.ndarray]) -> Bootstrap:
-        """AUROC (or Dice coefficients, of waves) of several methods' `found`, each [seed, *shape of truth]."""
-        measure = dice_bootstrap if self.truth.dtype == np.uint8 else patient_bootstrap
-        return measure(self.truth, found, self.patients)
 
-
-def save(workdir: Path, about: dict, tested: dict[str, Predictions]) -> None:
-    """Writes predictions.npz: `about` (metric, task, classes, data) and the splits."""
+def save(workdir: Path, about: About, tested: dict[str, Predictions]) -> None:
+    """Writes predictions.npz."""
     arrays = {f"{split}/{name}": value for split, one in tested.items() for name, value in vars(one).items()}
-    np.savez_compressed(workdir / FILE, about=json.dumps(about), **arrays)
+    unfinished = workdir / f"unfinished-{FILE}"
+    np.savez_compressed(unfinished, about=json.dumps(dataclasses.asdict(about)), **arrays)
+    unfinished.replace(workdir / FILE)
 
 
-def load(workdir: Path) -> tuple[dict, dict[str, Predictions]]:
+def load(workdir: Path) -> tuple[About, dict[str, Predictions]]:
     """What `save` wrote.
 
     Raises:
@@ -54,42 +82,57 @@ def load(workdir: Path) -> tuple[dict, dict[str, Predictions]]:
     file = workdir / FILE
     if not file.exists():
         raise InputError(f"{file}: no such file; give the workdir of a finished run of ecgjax.launch.finetune")
+    fields = [field.name for field in dataclasses.fields(Predictions)]
     try:
         with file.open("rb") as stream, np.load(stream) as arrays:
-            fields = [field.name for field in dataclasses.fields(Predictions)]
-            splits = {split: Predictions(*(arrays[f"{split}/{name}"] for name in fields)) for split in SPLITS}
-            return json.loads(str(arrays["about"])), splits
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise InputError(f"{file}: damaged ({error}); run ecgjax.launch.finetune in this workdir again") from error
+            about = json.loads(str(arrays["about"]))
+            splits = {split: Predictions(*(arrays[f"{split}/{name}"] for name in fields)) for split in TESTED}
+            return About(**about | {"classes": tuple(about["classes"])}), splits
+    except Exception as error:  # zipfile, zlib and NumPy raise half a dozen types
+        problem = f"damaged, or of another version of ecgjax ({type(error).__name__}: {error})"
+        raise InputError(f"{file}: {problem}; run ecgjax.launch.finetune in this workdir again") from error
 
 
-def compare(ours: Sequence[Path], theirs: Sequence[Path], split: str) -> tuple[dict, Bootstrap]:
+def compare(runs: Sequence[Path], against: Sequence[Path], split: str) -> tuple[About, About, Bootstrap]:
     """Runs of one method against runs of another, each with several seeds.
 
     Args:
-      ours: workdirs of `finetune`.
-      theirs: the same.
+      runs: workdirs of `finetune`.
+      against: the same.
       split: "validation" or "test".
 
     Returns:
-      What the runs have in common, and the bootstrap of "ours" and "theirs".
+      What either side is about, and the bootstrap of "runs" and "against".
 
     Raises:
-      InputError: two runs differ in task, data or test recordings.
+      InputError: a side is empty or names a run twice; runs differ in task, data or test recordings, or those of one
+        side in more than their seed.
     """
-    runs = {path: load(path) for path in (*ours, *theirs)}
-    (first, (about, tested)), *others = runs.items()
-    for path, (other, of_other) in others:
-        if other != about:
-            key = next(key for key in about if about[key] != other[key])
+    sides = {"runs": runs, "against": against}
+    for name, paths in sides.items():
+        if not paths or len({path.resolve() for path in paths}) < len(paths):
+            raise InputError(f"{name} {' '.join(map(str, paths))}: give one workdir or more, each once")
+    loaded = {path: load(path) for path in (*runs, *against)}
+    for paths in sides.values():
+        for path in paths:
+            _refuse_difference(path, _common(loaded[path][0]), runs[0], _common(loaded[runs[0]][0]))
+            _refuse_difference(path, loaded[path][0].by, paths[0], loaded[paths[0]][0].by)
+    about, first = loaded[runs[0]][0], loaded[runs[0]][1][split]
+    for path, (_, of) in loaded.items():
+        for name in ("recordings", "patients", "truth"):
+            if not np.array_equal(getattr(of[split], name), getattr(first, name)):
+                raise InputError(f"{path}: {name} of {split} differ from those in {runs[0]}; use one data set")
+    found = {name: np.stack([loaded[path][1][split].found for path in paths]) for name, paths in sides.items()}
+    return about, loaded[against[0]][0], METRICS[about.metric](first.truth, found, first.patients)
+
+
+def _common(about: About) -> dict[str, Any]:
+    return {name: value for name, value in vars(about).items() if name != "by"}
+
+
+def _refuse_difference(path: Path, has: dict[str, Any], other: Path, wanted: dict[str, Any]) -> None:
+    for name in (*has, *wanted):
+        if has.get(name) != wanted.get(name):
             raise InputError(
-                f"{path}: {key} is {other[key]}, in {first} it is {about[key]}; compare runs of one task and data set"
+                f"{path}: {name} is {has.get(name)}, in {other} it is {wanted.get(name)}; compare like with like"
             )
-        pairs = zip(vars(of_other[split]).items(), vars(tested[split]).values(), strict=True)
-        if not all(np.array_equal(its, value) for (name, its), value in pairs if name != "found"):
-            raise InputError(f"{path}: other {split} recordings than in {first}; use one data set")
-    found = {
-        name: np.stack([runs[path][1][split].found for path in paths])
-        for name, paths in (("ours", ours), ("theirs", theirs))
-    }
-    return about, tested[split].bootstrap(found)

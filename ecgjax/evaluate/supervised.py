@@ -12,8 +12,8 @@ from ecgjax.data.records import Records
 from ecgjax.data.seen import refuse_seen, refuse_shared
 from ecgjax.evaluate import plots, predictions
 from ecgjax.evaluate.low_label import draw_labelled, labelled, labels_wanted
-from ecgjax.evaluate.metrics import Interval
-from ecgjax.evaluate.predictions import SPLITS, Predictions
+from ecgjax.evaluate.metrics import Interval, patient_bootstrap
+from ecgjax.evaluate.predictions import TESTED, About, Predictions, described
 from ecgjax.evaluate.tasks import Task
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import Encoder, load, untrained
@@ -74,7 +74,7 @@ def adapt_and_report(
     encoder, name = start_encoder(checkpoint, encoder_name, seed=settings.seed)
     records = Records(data)
     indices, targets = labelled(records, task, "train")
-    tested = {split: labelled(records, task, split) for split in SPLITS}  # refused now, not at the end
+    tested = {split: labelled(records, task, split) for split in TESTED}  # refused now, not at the end
     refuse_shared(records)
     for chosen, _ in tested.values():
         refuse_seen(encoder.seen, records, chosen)
@@ -85,20 +85,21 @@ def adapt_and_report(
     config = run_config(encoder, name, records, task=task.name, classes=task.classes, labelled=len(indices))
     run = Run(workdir, config, f"{task.name}, {len(indices)} labelled")
     adapted = settings.adapt(encoder, Labelled(records, indices, targets), run)
-    figures: dict = {"task": task.name, "data": records.name, "labelled": len(indices)}
     predicted = {
         split: Predictions(chosen, records.patients[chosen], truth, predict(adapted, encoder, records, chosen))
         for split, (chosen, truth) in tested.items()
     }
-    for split, one in predicted.items():
-        bootstrap = one.bootstrap({"model": one.found})
+    by = described(settings, encoder=name, start=encoder.fingerprint, labelled=len(indices))
+    about = About(task.name, tuple(task.classes), "AUROC", records.name, None, by)
+    predictions.save(workdir, about, predicted)
+    figures: dict = {"task": task.name, "data": records.name, "labelled": len(indices)}
+    for split, of_split in predicted.items():
+        bootstrap = patient_bootstrap(of_split.truth, {"model": of_split.found}, of_split.patients)
         figures[split] = {
-            "recordings": len(one.recordings),
+            "recordings": len(of_split.recordings),
             "macro_auroc": figure(bootstrap.macro("model")),
             "auroc": dict(zip(task.classes, map(figure, bootstrap.per_class("model")), strict=True)),
         }
-    about = {"metric": "AUROC", "task": task.name, "classes": task.classes, "data": records.name}
-    predictions.save(workdir, about, predicted)
     (workdir / "metrics.json").write_text(json.dumps(figures, indent=1))
     if lines := read_metrics(workdir):
         plots.loss_curve([line["step"] for line in lines], [line["loss"] for line in lines], workdir / "loss.png")
@@ -129,9 +130,9 @@ def figure(interval: Interval) -> list[float]:
 def _print(figures: dict, workdir: Path) -> None:
     print(f"\nAUROC, {figures['task']}, {figures['labelled']} labelled recordings (95 % interval over patients)")
     print(f"{'':16}{'validation':>26}{'test':>26}")
-    rows = {"macro": [figures[split]["macro_auroc"] for split in SPLITS]}
+    rows = {"macro": [figures[split]["macro_auroc"] for split in TESTED]}
     for name in figures["test"]["auroc"]:
-        rows[name] = [figures[split]["auroc"][name] for split in SPLITS]
+        rows[name] = [figures[split]["auroc"][name] for split in TESTED]
     if len(rows) == 2:
         rows.pop("macro")
     for name, pair in rows.items():

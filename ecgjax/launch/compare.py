@@ -7,7 +7,7 @@ from typing import Literal
 import tyro
 
 from ecgjax.evaluate.metrics import Interval
-from ecgjax.evaluate.predictions import SPLITS, compare
+from ecgjax.evaluate.predictions import TESTED, compare
 from ecgjax.launch import parse, run
 
 
@@ -19,27 +19,29 @@ class Arguments:
     """Workdirs of finished runs."""
     against: tuple[Path, ...]
     """Workdirs of the runs that they are compared with."""
-    split: Literal[SPLITS] = "test"  # type: ignore[valid-type]
-    """Compared on this split."""
+    split: Literal[TESTED] = "validation"  # type: ignore[valid-type]
+    """Where they are compared: choose on validation, report on test."""
 
 
 def main() -> None:
     """Entry point."""
     arguments = parse(Arguments)
-    about, bootstrap = compare(arguments.runs, arguments.against, arguments.split)
-    print(f"{about['task']}, {arguments.split} of {about['data']}; means of {len(arguments.runs)} and of "
-          f"{len(arguments.against)} runs\n")  # fmt: skip
-    print(f"{about['metric']:16}{'runs':>8}{'against':>10}   difference (95 % interval over patients)")
+    ours, theirs, bootstrap = compare(arguments.runs, arguments.against, arguments.split)
+    print(f"{ours.task}, {arguments.split} of {ours.data}")
+    told = [name for name in ours.by if name in theirs.by and ours.by[name] != theirs.by[name]]
+    for what, by, paths in (("runs", ours.by, arguments.runs), ("against", theirs.by, arguments.against)):
+        named = ", ".join(f"{name} {by[name]}" for name in dict.fromkeys(["method", "labelled", *told]))
+        print(f"{what:8} {named}; mean of {len(paths)}")
+    print(f"\n{ours.metric:16}{'runs':>8}{'against':>10}   difference (95 % interval over patients)")
+    several = len(ours.classes) > 1
 
     def column(way: str, minus: str | None = None) -> list[Interval]:
-        mean = [bootstrap.macro(way, minus=minus)] if len(about["classes"]) > 1 else []
-        return [*mean, *bootstrap.per_class(way, minus=minus)]
+        return [bootstrap.macro(way, minus=minus)] * several + bootstrap.per_class(way, minus=minus)
 
-    columns = column("ours"), column("theirs"), column("ours", "theirs")
-    names = [*["mean"][: len(columns[0]) - len(about["classes"])], *about["classes"]]
-    for name, ours, theirs, gain in zip(names, *columns, strict=True):
+    columns = column("runs"), column("against"), column("runs", "against")
+    for name, one, other, gain in zip(["mean"] * several + list(ours.classes), *columns, strict=True):
         interval = f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-        print(f"{name:16}{ours.value:8.3f}{theirs.value:10.3f}   {interval}")
+        print(f"{name:16}{one.value:8.3f}{other.value:10.3f}   {interval}")
 
 
 if __name__ == "__main__":

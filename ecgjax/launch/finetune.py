@@ -34,7 +34,7 @@ class Finetune:
     labels: float | None = None
     """Labelled recordings of the training split: below 1 a share, from 1 on a number. Default: all."""
     workdir: Path = Path("runs/finetune")
-    """Checkpoints, metrics.json and plots go here."""
+    """Checkpoints, metrics.json, predictions.npz and plots go here."""
 
 
 def main() -> None:
