@@ -111,7 +111,7 @@ def compare(runs: Sequence[Path], against: Sequence[Path], split: str) -> tuple[
     sides = {"runs": runs, "against": against}
     for name, paths in sides.items():
         if not paths or len({path.resolve() for path in paths}) < len(paths):
-            raise InputError(f"{name} {' '.join(map(str, paths))}: give one workdir or more, each once")
+            raise InputError(f"{' '.join([name, *map(str, paths)])}: give one workdir or more, each once")
     loaded = {path: load(path) for path in (*runs, *against)}
     for paths in sides.values():
         for path in paths:
