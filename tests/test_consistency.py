@@ -180,6 +180,17 @@ def test_it_reads_the_training_split_and_starts_where_it_was_told_to(encoder, re
     jax.tree.map(close, adapted.variables["params"]["encoder"], start.variables["params"])
 
 
+def test_the_slow_network_is_what_is_kept(encoder, records, tmp_path, monkeypatch):
+    plain, trained = Consistency.train, {}
+    monkeypatch.setattr(Consistency, "train", lambda *args, **how: trained.update(plain(*args, **how)) or trained)
+    for momentum, kept in ((0.5, lambda: trained["slow"]["params"]), (0.0, lambda: trained["params"])):
+        trained.clear()
+        pseudo = dataclasses.replace(SHORT.pseudo, momentum=momentum)
+        adapted = _adapt(encoder, records, tmp_path / str(momentum), pseudo=pseudo)
+        jax.tree.map(np.testing.assert_array_equal, adapted.variables["params"], kept())
+        jax.tree.map(np.testing.assert_array_equal, adapted.variables["batch_stats"], trained["batch_stats"])
+
+
 def test_checkpoint_has_seen_the_recordings_without_labels_too(encoder, records, tmp_path):
     _adapt(encoder, records, tmp_path)
     assert len(ecgjax.load(tmp_path).seen.waveforms) == len(records.split("train"))
