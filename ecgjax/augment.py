@@ -16,7 +16,11 @@ from ecgjax.signals import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How two views of a recording are made to differ. A value of 0 switches an augmentation off."""
+    """How two views of a recording are made to differ. A value of 0 switches an augmentation off.
+
+    Views are made of what the encoder would see. To one whose preprocessing normalises (`zscore_lead`,
+    `zscore_recording`) a millivolt of noise or wander is therefore a standard deviation.
+    """
 
     crop_s: float = 2.5
     """Length of a view in seconds, a random piece of it (Mehari & Strodthoff 2022, arXiv:2103.12676: 2.5)."""

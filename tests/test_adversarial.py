@@ -17,11 +17,10 @@ from steps import (
     initial,
     lively,
     noise_batch,
-    numeric_gradient,
 )
 
 from ecgjax.augment import Augmentation
-from ecgjax.objectives.adversarial import Adversarial, discrimination_error, prediction_error, reversed_gradient
+from ecgjax.objectives.adversarial import Adversarial, discrimination_error, reversed_gradient
 from ecgjax.preprocessing import Reader, band_pass
 from ecgjax.signals import InputError
 
@@ -36,29 +35,6 @@ ON_EIGHT_DEVICES = TINY  # the others compile as long again
 _RNG = np.random.default_rng(0)
 PREDICTED, PROJECTED = _RNG.normal(size=(2, 5, 2, 3)).astype(np.float32)
 VERDICT = _RNG.normal(size=(5, 2)).astype(np.float32)
-
-
-def _prediction_reference(predicted, projected):
-    def unit(vectors):
-        return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
-
-    errors = [
-        ((unit(predicted[:, view]) - unit(projected[:, 1 - view].astype(np.float64))) ** 2).sum(-1).mean()
-        for view in (0, 1)
-    ]
-    return sum(errors) / 2
-
-
-def test_prediction_error_and_gradient_equal_the_formula():
-    """The squared distance of unit vectors; by finite differences in float64, none for what is projected."""
-    value, (gradient, none) = jax.jit(jax.value_and_grad(prediction_error, argnums=(0, 1)))(
-        jnp.asarray(PREDICTED), jnp.asarray(PROJECTED)
-    )
-    exact = PREDICTED.astype(np.float64)
-    np.testing.assert_allclose(value, _prediction_reference(exact, PROJECTED), rtol=1e-5)
-    expected = numeric_gradient(lambda predicted: _prediction_reference(predicted, PROJECTED), exact)
-    np.testing.assert_allclose(gradient, expected, atol=1e-6)
-    assert not none.any()
 
 
 def test_discrimination_error_and_gradient_equal_the_formula():

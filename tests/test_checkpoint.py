@@ -207,3 +207,15 @@ def test_folder_without_a_checkpoint_is_refused(tmp_path, folder, message):
     with pytest.raises(InputError, match=message) as error:
         load_encoder(tmp_path / folder)
     assert str(tmp_path / folder) in str(error.value)
+
+
+def test_the_encoder_of_a_checkpoint_is_the_result_where_there_is_one(fresh, tmp_path):
+    other = jax.tree.map(lambda leaf: leaf + 1, fresh.params["encoder"])
+    state = fresh.replace(collections={**fresh.collections, "result": {"params": {"encoder": other}}})
+    config = {**CONFIG, **describe("compact_resnet", TINY, Preprocessing())}
+    with Checkpoints(tmp_path) as checkpoints:
+        checkpoints.save(state, config, SEEN)
+        _assert_same(checkpoints.resume(_after(state, 3), config), state)
+    _, variables, *_ = load_encoder(tmp_path)
+    assert set(variables) == {"params", "batch_stats"}
+    jax.tree.map(np.testing.assert_array_equal, variables["params"], other)

@@ -76,9 +76,9 @@ def test_views_are_halves_leads_or_both():
     assert both.shape == (3, 4, 10, 12)
 
 
-@pytest.mark.parametrize("kind", ["cmsc", "cmsmlc"])
-def test_eight_devices_take_the_step_of_one(kind):
-    objective = Clocs(kind=kind, view_leads=("II", "V2"))
+@pytest.mark.parametrize("settings", [{}, {"lead_mask": 0.5}, {"kind": "cmsmlc"}], ids=str)
+def test_eight_devices_take_the_step_of_one(settings):
+    objective = Clocs(view_leads=("II", "V2"), **settings)
     one, eight = (first_step(objective, initial(objective), BATCH, devices=devices) for devices in (1, 8))
     check_equal(one, eight)
     check_learns(one)
@@ -96,7 +96,13 @@ def test_patients_decide_what_attracts():
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"temperature": -1}, "temperature -1"), ({"kind": "cmlc", "view_leads": ("II",)}, "view-leads II: cmlc needs")],
+    [
+        ({"lead_mask": 1.0}, "lead_mask 1.0 with cmsc: give a probability below 1"),
+        ({"lead_mask": 0.5, "kind": "cmlc"}, "lead_mask 0.5 with cmlc"),
+        ({"projection": (8, 0)}, "projection .8, 0.: give the widths of its layers"),
+        ({"temperature": -1}, "temperature -1"),
+        ({"kind": "cmlc", "view_leads": ("II",)}, "view-leads II: cmlc needs"),
+    ],
 )
 def test_impossible_settings_are_refused(wrong, message):
     with pytest.raises(InputError, match=message):

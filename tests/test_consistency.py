@@ -64,7 +64,7 @@ def variables():
     head = {"kernel": 0.5 * jax.random.normal(jax.random.key(1), (16, 3)), "bias": jnp.array([-3.0, 0.0, 1.0])}
     params = {**variables["params"], "head": head}
     slow = jax.tree.map(lambda leaf: leaf * 1.1, params)
-    return {**variables, "params": params, "slow": {"params": slow}}
+    return {**variables, "params": params, "result": {"params": slow}}
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +101,9 @@ def test_strong_views_teach_every_layer_and_the_slow_network_follows(variables, 
     for (path, leaf), own in zip(jax.tree.leaves_with_path(gradient), jax.tree.leaves(alone), strict=True):
         assert np.abs(np.asarray(leaf) - np.asarray(own)).max() > 1e-6, jax.tree_util.keystr(path)
     expected = jax.tree.map(
-        lambda slow, own: 0.99 * slow + 0.01 * own, variables["slow"]["params"], variables["params"]
+        lambda slow, own: 0.99 * slow + 0.01 * own, variables["result"]["params"], variables["params"]
     )
-    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), collections["slow"]["params"], expected)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-5), collections["result"]["params"], expected)
 
 
 def _evaluate(way, variables, batch):
@@ -115,7 +115,7 @@ def _evaluate(way, variables, batch):
 
 def test_pseudo_labels_come_from_the_slow_network(variables, batch, step):
     """Silenced, it is unsure of everything; with momentum 0 the network itself answers."""
-    silent = {**variables, "slow": {"params": jax.tree.map(jnp.zeros_like, variables["slow"]["params"])}}
+    silent = {**variables, "result": {"params": jax.tree.map(jnp.zeros_like, variables["result"]["params"])}}
     still = dataclasses.replace(PSEUDO, momentum=0.9999, ranked=0)
     assert _evaluate(dataclasses.replace(WAY, pseudo=still), silent, batch)[0]["pseudo_known"] == 0
     itself = dataclasses.replace(WAY, pseudo=dataclasses.replace(PSEUDO, momentum=0.0))
@@ -180,10 +180,17 @@ def test_it_reads_the_training_split_and_starts_where_it_was_told_to(encoder, re
     jax.tree.map(close, adapted.variables["params"]["encoder"], start.variables["params"])
 
 
+def test_the_checkpoint_holds_the_network_that_is_kept(encoder, records, tmp_path):
+    adapted = _adapt(encoder, records, tmp_path)
+    kept = ecgjax.load(tmp_path).variables
+    jax.tree.map(np.testing.assert_array_equal, kept["params"], adapted.variables["params"]["encoder"])
+    jax.tree.map(np.testing.assert_array_equal, kept["batch_stats"], adapted.variables["batch_stats"]["encoder"])
+
+
 def test_the_slow_network_is_what_is_kept(encoder, records, tmp_path, monkeypatch):
     plain, trained = Consistency.train, {}
     monkeypatch.setattr(Consistency, "train", lambda *args, **how: trained.update(plain(*args, **how)) or trained)
-    for momentum, kept in ((0.5, lambda: trained["slow"]["params"]), (0.0, lambda: trained["params"])):
+    for momentum, kept in ((0.5, lambda: trained["result"]["params"]), (0.0, lambda: trained["params"])):
         trained.clear()
         pseudo = dataclasses.replace(SHORT.pseudo, momentum=momentum)
         adapted = _adapt(encoder, records, tmp_path / str(momentum), pseudo=pseudo)

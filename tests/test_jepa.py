@@ -58,15 +58,16 @@ def test_step_reaches_every_parameter_and_is_the_same_on_eight_devices(encoder):
 
 def test_slow_encoder_keeps_what_the_progress_says():
     variables, batch = initial(OBJECTIVE, TINY_VIT, FOUR_LEADS), noise_batch(8, patients=6)
-    jax.tree.map(np.testing.assert_array_equal, variables["slow"]["params"], variables["params"]["encoder"])
+    slow = variables["result"]["params"]["encoder"]
+    jax.tree.map(np.testing.assert_array_equal, slow, variables["params"]["encoder"])
     moved = {**variables, "params": jax.tree.map(lambda leaf: leaf + 1.0, variables["params"])}
     _, _, collections = first_step(
         OBJECTIVE, moved, batch, encoder=TINY_VIT, preprocessing=FOUR_LEADS
     )  # at progress 0 it keeps a half
     jax.tree.map(
         lambda slow, first: np.testing.assert_allclose(slow, first + 0.5, atol=1e-5),
-        collections["slow"]["params"],
-        variables["slow"]["params"],
+        collections["result"]["params"]["encoder"],
+        variables["result"]["params"]["encoder"],
     )
 
 
@@ -74,7 +75,7 @@ def test_slow_encoder_keeps_what_the_progress_says():
 def test_prediction_depends_on_what_is_kept_alone(encoder):
     variables, network = initial(OBJECTIVE, encoder, FOUR_LEADS), _Predicting(encoder, OBJECTIVE)
     columns = OBJECTIVE._columns(encoder, jnp.zeros((1, 200, 4)))
-    own = {name: variables[name] for name in variables if name != "slow"}
+    own = {name: variables[name] for name in variables if name != "result"}
     hidden = np.asarray(OBJECTIVE.hide(jax.random.key(3), 4, columns, shortest=2))
     assert len(set(hidden.sum(1))) == 1 and 0.7 * columns <= hidden[0].sum() <= 0.9 * columns
     compiled = jax.jit(functools.partial(network.apply, train=False))
@@ -92,3 +93,10 @@ def test_prediction_depends_on_what_is_kept_alone(encoder):
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="give"):
         Jepa(**wrong)
+
+
+@pytest.mark.parametrize("encoder", [TINY, TINY_VIT], ids=["resnet", "vit"])
+def test_recordings_of_one_token_are_refused(encoder):
+    short = np.zeros((2, 20, 4), np.float32)
+    with pytest.raises(InputError, match="recordings of 20 samples are one token"):
+        OBJECTIVE.init(encoder, jax.random.key(0), short)

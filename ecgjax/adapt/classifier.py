@@ -16,6 +16,7 @@ from ecgjax.data.inference import each_batch, read_in_batches
 from ecgjax.data.records import Records
 from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import Encoder
+from ecgjax.signals import InputError
 
 
 class Classifier(nn.Module):
@@ -42,6 +43,10 @@ class Classification:
     classes: int
     dropout: float
     augmentation: Augmentation
+
+    def __post_init__(self):
+        if not 0 <= self.dropout < 1:
+            raise InputError(f"dropout {self.dropout}: give a share from 0 to below 1")
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""

@@ -77,13 +77,15 @@ class Consistency(Training):
     """Pseudo-labels."""
 
     def __post_init__(self):
+        super().__post_init__()
         if self.unlabelled < 1:
             raise InputError(f"--unlabelled {self.unlabelled}: give 1 or more, or --method finetune")
 
     def adapt(self, encoder: Encoder, labelled: Labelled, run: Run) -> Adapted:
         """Trains a classifier on these and the training split's other recordings; see `Training.train`.
 
-        What is returned is the network that made the pseudo-labels, as FixMatch tests it; the checkpoint holds both.
+        What is returned, and what `ecgjax.load` finds in the checkpoint, is the network that made the pseudo-labels, as
+        FixMatch tests it; training goes on from the other, which the checkpoint holds as well.
         """
         classification = Classification(labelled.targets.shape[1], self.dropout, self.pseudo.weak)
         supervision = ConsistentClassification(classification, self.pseudo)
@@ -96,7 +98,7 @@ NETWORK = ("params", "batch_stats")
 
 def labeller(variables: dict) -> dict:
     """The network that makes pseudo-labels: it follows the trained one, or is it; batch statistics they share."""
-    return {name: variables[name] for name in NETWORK} | variables.get("slow", {})
+    return {name: variables[name] for name in NETWORK} | variables.get("result", {})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,7 +115,7 @@ class ConsistentClassification:
     def begin(self, encoder: Encoder, key: jax.Array) -> dict:
         """Variables with the weights of `encoder`, and the network that makes pseudo-labels: at first the same."""
         variables = self.classification.begin(encoder, key)
-        return {**variables, "slow": {"params": variables["params"]}} if self.pseudo.momentum else variables
+        return {**variables, "result": {"params": variables["params"]}} if self.pseudo.momentum else variables
 
     def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """Loss of {signal: int16 [batch, time, lead], targets: float32 [batch, class], unlabelled: int16 [batch, each,
@@ -127,7 +129,8 @@ class ConsistentClassification:
 
         updates = {}
         if pseudo.momentum:
-            updates = {"slow": {"params": followed(variables["slow"]["params"], variables["params"], pseudo.momentum)}}
+            slow = followed(variables["result"]["params"], variables["params"], pseudo.momentum)
+            updates = {"result": {"params": slow}}
         teacher = labeller(variables | updates)
         weak = views(batch["unlabelled"], pseudo.weak, weak_key)
         guess: Any = model.apply(teacher, weak, train=False)

@@ -27,7 +27,7 @@ def local_contrast(
       kinds: what is contrasted, as marked; other samples take no part.
       partner: the other recording is so many places before in the batch.
       temperature: cosine similarities are divided by this.
-      per_wave: samples drawn of each wave in each recording.
+      per_wave: samples drawn of each wave in each recording, all if there are fewer.
 
     Returns:
       Mean over samples and over the two recordings, of those that hold the wave.
@@ -35,7 +35,8 @@ def local_contrast(
     member = marks[:, None, :] == jnp.array(kinds)[None, :, None]  # [recording, wave, time]
     present = member.any(-1)
     means = unit_length(jnp.einsum("rct,rtw->rcw", member.astype(elements.dtype), elements, precision="highest"))
-    lots, drawn = jax.lax.top_k(jnp.where(member, jax.random.uniform(key, member.shape), -1.0), per_wave)
+    most = min(per_wave, marks.shape[1])
+    lots, drawn = jax.lax.top_k(jnp.where(member, jax.random.uniform(key, member.shape), -1.0), most)
     samples = unit_length(jnp.take_along_axis(elements[:, None], drawn[..., None], axis=2))
 
     # Of the recording itself and of its partner: [recording, 2, wave, ...].

@@ -79,6 +79,7 @@ class LocalContrast(Training):
     """What is done to a training recording. Pieces are whole recordings, so that marks stay where they are."""
 
     def __post_init__(self):
+        super().__post_init__()
         if self.unlabelled < 1:
             raise InputError(f"--unlabelled {self.unlabelled}: give 1 or more, or --contrast.weight 0")
 

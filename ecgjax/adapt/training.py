@@ -104,6 +104,14 @@ class Training:
     seed: int = 0
     """Initial weights of the head, order of recordings, views."""
 
+    def __post_init__(self):
+        # Written so that not-a-number is refused, too.
+        if not (self.encoder_rate >= 0 and 0 <= self.epochs < math.inf and min(self.batch_size, self.min_steps) >= 1):
+            raise InputError(
+                f"encoder_rate {self.encoder_rate}, epochs {self.epochs}, min_steps {self.min_steps}, batch_size "
+                f"{self.batch_size}: give a rate and epochs of 0 or more, and steps and a batch of 1 or more"
+            )
+
     def steps(self, recordings: int) -> int:
         """Steps for so many labelled recordings."""
         return max(self.min_steps, math.ceil(self.epochs * recordings / min(self.batch_size, recordings)))

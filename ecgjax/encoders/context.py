@@ -46,8 +46,8 @@ class Lstm(nn.Module):
         def step(state: tuple[jax.Array, jax.Array], drive: jax.Array):
             output, memory = state
             gates = drive + (output.astype(self.dtype) @ recurrent).astype(jnp.float32)
-            enter, keep, value, show = jnp.split(gates, 4, axis=-1)
-            memory = jax.nn.sigmoid(keep) * memory + jax.nn.sigmoid(enter) * jnp.tanh(value)
+            enter, forget, cell, show = jnp.split(gates, 4, axis=-1)
+            memory = jax.nn.sigmoid(forget) * memory + jax.nn.sigmoid(enter) * jnp.tanh(cell)
             output = jax.nn.sigmoid(show) * jnp.tanh(memory)
             return (output, memory), output
 

@@ -19,9 +19,9 @@ import numpy as np
 import optax
 
 from ecgjax.augment import Augmentation
+from ecgjax.objectives.byol import bootstrap
 from ecgjax.objectives.embedding_statistics import embedding_statistics
-from ecgjax.objectives.nt_xent import unit_length
-from ecgjax.objectives.projection_head import ProjectionHead, check_widths
+from ecgjax.objectives.projection_head import ProjectionHead, check_same_end, check_widths
 from ecgjax.preprocessing import Reader, band_pass
 from ecgjax.signals import InputError
 
@@ -50,14 +50,13 @@ class Adversarial:
     examples = "patient_pair"
 
     def __post_init__(self):
-        check_widths(projection=self.projection, prediction=self.prediction)
+        check_same_end(self.projection, self.prediction)
+        check_widths(none=True, discriminator=self.discriminator)
         if self.adversarial < 0 or not 0 < self.band_hz[0] < self.band_hz[1]:
             raise InputError(
                 f"adversarial {self.adversarial}, band_hz {self.band_hz}: give a weight of 0 or more and two "
                 f"frequencies, the lower one first"
             )
-        if self.projection[-1] != self.prediction[-1]:
-            raise InputError(f"prediction {self.prediction}: give it the last width of projection {self.projection}")
         if self.enhanced.crop_s != self.denoised.crop_s:
             raise InputError(f"crop_s {self.enhanced.crop_s} and {self.denoised.crop_s}: give both views one length")
 
@@ -77,7 +76,7 @@ class Adversarial:
         )
         projected, predicted = (part.reshape(*views.shape[:2], -1) for part in (projected, predicted))
         verdict = verdict.reshape(views.shape[:2])
-        prediction, game = prediction_error(predicted, projected), discrimination_error(verdict)
+        prediction, game = bootstrap(predicted, projected) / 2, discrimination_error(verdict)
         metrics = {
             "positive_cosine": 1 - prediction / 2,
             "discriminator_accuracy": ((verdict > 0) == NOISY[None]).mean(),
@@ -100,17 +99,6 @@ class Adversarial:
 
 NOISY = np.array([True, False])
 """Which of a pair's views has added noise."""
-
-
-def prediction_error(predicted: jax.Array, projected: jax.Array) -> jax.Array:
-    """2 - 2 cos between each view's prediction and the other view's projection, to which no gradient goes.
-
-    Args:
-      predicted: [pair, 2, dimension].
-      projected: [pair, 2, dimension].
-    """
-    target = jax.lax.stop_gradient(unit_length(projected)[:, ::-1])
-    return 2 - 2 * (unit_length(predicted) * target).sum(-1).mean()
 
 
 def discrimination_error(verdict: jax.Array) -> jax.Array:

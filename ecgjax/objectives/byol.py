@@ -16,7 +16,7 @@ from ecgjax.augment import MEHARI_VIEWS, Augmentation
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import unit_length
-from ecgjax.objectives.projection_head import ProjectedEncoder, ProjectionHead, check_widths
+from ecgjax.objectives.projection_head import ProjectedEncoder, ProjectionHead, check_same_end
 from ecgjax.objectives.slow_network import followed
 from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
@@ -40,14 +40,9 @@ class Byol:
     examples = "single"
 
     def __post_init__(self):
-        check_widths(projection=self.projection, prediction=self.prediction)
+        check_same_end(self.projection, self.prediction)
         if not 0 <= self.momentum < 1:
             raise InputError(f"momentum {self.momentum}: give one from 0 to below 1")
-        if self.prediction[-1] != self.projection[-1]:
-            raise InputError(
-                f"a prediction of {self.prediction[-1]} for a projection of {self.projection[-1]}: "
-                f"give both the same last width"
-            )
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
@@ -65,7 +60,7 @@ class Byol:
             recordings = read(signal)
             views = self.augmentation.views(recordings, key, rate_hz=read.rate_hz, each=2)
             how = {"train": True, "mutable": ["batch_stats"]}
-            statistics = {"batch_stats": variables["batch_stats"]}
+            statistics = {name: variables[name] for name in ("batch_stats",) if name in variables}
             (embedding, predicted), updates = self._online(encoder).apply(
                 {"params": params, **statistics}, views, **how
             )

@@ -19,11 +19,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecgjax.objectives.embedding_statistics import embedding_statistics
-from ecgjax.objectives.masking import ROWS, seen_whole
+from ecgjax.objectives.embedding_statistics import ROWS, embedding_statistics
+from ecgjax.objectives.masking import seen_whole
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import unit_length
-from ecgjax.objectives.projection_head import ProjectedEncoder
+from ecgjax.objectives.projection_head import ProjectedEncoder, check_widths
 from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
@@ -36,6 +36,9 @@ class Clocs:
     """Views of a recording: its two halves, its leads one by one, or its leads one by one in each half."""
     view_leads: tuple[str, ...] = ("II", "V2", "aVL", "aVR")
     """Leads that are views of their own in cmlc and cmsmlc (those of the paper)."""
+    lead_mask: float = 0.0
+    """Probability that a lead of a half is silenced in cmsc (random lead masking, Oh et al. 2022, arXiv:2203.06889);
+    0: the paper's views."""
     temperature: float = 0.1
     """Cosine similarities are divided by this."""
     projection: tuple[int, ...] = ()
@@ -48,6 +51,9 @@ class Clocs:
     def __post_init__(self):
         if self.temperature <= 0:
             raise InputError(f"temperature {self.temperature}: give one above 0")
+        check_widths(none=True, projection=self.projection)
+        if not 0 <= self.lead_mask < 1 or (self.lead_mask and self.kind != "cmsc"):
+            raise InputError(f"lead_mask {self.lead_mask} with {self.kind}: give a probability below 1, and cmsc")
         if self.kind != "cmsc" and len(self.view_leads) < 2:
             raise InputError(f"view-leads {' '.join(self.view_leads)}: {self.kind} needs at least two leads to compare")
 
@@ -58,9 +64,12 @@ class Clocs:
     def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """Of batch["signal"], int16 [recording, time, lead], and batch["patient"], int32 [recording]."""
 
-        def encode(signal: jax.Array, _: jax.Array):
+        def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> {"embedding": [row, dimension], "views": [recording, view, width]}."""
             views = self.views(read(signal), read.preprocessing.leads)
+            if self.lead_mask:
+                shape = (*views.shape[:2], 1, views.shape[3])
+                views *= jax.random.bernoulli(key, 1 - self.lead_mask, shape)
             (embedding, projections), updates = self._network(encoder).apply(
                 variables, views.reshape(-1, *views.shape[2:]), train=True, mutable=["batch_stats"]
             )
@@ -69,7 +78,7 @@ class Clocs:
         found, updates = in_microbatches(encode, batch["signal"], key, size=self.microbatch)
         loss, hit_rate = patient_contrast_of_views(found["views"], batch["patient"], temperature=self.temperature)
         metrics = embedding_statistics(found["embedding"])
-        if self.kind != "cmsc":  # views of one lead; the encoder is for whole recordings
+        if self.kind != "cmsc" or self.lead_mask:  # views lack leads; the encoder is for whole recordings
             whole = read(batch["signal"][:ROWS])
             metrics, seen = seen_whole(encoder, variables, whole)
             updates = {name: {**tree, **seen.get(name, {})} for name, tree in updates.items()}

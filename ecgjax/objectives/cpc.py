@@ -7,7 +7,8 @@ nothing augments. ECG-CPC (AI4HealthUOL/ecg-fm-benchmarking): 14 tokens, a hidde
 
 An encoder for CPC has methods `local` (signal -> tokens that know their surroundings), `context` (tokens -> what came
 before each) and `pool` (context -> embedding). Any other gives its tokens as local ones, and an LSTM that is thrown
-away makes their context; its tokens may see further than one step, which makes the task easier.
+away makes their context; its tokens may see further than one step, which makes the task easier. A transformer's tokens
+(vit1d, wav2vec_transformer) see the whole recording, and with it what is to be foretold: they learn little here.
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from ecgjax.augment import Augmentation
 from ecgjax.encoders.context import Lstm
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
+from ecgjax.objectives.projection_head import check_widths
 from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
@@ -48,6 +50,7 @@ class Cpc:
             raise InputError(
                 f"steps {self.steps}, negatives {self.negatives}, lstm {self.lstm}: give 1 or more of each"
             )
+        check_widths(none=True, hidden=self.hidden)
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""

@@ -1,18 +1,19 @@
 """Whether a run has collapsed: how far an encoder's embeddings spread, and in how many directions.
 
-Every objective logs these of the encoder's embedding (not of what its heads make of it), so that runs of different
-methods can be compared while they train.
+Every objective logs these of the encoder's embedding (not of what its heads make of it), of recordings or, where it
+makes views, of views, so that a collapse looks alike whatever the method.
 """
 
 import jax
 import jax.numpy as jnp
 
-ROWS = 256
-"""Recordings that are looked at: enough to tell, and as cheap for a batch of 32,768 as for one of 256."""
+ROWS = 64
+"""Embeddings that are looked at: enough to tell, as cheap for a batch of 32,768 as for one of 64, and as many for every
+method, since no more directions than embeddings can show."""
 
 
 def embedding_statistics(embedding: jax.Array) -> dict[str, jax.Array]:
-    """Of embeddings [recording, dimension]; no gradient passes.
+    """Of embeddings [recording or view, dimension]; no gradient passes.
 
     Returns:
       embedding_std: mean over dimensions of the standard deviation over recordings, as a share of the embeddings' root

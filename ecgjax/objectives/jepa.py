@@ -3,8 +3,8 @@
 The objective of Weimann & Conrad's ECG-JEPA (https://github.com/kweimann/ECG-JEPA; I-JEPA, arXiv:2301.08243, on
 ECGs), with its settings: an encoder sees 15 to 25 % of the tokens, left over by contiguous hidden blocks; a narrow
 transformer predicts the target encoder's tokens at all hidden places; the loss is the mean absolute difference, and the
-target encoder keeps 0.998 to 0.9995 of itself at each step. `loss` has the smooth L1 of Kim's ECG-JEPA
-(arXiv:2410.08559) as well. Blocks hide a stretch of time in all leads, as there.
+target encoder, which is the one that is kept, keeps 0.998 to 0.9995 of itself at each step. `difference` has the smooth
+L1 of Kim's ECG-JEPA (arXiv:2410.08559) as well. Blocks hide a stretch of time in all leads, as there.
 
 An encoder without patches sees 0 in the hidden stretches; what its slow copy makes of the whole recording is then the
 target, averaged over spans of `span` samples.
@@ -18,14 +18,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.objectives.masking import (
-    hidden_in_blocks,
-    hides_patches,
-    in_spans,
-    mean_where,
-    seen_whole,
-    silenced,
-)
+from ecgjax.objectives.embedding_statistics import embedding_statistics
+from ecgjax.objectives.masking import hidden_in_blocks, hides_patches, in_spans, mean_where, silenced
 from ecgjax.objectives.slow_network import followed
 from ecgjax.objectives.token_decoder import TokenDecoder, check_heads
 from ecgjax.preprocessing import Reader
@@ -71,7 +65,7 @@ class Jepa:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
         hidden = jnp.zeros((len(signal), self._columns(encoder, signal)), bool)
         variables = dict(_Predicting(encoder, self).init(key, signal, hidden, train=False))
-        return variables | {"slow": {"params": variables["params"]["encoder"]}}
+        return variables | {"result": {"params": {"encoder": variables["params"]["encoder"]}}}
 
     def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """Mean difference between predicted and target tokens at hidden places.
@@ -87,12 +81,12 @@ class Jepa:
 
         first, last = self.momentum
         keep = first + (last - first) * batch["progress"]
-        slow = followed(variables["slow"]["params"], variables["params"]["encoder"], keep)
-        target = self._targets(encoder, own, slow, signal).reshape(predicted.shape)
+        slow = followed(variables["result"]["params"]["encoder"], variables["params"]["encoder"], keep)
+        tokens, embedding, statistics = self._whole(encoder, own, slow, signal)
+        target = tokens.reshape(predicted.shape)
         loss = hidden_difference(predicted, target, hidden, smooth=self.difference == "smooth_l1")
-        metrics, updates = seen_whole(encoder, own, signal)
-        metrics |= {"target_std": target.std((0, 1, 2)).mean(), "hidden": hidden.mean()}
-        return loss, (metrics, updates | {"slow": {"params": slow}})
+        metrics = {"target_std": target.std((0, 1, 2)).mean(), "hidden": hidden.mean()}
+        return loss, (metrics | embedding_statistics(embedding), statistics | {"result": {"params": {"encoder": slow}}})
 
     def hide(self, key: jax.Array, batch: int, columns: int, *, shortest: int) -> jax.Array:
         """Where recordings are hidden, bool [batch, column]: equally much of each."""
@@ -108,22 +102,36 @@ class Jepa:
 
     def _columns(self, encoder: nn.Module, signal: jax.Array) -> int:
         if hides_patches(encoder):
-            return jax.eval_shape(encoder.patches, signal).shape[2]
-        return -(-signal.shape[1] // self.span)
-
-    def _targets(self, encoder: nn.Module, own: dict, slow: dict, signal: jax.Array) -> jax.Array:
-        """The slow encoder's tokens of whole recordings [batch, token, width]; no gradient passes."""
-        statistics = {"batch_stats": own["batch_stats"]["encoder"]} if "batch_stats" in own else {}
-        slow = {"params": slow, **statistics}
-        if hides_patches(encoder):
-            tokens: Any = encoder.apply(slow, encoder.patches(signal), method="encode")[0]
+            columns = jax.eval_shape(encoder.patches, signal).shape[2]
         else:
-            (tokens, _), _ = encoder.apply(slow, signal, train=True, mutable=["batch_stats"])
+            columns = -(-signal.shape[1] // self.span)
+        if columns < 2:
+            raise InputError(
+                f"recordings of {signal.shape[1]} samples are one token, so nothing can be hidden: give a span of "
+                f"fewer samples, longer recordings, or an encoder with shorter patches"
+            )
+        return columns
+
+    def _whole(self, encoder: nn.Module, own: dict, slow: dict, signal: jax.Array) -> tuple[jax.Array, jax.Array, dict]:
+        """What the slow encoder makes of whole recordings; no gradient passes.
+
+        Returns:
+          The target tokens [batch, token, width], the embedding, and its batch statistics, which are the ones that are
+          remembered: it is the encoder that is kept.
+        """
+        statistics = {"batch_stats": own["batch_stats"]["encoder"]} if "batch_stats" in own else {}
+        if hides_patches(encoder):
+            found: Any = encoder.apply({"params": slow}, encoder.patches(signal), method="encode")
+            (tokens, embedding), statistics = found, {}
+        else:
+            seen = encoder.apply({"params": slow, **statistics}, signal, train=True, mutable=["batch_stats"])
+            (tokens, embedding), statistics = seen
             tokens = in_spans(tokens, signal.shape[1], self.span)
         if self.normalised_targets:
             centred = tokens - tokens.mean(-1, keepdims=True)
             tokens = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)
-        return jax.lax.stop_gradient(tokens)
+        updates = {name: {"encoder": updated} for name, updated in statistics.items()}
+        return jax.lax.stop_gradient(tokens), embedding, jax.lax.stop_gradient(updates)
 
 
 def hidden_difference(predicted: jax.Array, target: jax.Array, hidden: jax.Array, *, smooth: bool) -> jax.Array:

@@ -20,7 +20,7 @@ from ecgjax.objectives.byol import momentum_at
 from ecgjax.objectives.lead_views import draw_leads, lead_embeddings
 from ecgjax.objectives.masking import seen_whole
 from ecgjax.objectives.nt_xent import unit_length
-from ecgjax.objectives.projection_head import ProjectionHead, check_widths
+from ecgjax.objectives.projection_head import ProjectionHead, check_same_end
 from ecgjax.objectives.slow_network import followed
 from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
@@ -46,14 +46,12 @@ class LeadBootstrap:
     examples = "single"
 
     def __post_init__(self):
-        check_widths(projection=self.projection, prediction=self.prediction)
+        check_same_end(self.projection, self.prediction)
         if not 0 <= self.momentum <= 1 or self.inter < 0 or self.leads < 2:
             raise InputError(
                 f"momentum {self.momentum}, inter {self.inter}, leads {self.leads}: give a momentum from 0 to 1, a "
                 f"weight of 0 or more and at least 2 leads"
             )
-        if self.projection[-1] != self.prediction[-1]:
-            raise InputError(f"prediction {self.prediction}: give it the last width of projection {self.projection}")
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
@@ -86,9 +84,9 @@ class LeadBootstrap:
         target = jax.lax.stop_gradient(say({**own, "params": slow}, predict=False)[0][:, ::-1])
         within, between = lead_errors(predicted, target)
         metrics, whole = seen_whole(encoder, own, signal)
-        statistics = {**updates["batch_stats"], **whole.get("batch_stats", {})}
+        updates = {name: {**tree, **whole.get(name, {})} for name, tree in updates.items()}
         metrics |= {"intra_lead": within, "inter_lead": between}
-        return 2 * (within + self.inter * between), (metrics, {"batch_stats": statistics, "slow": {"params": slow}})
+        return 2 * (within + self.inter * between), (metrics, {**updates, "slow": {"params": slow}})
 
     def _network(self, encoder: nn.Module) -> nn.Module:
         return _OfLeads(encoder, self.projection, self.prediction)

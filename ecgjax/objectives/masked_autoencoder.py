@@ -48,7 +48,8 @@ class MaskedAutoencoder:
     decoder_heads: int = 4
     """Attention heads of the decoder."""
     span: int = 50
-    """Samples of a patch, for encoders without patches of their own (Sawano's are 250 at 500 Hz, so 0.5 s)."""
+    """Samples of a patch, for encoders without patches of their own (0.5 s at 100 Hz, as Sawano's 250 are at
+    500 Hz)."""
 
     examples = "single"
 
@@ -123,6 +124,13 @@ class _Autoencoder(nn.Module):
         """Where it is hidden [batch, row, column], and the patches that are kept [batch, kept], row by row."""
         groups = rows if self.settings.lead_wise else 1
         each = rows * columns // groups
+        if self.settings.lead_wise and rows < 2:
+            raise InputError("lead_wise needs patches of one lead: give an encoder that has them, like vit1d_st_mem")
+        if each < 2:
+            raise InputError(
+                "recordings are one patch long, so nothing can be hidden: give a span of fewer samples, longer "
+                "recordings, or an encoder with shorter patches"
+            )
         few = max(int(each * (1 - self.settings.hidden)), 1)
         hidden, kept = hidden_by_chance(key, (batch, groups, each), few)
         kept = kept + (each * jnp.arange(groups))[None, :, None]

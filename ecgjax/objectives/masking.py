@@ -10,10 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecgjax.objectives.embedding_statistics import embedding_statistics
-
-ROWS = 64
-"""Recordings that `seen_whole` looks at."""
+from ecgjax.objectives.embedding_statistics import ROWS, embedding_statistics
 
 
 def hides_patches(encoder: nn.Module) -> bool:

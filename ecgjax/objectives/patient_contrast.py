@@ -3,8 +3,8 @@
 The objective of Liu et al. 2025 (doi:10.1016/j.ijmedinf.2024.105742) and of PCLR (Diamant et al. 2022,
 doi:10.1371/journal.pcbi.1009862): NT-Xent (SimCLR, arXiv:2002.05709) with temperature 0.1 over the global batch, where
 the two views of a positive pair are recordings of one patient at different times. A patient with a single recording
-gives two crops of it. Liu's text leaves encoder, batch and augmentation open; those here are PCLR's, with the views of
-Mehari & Strodthoff 2022 (arXiv:2103.12676).
+gives two crops of it. Liu's text leaves encoder, batch, head and augmentation open: those here by default are the
+package's own, chosen for small machines; the presets liu_2025 and pclr_2022 have PCLR's.
 
 Small machines get more negatives from a queue of earlier batches, encoded by a slowly following copy of the network
 (MoCo, arXiv:1911.05722) and kept with their patients (PMQ: https://github.com/3hiuwoo/PMQ, 16,384 long). Unlike there

@@ -8,15 +8,26 @@ from ecgjax.encoders.layers import BatchNorm
 from ecgjax.signals import InputError
 
 
-def check_widths(**widths: tuple[int, ...]) -> None:
-    """Refuses a head without layers.
+def check_widths(*, none: bool = False, **widths: tuple[int, ...]) -> None:
+    """Refuses a head of impossible layers, and one without layers unless `none` is allowed.
 
     Raises:
-      InputError: no width is given, or one that is not positive.
+      InputError: a width is not positive, or none is given.
     """
     for name, given in widths.items():
-        if not given or min(given) < 1:
-            raise InputError(f"{name} {given}: give the widths of one layer or more")
+        if min(given, default=int(none)) < 1:
+            raise InputError(f"{name} {given}: give the widths of {'its layers' if none else 'one layer or more'}")
+
+
+def check_same_end(projection: tuple[int, ...], prediction: tuple[int, ...]) -> None:
+    """Refuses a predictor of something else than a projection.
+
+    Raises:
+      InputError: their last widths differ, or `check_widths` refuses them.
+    """
+    check_widths(projection=projection, prediction=prediction)
+    if projection[-1] != prediction[-1]:
+        raise InputError(f"projection {projection}, prediction {prediction}: give both the same last width")
 
 
 class ProjectionHead(nn.Module):

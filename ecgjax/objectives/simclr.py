@@ -15,7 +15,7 @@ from ecgjax.augment import MEHARI_VIEWS, Augmentation
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import nt_xent, unit_length
-from ecgjax.objectives.projection_head import ProjectedEncoder
+from ecgjax.objectives.projection_head import ProjectedEncoder, check_widths
 from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
@@ -36,6 +36,7 @@ class Simclr:
     examples = "single"
 
     def __post_init__(self):
+        check_widths(projection=self.projection)
         if self.temperature <= 0:
             raise InputError(f"temperature {self.temperature}: give one above 0")
 

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from ecgjax.objectives.lead_views import draw_leads, lead_embeddings
 from ecgjax.objectives.masking import seen_whole
 from ecgjax.objectives.nt_xent import nt_xent, unit_length
-from ecgjax.objectives.projection_head import ProjectionHead
+from ecgjax.objectives.projection_head import ProjectionHead, check_widths
 from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
@@ -42,6 +42,7 @@ class TemporalSpatial:
     examples = "single"
 
     def __post_init__(self):
+        check_widths(projection=self.projection)
         if self.temperature <= 0 or self.spatial < 0 or self.leads < 2:
             raise InputError(
                 f"temperature {self.temperature}, spatial {self.spatial}, leads {self.leads}: give a temperature "

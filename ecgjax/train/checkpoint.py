@@ -1,6 +1,7 @@
 """Checkpoints: an Orbax bundle of named parts, strictly loaded and checked against a manifest of content hashes.
 
-encoder    {"params": ..., "batch_stats": ...}: all that fine-tuning, the benchmark and Colab load
+encoder    {"params": ..., "batch_stats": ...}: all that fine-tuning, the benchmark and Colab load; that of the
+           collection "result" where there is one
 train      step, projection head, optimizer state: what resuming needs besides. The step is also the place in the data
 data       hashes of the recordings and patients that the encoder has seen, so that it is not tested on them
 config     JSON: encoder, preprocessing, and every setting of the run
@@ -204,7 +205,7 @@ def abstract_encoder(encoder: nn.Module, preprocessing: Preprocessing) -> dict:
 
 def _parts(state: TrainState) -> tuple[dict, dict]:
     """A state -> its parts encoder and train."""
-    trees = {"params": state.params, **state.collections}
+    trees = _exchanged({"params": state.params, **state.collections})
     encoder = {name: tree["encoder"] for name, tree in trees.items() if "encoder" in tree}
     others = {name: {k: v for k, v in tree.items() if k != "encoder"} for name, tree in trees.items()}
     return encoder, {"step": state.step, "variables": others, "opt_state": state.opt_state}
@@ -216,7 +217,17 @@ def _joined(encoder: dict, train: dict) -> TrainState:
         name: {**others, **({"encoder": encoder[name]} if name in encoder else {})}
         for name, others in train["variables"].items()
     }
+    trees = _exchanged(trees)
     return TrainState(train["step"], trees.pop("params"), trees, train["opt_state"])
+
+
+def _exchanged(trees: dict) -> dict:
+    """The trained encoder and the one that is the result instead, where there is one, in each other's place."""
+    if "result" not in trees:
+        return trees
+    one, other = trees["params"], trees["result"]["params"]
+    first, second = {**one, "encoder": other["encoder"]}, {**other, "encoder": one["encoder"]}
+    return {**trees, "params": first, "result": {"params": second}}
 
 
 def _halves(seen: Seen) -> dict[str, np.ndarray]:

@@ -19,22 +19,27 @@ class Optimizer:
     """Share of the steps in which the rate rises linearly."""
     schedule: Literal["cosine", "constant"] = "cosine"
     """What follows the warm-up."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Share of themselves that the means of gradients and of their squares keep at each step."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this global norm."""
 
     def learning_rate_at(self, num_steps: int) -> optax.Schedule:
         """step -> learning rate for a run of `num_steps`."""
-        rise = max(1, round(self.warmup * num_steps))
+        rise = round(self.warmup * num_steps)
         after = (
             optax.cosine_decay_schedule(self.learning_rate, max(1, num_steps - rise))
             if self.schedule == "cosine"
             else optax.constant_schedule(self.learning_rate)
         )
+        if not rise:  # no first step at a rate of 0
+            return after
         return optax.join_schedules([optax.linear_schedule(0.0, self.learning_rate, rise), after], [rise])
 
     def build(self, num_steps: int, *, encoder_rate: float = 1.0) -> optax.GradientTransformation:
         """The optax transformation for a run of `num_steps`; the encoder's updates are scaled by `encoder_rate`."""
-        adamw = optax.adamw(self.learning_rate_at(num_steps), weight_decay=self.weight_decay, mask=_kernels)
+        (b1, b2), rate = self.betas, self.learning_rate_at(num_steps)
+        adamw = optax.adamw(rate, b1, b2, weight_decay=self.weight_decay, mask=_kernels)
         slower = optax.masked(optax.scale(encoder_rate), _encoder)
         return optax.chain(optax.clip_by_global_norm(self.clip_norm), adamw, slower)
 

@@ -106,19 +106,20 @@ PRESETS: dict[str, Pretraining] = {
     # Na et al. 2024, arXiv:2402.09450; bakqui/ST-MEM: 250 Hz, z-score over the recording, AdamW at 1.5e-4 for a batch
     # of 256, weight decay 0.01, 800 epochs [M]. ViT-B and crops of 9 s there; its filter of 0.67-40 Hz is not applied.
     "st_mem": Pretraining(
-        objective=MaskedAutoencoder(lead_wise=True, span=75),
+        objective=MaskedAutoencoder(lead_wise=True, normalised_targets=True),
         encoder="vit1d_st_mem",
         preprocessing=Preprocessing(rate_hz=250.0, normalisation="zscore_recording"),
-        optimizer=Optimizer(learning_rate=1.5e-4, weight_decay=0.01),
+        optimizer=Optimizer(learning_rate=1.5e-4, weight_decay=0.01, betas=(0.9, 0.95)),
         batch_size=256,
     ),
     # Weimann & Conrad; kweimann/ECG-JEPA: 10 s at 500 Hz, AdamW 1e-3 with 10,000 of 100,000 steps warm-up, batch of
-    # 2,048. There each lead is scaled by a fixed mean and deviation, and the weight decay rises from 0.01 to 0.1.
+    # 2,048. There each lead is scaled by a fixed mean and deviation, then cut at five deviations, and the weight decay
+    # rises from 0.01 to 0.1.
     "weimann_jepa": Pretraining(
         objective=Jepa(),
         encoder="vit1d",
         preprocessing=Preprocessing(rate_hz=500.0, normalisation="zscore_lead"),
-        optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.01, warmup=0.1),
+        optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.01, warmup=0.1, betas=(0.9, 0.99)),
         batch_size=2048,
     ),
     # Temporal and spatial self-supervision, Scientific Reports 2025: 500 Hz, 10 s, normalisation only. Encoder [I].
@@ -128,12 +129,13 @@ PRESETS: dict[str, Pretraining] = {
         preprocessing=Preprocessing(rate_hz=500.0, normalisation="zscore_lead"),
     ),
     # DeepECG-SSL 2025; HeartWise-AI/DeepECG-SSL-finetune, w2v_cmsc_rlm.yaml: 10 s at 250 Hz, constant rate of 5e-5,
-    # batch of 342 on three GPUs, two at a time. 90 M parameters there, the package's small transformer here.
+    # batch of 342 on three GPUs, two at a time. 90 M parameters and a dropout of 0.1 on features there, the package's
+    # small transformer without dropout here.
     "deepecg_2025": Pretraining(
         objective=Wav2vecCmsc(),
         encoder="wav2vec_transformer",
         preprocessing=Preprocessing(rate_hz=250.0),
-        optimizer=Optimizer(learning_rate=5e-5, weight_decay=0.01, warmup=0.0, schedule="constant"),
+        optimizer=Optimizer(learning_rate=5e-5, weight_decay=0.01, betas=(0.9, 0.98), warmup=0.0, schedule="constant"),
         batch_size=2052,
     ),
 }

@@ -19,7 +19,8 @@ class TrainState:
     Attributes:
       step: int32, steps taken.
       params: {"encoder": ..., whatever else the objective trains}.
-      collections: the objective's variables that no gradient reaches (batch statistics, slow targets, queues).
+      collections: the objective's variables that no gradient reaches (batch statistics, slow targets, queues). One
+        named "result", {"params": {"encoder": ...}}, is what the method keeps in place of what it trains.
       opt_state: optax state.
     """
 
