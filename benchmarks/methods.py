@@ -12,6 +12,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from ecgjax.data.records import Records
+from ecgjax.encoders import ENCODERS
+from ecgjax.evaluate.tasks import TASKS
 from ecgjax.launch import parse, run
 from ecgjax.objectives import OBJECTIVES
 from ecgjax.signals import InputError
@@ -81,14 +84,31 @@ class Methods:
 def main() -> None:
     """Entry point."""
     settings = parse(Methods)
+    _refuse_what_cannot_be(settings)
     _refuse_other_terms(settings)
     for method in settings.methods:
         own = PRESETS[OWN[method]]
         encoder = own.encoder if settings.encoder == "own" else settings.encoder
         workdir = settings.out / f"{method}-{encoder}"
-        _pretrain(settings, method, encoder, settings.rate_hz or own.preprocessing.rate_hz, workdir)
-        _probe(settings, workdir)
+        if not (workdir / DONE).exists():
+            _pretrain(settings, method, encoder, settings.rate_hz or own.preprocessing.rate_hz, workdir)
+            _probe(settings, workdir)
         collect(settings.out)
+
+
+def _refuse_what_cannot_be(settings: Methods) -> None:
+    """Before hours of work, and before the folder is given its terms."""
+    Records(settings.data)
+    known = {"methods": OBJECTIVES, "encoder": ("own", *ENCODERS), "tasks": TASKS}
+    for name, names in known.items():
+        given = (settings.encoder,) if name == "encoder" else getattr(settings, name)
+        if not given or set(given) - set(names):
+            raise InputError(f"--{name} {' '.join(given)}: give one or more of {' '.join(names)}")
+    if not 2 <= settings.batch_recordings <= settings.recordings:
+        raise InputError(
+            f"--recordings {settings.recordings}, --batch-recordings {settings.batch_recordings}: give two or more to "
+            f"a batch, and one batch or more"
+        )
 
 
 def _refuse_other_terms(settings: Methods) -> None:
@@ -116,13 +136,12 @@ def _pretrain(settings: Methods, method: str, encoder: str, rate_hz: float, work
 
 def _probe(settings: Methods, workdir: Path) -> None:
     done = workdir / DONE
-    if not done.exists():
-        _command(
-            "benchmark", "--checkpoint", workdir, "--data", settings.data, "--out", done.parent,
-            "--tasks", *settings.tasks, "--labels", *settings.labels, "--seeds", settings.seeds, "--train-at", 1,
-            "--random-scores", settings.out / "random",
-        )  # fmt: skip
-        done.touch()
+    _command(
+        "benchmark", "--checkpoint", workdir, "--data", settings.data, "--out", done.parent,
+        "--tasks", *settings.tasks, "--labels", *settings.labels, "--seeds", settings.seeds, "--trained",
+        "--random-scores", settings.out / "random",
+    )  # fmt: skip
+    done.touch()
 
 
 DONE = "benchmark/done"
@@ -130,7 +149,9 @@ DONE = "benchmark/done"
 
 
 def _command(name: str, *words: object) -> None:
-    subprocess.run([sys.executable, "-m", f"ecgjax.launch.{name}", *map(str, words)], check=True)
+    done = subprocess.run([sys.executable, "-m", f"ecgjax.launch.{name}", *map(str, words)])
+    if done.returncode:
+        sys.exit(done.returncode)  # it has said why
 
 
 def collect(out: Path) -> None:

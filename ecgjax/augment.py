@@ -5,6 +5,7 @@ the uninterrupted one. `Augmentation` is the recipe that an objective carries in
 """
 
 import dataclasses
+import math
 
 import jax
 import jax.numpy as jnp
@@ -40,15 +41,21 @@ class Augmentation:
     """A piece of 1 - stretch to all of the crop is stretched to its length, unevenly."""
 
     def __post_init__(self):
-        if self.crop_s <= 0 or min(dataclasses.astuple(self)) < 0:
-            raise InputError(f"{self}: crop_s must be positive, and nothing negative")
-        if self.stretch >= 1 or self.shortest_time_out > self.time_out:
-            raise InputError(f"{self}: stretch must be below 1, and shortest_time_out at most time_out")
+        if not (self.crop_s > 0 and all(0 <= value < math.inf for value in dataclasses.astuple(self))):
+            raise InputError(f"{self}: crop_s must be positive, and nothing negative or infinite")
+        if self.stretch >= 1 or not self.shortest_time_out <= self.time_out <= 1 or self.lead_mask > 1:
+            raise InputError(
+                f"{self}: stretch must be below 1, lead_mask and time_out at most 1, and shortest_time_out at most "
+                f"time_out"
+            )
 
     def view(self, signal: jax.Array, key: jax.Array, *, rate_hz: float) -> jax.Array:
         """One view of one recording: float32 [time, lead] -> [crop_s * rate_hz, lead]."""
         crop_key, gain_key, wander_key, noise_key, time_key, lead_key, stretch_key = jax.random.split(key, 7)
-        view = crop(signal, crop_key, samples=min(round(self.crop_s * rate_hz), signal.shape[0]))
+        samples = min(round(self.crop_s * rate_hz), signal.shape[0])
+        if samples < 1:
+            raise InputError(f"crop_s {self.crop_s}: less than a sample at {rate_hz:g} Hz; give a longer one")
+        view = crop(signal, crop_key, samples=samples)
         view = stretch(view, stretch_key, most=self.stretch) if self.stretch else view
         view = scale(view, gain_key, spread=self.gain) if self.gain else view
         view = baseline_wander(view, wander_key, rate_hz=rate_hz, most_mv=self.wander_mv) if self.wander_mv else view

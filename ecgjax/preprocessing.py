@@ -30,6 +30,8 @@ class Preprocessing:
     def __post_init__(self):
         if not (self.rate_hz > 0 and self.seconds > 0 and self.clip_mv > 0):
             raise InputError(f"{self}: rate_hz, seconds and clip_mv must be positive")
+        if not self.leads or len(set(self.leads)) < len(self.leads):
+            raise InputError(f"preprocessing: leads {' '.join(self.leads) or '(none)'}; give one or more, each once")
         if unknown := sorted(set(self.leads) - set(LEADS)):
             raise InputError(f"preprocessing: unknown lead {', '.join(unknown)}; known: {' '.join(LEADS)}")
 

@@ -177,7 +177,8 @@ def beside_unlabelled(
 def _shares(weights: Sequence[float], data_sets: int, batch_size: int) -> np.ndarray:
     """Each data set's share of a batch; they sum to 1."""
     shares = np.asarray(weights, float) / (sum(weights) or 1)
-    if len(weights) != data_sets or not (shares * batch_size >= 1).all():  # not a number fails as well
+    positive = min(weights) > 0 and (shares * batch_size >= 1).all()  # not a number is neither
+    if len(weights) != data_sets or not positive:
         raise InputError(
             f"--weights {' '.join(map(str, weights))} for {data_sets} data sets and a batch of {batch_size}: give each "
             f"data set a positive number, by which at least one recording of a batch is its"

@@ -92,6 +92,9 @@ def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Se
         refuse_seen(encoder.seen, records, tested)
     out.mkdir(parents=True, exist_ok=True)
     embedded = _Embedded(encoder, records, settings)
+    if settings.trained and not set(settings.labels) & set(settings.train_at):
+        numbers = (" ".join(map(str, given)) for given in (settings.train_at, settings.labels))
+        console.print("no encoder is trained: none of --train-at {} is among --labels {}".format(*numbers))
     rows, per_seed = [], []
     for task, (train, test) in zip(tasks, splits, strict=True):
         for n in settings.labels:

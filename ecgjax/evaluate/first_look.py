@@ -54,11 +54,16 @@ def first_look(checkpoint: Path, records: Records, workdir: Path) -> Comparison 
     print()
     for what, picture in (("loss curve", "loss.png"), ("positive pair", "pair.png"), ("embeddings", "map.png")):
         print(f"{what:15}{workdir / picture}")
+    say_next(checkpoint, records, workdir)
+    return comparison
+
+
+def say_next(checkpoint: Path, records: Records, workdir: Path) -> None:
+    """Prints where the checkpoint is and what to do with it."""
     print(f"checkpoint     {checkpoint}")
     print(
         f"next           python -m ecgjax.launch.benchmark --checkpoint {workdir} --data {records.path} --tasks af mi"
     )
-    return comparison
 
 
 def compare(encoder: Encoder, records: Records, *, labelled: int = 200) -> Comparison | None:

@@ -101,7 +101,8 @@ def loss_curve(
     figure = Figure(figsize=(7, 1 + 3 * len(panels)), layout="constrained")
     for i, (name, logged) in enumerate(panels.items()):
         axes = figure.add_subplot(len(panels), 1, i + 1)
-        axes.plot(steps, logged, color=_GREY, linewidth=0.8, label="logged")
+        marker = "o" if len(steps) < 3 else None  # a line of one point is not seen
+        axes.plot(steps, logged, color=_GREY, linewidth=0.8, marker=marker, label="logged")
         smooth = _running_mean(np.asarray(logged, float))
         axes.plot(steps, smooth, color=_COLOURS[0], linewidth=1.8, label="smoothed")
         axes.set(xlabel="step", ylabel=name, xlim=(min(steps), max(steps)) if len(steps) > 1 else None)
@@ -210,10 +211,12 @@ def low_label_curves(rows: Sequence[Row], path: Path) -> None:
 
 
 def _draw_task(axes: Axes, rows: Sequence[Row]) -> None:
-    for way in dict.fromkeys(row.way for row in rows):
+    ways = list(dict.fromkeys(row.way for row in rows))
+    for number, way in enumerate(ways):
         name, colour = _WAYS[way]
         line = sorted((row for row in rows if row.way == way), key=lambda row: row.labels)
-        labels = [row.labels for row in line]
+        # Beside each other, or intervals could not be told apart.
+        labels = [row.labels * 1.03 ** (number - (len(ways) - 1) / 2) for row in line]
         axes.plot(labels, [row.auroc for row in line], "o-", color=colour, markersize=4, label=name)
         low, high = [row.low for row in line], [row.high for row in line]
         axes.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0)

@@ -105,13 +105,15 @@ def compare(runs: Sequence[Path], against: Sequence[Path], split: str) -> tuple[
       What either side is about, and the bootstrap of "runs" and "against".
 
     Raises:
-      InputError: a side is empty or names a run twice; runs differ in task, data or test recordings, or those of one
+      InputError: a side is empty or a run is named twice; runs differ in task, data or test recordings, or those of one
         side in more than their seed.
     """
     sides = {"runs": runs, "against": against}
     for name, paths in sides.items():
         if not paths or len({path.resolve() for path in paths}) < len(paths):
             raise InputError(f"{' '.join([name, *map(str, paths)])}: give one workdir or more, each once")
+    if both := {path.resolve() for path in runs} & {path.resolve() for path in against}:
+        raise InputError(f"{' '.join(map(str, both))}: on both sides; give the workdirs of two ways")
     loaded = {path: load(path) for path in (*runs, *against)}
     for paths in sides.values():
         for path in paths:

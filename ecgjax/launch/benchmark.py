@@ -13,6 +13,7 @@ from ecgjax.evaluate.tasks import TASKS
 from ecgjax.launch import parse, run, say_where
 from ecgjax.pretrained import load
 from ecgjax.remote import local
+from ecgjax.signals import InputError
 
 TaskName = Literal[tuple(TASKS)]  # type: ignore[valid-type]
 MAIN_TASKS = ("superclass", "af", "flutter", "premature", "av_block_1", "mi")
@@ -37,6 +38,8 @@ class Arguments:
 def main() -> None:
     """Entry point."""
     arguments = parse(Arguments)
+    if not arguments.tasks:
+        raise InputError(f"--tasks without a task; known: {' '.join(TASKS)}")
     say_where()
     records, encoder = Records(local(arguments.data)), load(arguments.checkpoint)
     rows = benchmark(arguments.settings, encoder, records, [TASKS[name] for name in arguments.tasks], arguments.out)

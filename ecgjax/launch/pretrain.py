@@ -61,7 +61,7 @@ def main() -> None:
     say_where()
     # After the parser: a mistyped option does not wait for them.
     from ecgjax.data.mixture import Mixture
-    from ecgjax.evaluate.first_look import first_look
+    from ecgjax.evaluate.first_look import first_look, say_next
     from ecgjax.train.pretraining import pretrain
     from ecgjax.train.runlog import console
     from tfds_builders.prepare import prepare
@@ -74,6 +74,8 @@ def main() -> None:
     checkpoint = pretrain(arguments.settings, records, workdir, **how)
     if arguments.first_look and jax.process_index() == 0:
         first_look(checkpoint, records.members[0], workdir)
+    elif jax.process_index() == 0:
+        say_next(checkpoint, records.members[0], workdir)
 
 
 if __name__ == "__main__":

@@ -56,7 +56,10 @@ class Checkpoints:
 
     def __init__(self, workdir: Path, *, keep: int = 2):
         self._directory = (workdir / "checkpoints").absolute()
-        self._directory.mkdir(parents=True, exist_ok=True)
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise InputError(f"{workdir}: not a folder; give another --workdir") from error
         policy: Any = ocp.training.preservation_policies.LatestN(keep)
         self._orbax = ocp.training.Checkpointer(
             str(self._directory), preservation_policy=policy, context=_orbax_context()
@@ -264,8 +267,12 @@ def _check_same_run(saved: dict, present: dict, path: Path) -> None:
     saved, present = _flat(saved), _flat(present)
     differing = [name for name in sorted({*saved, *present}) if saved.get(name) != present.get(name)]
     if differing:
-        what = "; ".join(f"{name} was {saved.get(name)}, now {present.get(name)}" for name in differing[:4])
+        what = "; ".join(f"{name} {_was(saved, name)}, now {present.get(name)}" for name in differing[:4])
         raise InputError(f"{path}: holds another run ({what}); give its settings, or another --workdir")
+
+
+def _was(saved: dict, name: str) -> str:
+    return f"was {saved[name]}" if name in saved else "was unknown to the ecgjax that saved it"
 
 
 def _flat(tree: dict, prefix: str = "") -> dict:

@@ -6,6 +6,8 @@ from typing import Literal
 import jax
 import optax
 
+from ecgjax.signals import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
@@ -23,6 +25,15 @@ class Optimizer:
     """Share of themselves that the means of gradients and of their squares keep at each step."""
     clip_norm: float = 1.0
     """Gradients are scaled down to this global norm."""
+
+    def __post_init__(self):
+        # Written so that not-a-number is refused, too.
+        good = self.learning_rate > 0 and self.weight_decay >= 0 and 0 <= self.warmup <= 1 and self.clip_norm > 0
+        if not (good and all(0 <= beta < 1 for beta in self.betas)):
+            raise InputError(
+                f"{self}: give a learning_rate and a clip_norm above 0, a weight_decay of 0 or more, a warmup from 0 "
+                f"to 1 and betas from 0 to below 1"
+            )
 
     def learning_rate_at(self, num_steps: int) -> optax.Schedule:
         """step -> learning rate for a run of `num_steps`."""

@@ -51,11 +51,15 @@ class Pretraining:
     optimizer: Optimizer = Optimizer()
     """AdamW and its schedule."""
     batch_size: int = 256
-    """Pairs (or recordings) a step, over all devices."""
+    """Pairs (or recordings) a step, over all devices. 256 with --data, 128 on the synthetic cohort."""
     num_steps: int = 2200
-    """Steps of the run; the learning rate's schedule ends with them."""
+    """Steps of the run; the learning rate's schedule ends with them. 2200 with --data, 220 on the synthetic cohort."""
     seed: int = 0
     """Initial weights, order of recordings, views."""
+
+    def __post_init__(self):
+        if self.num_steps < 1:
+            raise InputError(f"{self.num_steps} steps: give 1 or more")
 
 
 def pretrain(
@@ -83,6 +87,12 @@ def pretrain(
     Returns:
       The last checkpoint's folder.
     """
+    recording_s = records.samples / records.rate_hz
+    if abs(recording_s - settings.preprocessing.seconds) > 0.5 / records.rate_hz:
+        raise InputError(
+            f"--preprocessing.seconds {settings.preprocessing.seconds:g}: the recordings of {records.path} are "
+            f"{recording_s:g} s long; give {recording_s:g}, or prepare them at another length"
+        )
     settings = with_precision(settings)
     mesh, parts = data_mesh(), records.parts("train")
     indices = np.concatenate(parts)
