@@ -43,7 +43,9 @@ def test_another_objective_keeps_the_rest_of_a_preset(monkeypatch):
     found = _parsed(monkeypatch, "--objective", "byol", "--preset=mehari_simclr", "--momentum", "0.9")
     assert found.objective == "byol" and found.preset == "mehari_simclr"
     assert found.settings == dataclasses.replace(PRESETS["mehari_simclr"], objective=Byol(momentum=0.9))
-    assert _parsed(monkeypatch, "--preset", "clocs_cmsc", "--kind", "cmlc").settings.objective == Clocs(kind="cmlc")
+    assert _parsed(monkeypatch, "--preset", "clocs_cmsc", "--kind", "cmlc").settings.objective == Clocs(
+        kind="cmlc", lead_mask=0.0
+    )
 
 
 def test_without_a_preset_nothing_changes(monkeypatch):

@@ -7,7 +7,7 @@ the few other recordings of a patient weigh as much as the diagonal; unlike ther
 columns, and no pair of views overwrites another's loss.
 
 There, an encoder sees one lead. Ours sees all of them, so that its checkpoints mean what others' do: a view of one lead
-is a recording whose other leads are silent.
+is a recording whose other leads are silent. In the halves of CMSC leads are silenced by chance, unlike there.
 """
 
 import dataclasses
@@ -36,9 +36,11 @@ class Clocs:
     """Views of a recording: its two halves, its leads one by one, or its leads one by one in each half."""
     view_leads: tuple[str, ...] = ("II", "V2", "aVL", "aVR")
     """Leads that are views of their own in cmlc and cmsmlc (those of the paper)."""
-    lead_mask: float = 0.0
+    lead_mask: float = 0.5
     """Probability that a lead of a half is silenced in cmsc (random lead masking, Oh et al. 2022, arXiv:2203.06889);
-    0: the paper's views."""
+    the views of the other kinds have one lead anyway. 0: the paper's views, by which an encoder of all leads finds each
+    half's other half within minutes and learns less than random weights know (PTB-XL, 1,100 steps, mean over seven
+    tasks with 1,000 labels: -0.013)."""
     temperature: float = 0.1
     """Cosine similarities are divided by this."""
     projection: tuple[int, ...] = ()
@@ -52,8 +54,8 @@ class Clocs:
         if self.temperature <= 0:
             raise InputError(f"temperature {self.temperature}: give one above 0")
         check_widths(none=True, projection=self.projection)
-        if not 0 <= self.lead_mask < 1 or (self.lead_mask and self.kind != "cmsc"):
-            raise InputError(f"lead_mask {self.lead_mask} with {self.kind}: give a probability below 1, and cmsc")
+        if not 0 <= self.lead_mask < 1:
+            raise InputError(f"lead_mask {self.lead_mask}: give a probability from 0 to below 1")
         if self.kind != "cmsc" and len(self.view_leads) < 2:
             raise InputError(f"view-leads {' '.join(self.view_leads)}: {self.kind} needs at least two leads to compare")
 
@@ -67,7 +69,7 @@ class Clocs:
         def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> {"embedding": [row, dimension], "views": [recording, view, width]}."""
             views = self.views(read(signal), read.preprocessing.leads)
-            if self.lead_mask:
+            if self._masks:
                 shape = (*views.shape[:2], 1, views.shape[3])
                 views *= jax.random.bernoulli(key, 1 - self.lead_mask, shape)
             (embedding, projections), updates = self._network(encoder).apply(
@@ -78,7 +80,7 @@ class Clocs:
         found, updates = in_microbatches(encode, batch["signal"], key, size=self.microbatch)
         loss, hit_rate = patient_contrast_of_views(found["views"], batch["patient"], temperature=self.temperature)
         metrics = embedding_statistics(found["embedding"])
-        if self.kind != "cmsc" or self.lead_mask:  # views lack leads; the encoder is for whole recordings
+        if self.kind != "cmsc" or self._masks:  # views lack leads; the encoder is for whole recordings
             whole = read(batch["signal"][:ROWS])
             metrics, seen = seen_whole(encoder, variables, whole)
             updates = {name: {**tree, **seen.get(name, {})} for name, tree in updates.items()}
@@ -96,6 +98,10 @@ class Clocs:
             alone = np.eye(len(leads), dtype=np.float32)[[leads.index(lead) for lead in self.view_leads]]
             views = [view * mask[None, None] for view in views for mask in alone]
         return jnp.stack(views, axis=1)
+
+    @property
+    def _masks(self) -> bool:
+        return self.kind == "cmsc" and self.lead_mask > 0
 
     def _network(self, encoder: nn.Module) -> nn.Module:
         return ProjectedEncoder(encoder=encoder, widths=self.projection)

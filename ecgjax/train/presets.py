@@ -86,7 +86,7 @@ PRESETS: dict[str, Pretraining] = {
     # to 400 epochs. Its frames are scaled to 0..1 (here: each lead centred and to unit variance), its encoder has three
     # convolutions and 86 k parameters (here the package's small one). cmlc and cmsmlc: --kind.
     "clocs_cmsc": Pretraining(
-        objective=Clocs(kind="cmsc"),
+        objective=Clocs(kind="cmsc", lead_mask=0.0),
         encoder="compact_resnet",
         preprocessing=Preprocessing(rate_hz=500.0, normalisation="zscore_lead"),
         optimizer=Optimizer(learning_rate=1e-4, weight_decay=0.0, warmup=0.0, schedule="constant"),
