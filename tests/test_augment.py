@@ -9,6 +9,7 @@ import pytest
 
 from ecgjax import augment
 from ecgjax.augment import Augmentation
+from ecgjax.signals import InputError
 
 KEYS = jax.random.split(jax.random.key(0), 500)
 _RNG = np.random.default_rng(0)
@@ -19,6 +20,17 @@ OFF = Augmentation(lead_mask=0, gain=0, noise_mv=0, wander_mv=0, time_out=0)
 def _draws(augmentation, signal=SIGNAL, **settings) -> np.ndarray:
     """One result a key."""
     return np.asarray(jax.jit(jax.vmap(lambda key: augmentation(signal, key, **settings)))(KEYS))
+
+
+@pytest.mark.parametrize("wrong", [{"crop_s": 0}, {"lead_mask": 2}, {"time_out": 1.5}, {"gain": float("nan")}])
+def test_impossible_augmentations_are_refused(wrong):
+    with pytest.raises(InputError, match="must be|most 1"):
+        Augmentation(**wrong)
+
+
+def test_a_crop_of_no_sample_is_refused():
+    with pytest.raises(InputError, match="crop_s 0.001: less than a sample at 100 Hz"):
+        Augmentation(crop_s=0.001).view(SIGNAL, KEYS[0], rate_hz=100.0)
 
 
 def test_crop_is_a_piece_and_every_start_occurs():

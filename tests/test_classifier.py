@@ -147,6 +147,17 @@ def test_finished_run_is_not_taken_for_one_from_other_weights(encoder, records, 
         _fine_tune(untrained_twin(encoder), records, labelled, tmp_path)
 
 
+@pytest.mark.parametrize("wrong", [{"encoder_rate": -0.1}, {"epochs": float("nan")}, {"min_steps": 0}])
+def test_impossible_training_is_refused(wrong):
+    with pytest.raises(InputError, match="give a rate and epochs of 0 or more, and steps and a batch of 1 or more"):
+        FineTuning(**wrong)
+
+
+def test_dropout_of_everything_is_refused(encoder, records, labelled, tmp_path):
+    with pytest.raises(InputError, match="dropout 1.0: give a share from 0 to below 1"):
+        _fine_tune(encoder, records, labelled, tmp_path, dropout=1.0)
+
+
 def test_batches_that_do_not_fit_the_devices_are_refused(encoder, records, labelled, tmp_path):
     few = tuple(part[:4] for part in labelled)
     with pytest.raises(InputError, match="4 labelled recordings over 8 devices"):

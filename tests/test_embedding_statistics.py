@@ -14,19 +14,24 @@ def test_rank_counts_the_directions_whatever_the_scale():
     rng = np.random.default_rng(0)
     for rank in (1, 4, 16):
         directions = np.linalg.qr(rng.normal(size=(32, rank)))[0]
-        embedding = np.linalg.qr(rng.normal(size=(256, rank)))[0] @ directions.T
+        embedding = np.linalg.qr(rng.normal(size=(64, rank)))[0] @ directions.T
         embedding -= embedding.mean(0)
         for scale in (1e-3, 1e3):
             assert abs(_of(scale * embedding)["embedding_rank"] - rank) < 0.1 * rank
 
 
 def test_against_eigenvalues():
-    embedding = np.random.default_rng(1).gamma(2.0, size=(200, 12)) * np.arange(1, 13)
+    embedding = np.random.default_rng(1).gamma(2.0, size=(64, 12)) * np.arange(1, 13)
     values = np.linalg.eigvalsh(np.cov(embedding.T))
     found = _of(embedding)
     np.testing.assert_allclose(found["embedding_rank"], values.sum() ** 2 / (values**2).sum(), rtol=1e-4)
     expected = embedding.std(0).mean() / np.sqrt((embedding**2).mean())
     np.testing.assert_allclose(found["embedding_std"], expected, rtol=1e-4)
+
+
+def test_of_a_large_batch_the_first_rows_are_looked_at():
+    embedding = np.random.default_rng(2).normal(size=(500, 8))
+    assert _of(embedding) == _of(embedding[:64])
 
 
 def test_all_alike_is_zero():

@@ -13,6 +13,7 @@ from conftest import SETTINGS
 
 from ecgjax.data.batches import pretraining_batches
 from ecgjax.data.seen import Seen
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.signals import InputError
 from ecgjax.train import pretraining
 from ecgjax.train.checkpoint import find_checkpoint, load_encoder, read_config
@@ -52,6 +53,27 @@ def test_recordings_in_device_memory_train_alike(workdir, mixture, tmp_path, tin
     assert streamed.keys() == cached.keys()
     for name, value in streamed.items():
         np.testing.assert_allclose(cached[name], value, rtol=2e-5, err_msg=name)
+
+
+def test_recordings_of_another_length_are_refused(mixture, tmp_path):
+    settings = dataclasses.replace(SETTINGS, preprocessing=Preprocessing(seconds=5.0))
+    with pytest.raises(InputError, match="--preprocessing.seconds 5: the recordings of .* are 10 s long; give 10, or"):
+        pretrain(settings, mixture, tmp_path, save_every=2, log_every=1)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"learning_rate": -1}, {"warmup": 3}, {"weight_decay": float("nan")}, {"clip_norm": 0}, {"betas": (0.9, 1.0)}],
+)
+def test_impossible_optimizers_are_refused(wrong):
+    with pytest.raises(InputError, match="give a learning_rate and a clip_norm above 0"):
+        Optimizer(**wrong)
+
+
+def test_a_workdir_that_is_a_file_is_refused(mixture, tmp_path, tiny_encoders):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="file: not a folder; give another --workdir"):
+        pretrain(SETTINGS, mixture, tmp_path / "file", save_every=2, log_every=1)
 
 
 def test_changed_recordings_are_another_run(workdir, mixture, tiny_encoders, monkeypatch):

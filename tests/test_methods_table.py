@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import importlib
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -85,6 +86,28 @@ def test_a_folder_keeps_to_its_terms(tmp_path):
             methods._refuse_other_terms(dataclasses.replace(settings, **{name: value}))
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"methods": ("simclr", "nope")}, "--methods simclr nope: give one or more of .* patient_contrast"),
+        ({"methods": ()}, "--methods : give one or more"),
+        ({"encoder": "resnet"}, "--encoder resnet: give one or more of own compact_resnet"),
+        ({"tasks": ("superclas",)}, "--tasks superclas: give one or more of"),
+        ({"recordings": 32}, "--recordings 32, --batch-recordings 64: give two or more to a batch"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_hours_of_work(wrong, message, records):
+    with pytest.raises(InputError, match=message):
+        methods._refuse_what_cannot_be(methods.Methods(records.path, Path("out"), **wrong))
+
+
+def test_a_step_that_fails_ends_the_command_with_its_status(monkeypatch):
+    failed = subprocess.CompletedProcess([], 2)
+    monkeypatch.setattr(methods.subprocess, "run", lambda command: failed)
+    with pytest.raises(SystemExit, match="2"):
+        methods._command("pretrain")
+
+
 def test_every_method_has_an_encoder_of_its_own():
     assert methods.OWN.keys() == OBJECTIVES.keys() >= methods.REPORTED.keys()
     for method, preset in methods.OWN.items():
@@ -96,10 +119,11 @@ def test_a_method_is_pre_trained_and_probed_once(prepared, tmp_path, monkeypatch
     """The commands are run here, with the tiny encoder, instead of in processes of their own."""
     said = []
 
-    def here(command, *, check):
+    def here(command):
         said.append(command[2].rpartition(".")[2])
         monkeypatch.setattr(sys, "argv", command[2:])
         importlib.import_module(command[2]).main()
+        return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(methods.subprocess, "run", here)
     words = ["--data", prepared, "--out", tmp_path, "--methods", "patient_contrast", "--recordings", 64]
@@ -107,7 +131,7 @@ def test_a_method_is_pre_trained_and_probed_once(prepared, tmp_path, monkeypatch
     for _ in range(2):
         monkeypatch.setattr(sys, "argv", ["methods", *map(str, words)])
         methods.main()
-    assert said == ["pretrain", "benchmark", "pretrain"]  # the second finds that it is finished
+    assert said == ["pretrain", "benchmark"]  # the second time there is nothing left to do
     titles, (few, every) = _read((tmp_path / "methods.md").read_text())
     assert titles == ["compact_resnet, 16 labels:", "compact_resnet, all labels:"]
     assert few["method"][1] == "af" and "`patient_contrast`" in every

@@ -90,7 +90,7 @@ def test_without_weights_all_recordings_are_alike(both):
     np.testing.assert_array_equal(np.sort(chosen), train)
 
 
-@pytest.mark.parametrize("weights", [(1,), (1, 2, 3), (1, 0), (1, -1), (1, float("nan")), (1, 1e9), (0, 0)])
+@pytest.mark.parametrize("weights", [(1,), (1, 2, 3), (1, 0), (1, -1), (1, float("nan")), (1, 1e9), (0, 0), (-1, -3)])
 def test_weights_that_cannot_be_honoured(both, weights):
     with pytest.raises(InputError, match="--weights .* for 2 data sets and a batch of 16: give each"):
         _chosen(both, weights, 1)

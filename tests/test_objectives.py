@@ -72,7 +72,7 @@ def _run(settings, mixture, workdir):
 @pytest.mark.parametrize("name", OBJECTIVES)
 @pytest.mark.usefixtures("tiny_encoders", "compiled_once")
 def test_runs_by_its_name_on_eight_devices_and_resumes_bit_for_bit(name, mixture, tmp_path):
-    settings = Pretraining(objective=_small(name), preprocessing=SHORT, batch_size=16, num_steps=2)
+    settings = Pretraining(objective=_small(name), batch_size=16, num_steps=2)
     manifest, lines = _run(settings, mixture, tmp_path / "whole")
     copy = shutil.copytree(tmp_path / "whole", tmp_path / "copy")
     shutil.rmtree(copy / "checkpoints/2")
@@ -104,7 +104,6 @@ class Collapse:
 def test_the_log_shows_a_collapsed_run(mixture, tmp_path, tiny_encoders, capsys):
     settings = Pretraining(
         objective=Collapse(),  # pyright: ignore[reportArgumentType]
-        preprocessing=SHORT,
         optimizer=Optimizer(learning_rate=0.05),
         batch_size=16,
         num_steps=60,

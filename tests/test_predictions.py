@@ -118,6 +118,8 @@ def test_unlike_runs_are_refused(tmp_path):
     other, _ = _finished(tmp_path / "other", noise=1, patients=PATIENTS[::-1])
     with pytest.raises(InputError, match="patients of validation differ from those in .*first; use one data"):
         compare([first], [other], "validation")
+    with pytest.raises(InputError, match="first: on both sides; give the workdirs of two ways"):
+        compare([first], [first], "test")
     for runs, against in (([], [first]), ([first], []), ([first, first], [first])):
         with pytest.raises(InputError, match="give one workdir or more, each once"):
             compare(runs, against, "test")

@@ -77,6 +77,8 @@ def test_gap_is_resampled_without_spilling_its_sentinel():
         ({"rate_hz": 0}, "must be positive"),
         ({"seconds": -1}, "must be positive"),
         ({"clip_mv": float("nan")}, "must be positive"),
+        ({"leads": ()}, "leads .none.; give one or more, each once"),
+        ({"leads": ("I", "I")}, "leads I I; give one or more, each once"),
         ({"leads": ("I", "V7", "X")}, "unknown lead V7, X"),
     ],
 )

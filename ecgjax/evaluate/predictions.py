@@ -112,13 +112,13 @@ def compare(runs: Sequence[Path], against: Sequence[Path], split: str) -> tuple[
     for name, paths in sides.items():
         if not paths or len({path.resolve() for path in paths}) < len(paths):
             raise InputError(f"{' '.join([name, *map(str, paths)])}: give one workdir or more, each once")
-    if both := {path.resolve() for path in runs} & {path.resolve() for path in against}:
-        raise InputError(f"{' '.join(map(str, both))}: on both sides; give the workdirs of two ways")
     loaded = {path: load(path) for path in (*runs, *against)}
     for paths in sides.values():
         for path in paths:
             _refuse_difference(path, _common(loaded[path][0]), runs[0], _common(loaded[runs[0]][0]))
             _refuse_difference(path, loaded[path][0].by, paths[0], loaded[paths[0]][0].by)
+    if both := {path.resolve() for path in runs} & {path.resolve() for path in against}:
+        raise InputError(f"{' '.join(map(str, both))}: on both sides; give the workdirs of two ways")
     about, first = loaded[runs[0]][0], loaded[runs[0]][1][split]
     for path, (_, of) in loaded.items():
         for name in ("recordings", "patients", "truth"):

@@ -89,7 +89,7 @@ class LeadBootstrap:
         return 2 * (within + self.inter * between), (metrics, {**updates, "slow": {"params": slow}})
 
     def _network(self, encoder: nn.Module) -> nn.Module:
-        return _OfLeads(encoder, self.projection, self.prediction)
+        return _Predicting(encoder, self.projection, self.prediction)
 
 
 def lead_errors(predicted: jax.Array, target: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -114,7 +114,7 @@ def _followed_parts(params: dict) -> dict:
     return {name: params[name] for name in ("encoder", "projector")}
 
 
-class _OfLeads(nn.Module):
+class _Predicting(nn.Module):
     """An encoder, and the heads on its embeddings of single leads."""
 
     encoder: nn.Module

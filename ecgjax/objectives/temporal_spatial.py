@@ -52,7 +52,7 @@ class TemporalSpatial:
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
         leads = draw_leads(encoder, key, signal, self.leads)
-        return dict(_OfLeads(encoder, self.projection).init(key, signal, leads, train=False))
+        return dict(_Projecting(encoder, self.projection).init(key, signal, leads, train=False))
 
     def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
         """Losses of the two tasks.
@@ -64,7 +64,7 @@ class TemporalSpatial:
         half = signal.shape[1] // 2
         segments = jnp.stack([signal[:, :half], signal[:, half : 2 * half]], axis=1).reshape(-1, half, signal.shape[2])
         twice = jnp.repeat(leads, 2, axis=0)
-        projected, _ = _OfLeads(encoder, self.projection).apply(
+        projected, _ = _Projecting(encoder, self.projection).apply(
             variables, segments, twice, train=True, mutable=["batch_stats"]
         )
         by_lead = projected.reshape(len(signal), 2, *projected.shape[1:]).swapaxes(1, 2)
@@ -94,7 +94,7 @@ def relation_error(projected: jax.Array, signal: jax.Array) -> jax.Array:
     return difference.sum((1, 2)).mean() / (leads * (leads - 1))
 
 
-class _OfLeads(nn.Module):
+class _Projecting(nn.Module):
     """An encoder, and the projection head on its embeddings of single leads."""
 
     encoder: nn.Module
