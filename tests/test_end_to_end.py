@@ -8,6 +8,7 @@ import functools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -141,7 +142,8 @@ def test_finetune_leaves_a_classifier_figures_and_plots(command, prepared, recor
     classifier = ecgjax.load(tmp_path / "ft")
     assert classifier.config["task"] == "af" and start in str(classifier.config["start"])
     assert (tmp_path / "ft" / "loss.png").exists() == ("linear_probe" not in options)
-    status, out, _ = command(compare, tmp_path / "ft", "--against", tmp_path / "ft", "--split", "test")
+    again = shutil.copytree(tmp_path / "ft", tmp_path / "again")
+    status, out, _ = command(compare, again, "--against", tmp_path / "ft", "--split", "test")
     assert status == 0 and f"af{figures['test']['auroc']['af'][0]:>22.3f}" in out and "+0.000 (+0.000 to +0.000)" in out
 
 
@@ -163,11 +165,12 @@ def test_finetune_marks_waves(command, prepared, monkeypatch, tmp_path):
     assert status == 0, err
     figures = json.loads((tmp_path / "ft" / "metrics.json").read_text())
     assert figures["labelled"] == 10
+    again = shutil.copytree(tmp_path / "ft", tmp_path / "again")
     for wave in ("P", "QRS", "T", "mean"):
         value, low, high = figures["test"]["dice"][wave]
         assert 0 <= low <= value <= high <= 1 and f"{value:.3f} ({low:.3f}-{high:.3f})" in out
         said = f"{wave:16}{value:8.3f}{value:10.3f}   +0.000 (+0.000 to +0.000)"
-        assert said in command(compare, tmp_path / "ft", "--against", tmp_path / "ft", "--split", "test")[1]
+        assert said in command(compare, again, "--against", tmp_path / "ft", "--split", "test")[1]
     assert min((tmp_path / "ft" / name).stat().st_size for name in ("waves.png", "loss.png")) > 5000
 
 
