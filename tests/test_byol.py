@@ -90,7 +90,7 @@ def test_parts_have_the_form_of_the_whole(in_parts, steps):
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"momentum": 1.0}, "momentum 1.0: give one from 0"), ({"prediction": (8, 4)}, "a prediction of 4 for a proj")],
+    [({"momentum": 1.0}, "momentum 1.0: give one from 0"), ({"prediction": (8, 4)}, "give both the same last width")],
 )
 def test_impossible_settings_are_refused(wrong, message):
     with pytest.raises(InputError, match=message):

@@ -72,10 +72,8 @@ def main() -> None:
     workdir = arguments.workdir or Path("runs") / f"pretrain-{'+'.join(m.name.split('/')[0] for m in records.members)}"
     how = {name: getattr(arguments, name) for name in ("save_every", "log_every", "cache", "weights")}
     checkpoint = pretrain(arguments.settings, records, workdir, **how)
-    if arguments.first_look and jax.process_index() == 0:
-        first_look(checkpoint, records.members[0], workdir)
-    elif jax.process_index() == 0:
-        say_next(checkpoint, records.members[0], workdir)
+    if jax.process_index() == 0:
+        (first_look if arguments.first_look else say_next)(checkpoint, records.members[0], workdir)
 
 
 if __name__ == "__main__":
