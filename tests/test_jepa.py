@@ -22,7 +22,7 @@ from steps import (
 from ecgjax.objectives.jepa import Jepa, _Predicting, hidden_difference
 from ecgjax.signals import InputError
 
-OBJECTIVE = Jepa(predictor_width=8, predictor_layers=1, predictor_heads=2, span=20, momentum=(0.5, 0.75))
+OBJECTIVE = Jepa(predictor_width=8, predictor_layers=1, predictor_heads=2, span_samples=20, momentum=(0.5, 0.75))
 ON_EIGHT_DEVICES = TINY_VIT  # the others compile as long again
 _RNG = np.random.default_rng(0)
 PREDICTED, TARGET = 1.5 * _RNG.normal(size=(2, 3, 2, 4, 5)).astype(np.float32)
@@ -88,7 +88,7 @@ def test_prediction_depends_on_what_is_kept_alone(encoder):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"kept": (0.3, 0.2)}, {"kept": (0.0, 0.2)}, {"momentum": (0.9, 1.1)}, {"shortest_block_s": 0.0}, {"span": 0}],
+    [{"kept": (0.3, 0.2)}, {"kept": (0.0, 0.2)}, {"momentum": (0.9, 1.1)}, {"shortest_block_s": 0.0}, {"span_samples": 0}],
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="give"):

@@ -22,9 +22,9 @@ from steps import (
 from ecgjax.objectives.masked_autoencoder import MaskedAutoencoder, _Autoencoder, hidden_error, normalised
 from ecgjax.signals import InputError
 
-OBJECTIVE = MaskedAutoencoder(decoder_width=8, decoder_layers=1, decoder_heads=2, span=20)
+OBJECTIVE = MaskedAutoencoder(decoder_width=8, decoder_layers=1, decoder_heads=2, span_samples=20)
 LEAD_WISE = MaskedAutoencoder(
-    decoder_width=8, decoder_layers=1, decoder_heads=2, lead_wise=True, normalised_targets=True, span=20
+    decoder_width=8, decoder_layers=1, decoder_heads=2, lead_wise=True, normalised_targets=True, span_samples=20
 )
 ON_EIGHT_DEVICES = TINY  # the others compile as long again
 _RNG = np.random.default_rng(0)
@@ -126,7 +126,7 @@ def test_what_is_hidden_depends_on_the_key():
     assert not np.array_equal(first[0], first[1])
 
 
-@pytest.mark.parametrize("wrong", [{"hidden": 0.0}, {"hidden": 1.0}, {"span": 0}])
+@pytest.mark.parametrize("wrong", [{"hidden": 0.0}, {"hidden": 1.0}, {"span_samples": 0}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="give a hidden share between 0 and 1 and a span of 1 or more"):
         MaskedAutoencoder(**wrong)

@@ -14,7 +14,7 @@ from ecgjax.objectives.quantised_contrast import GumbelQuantiser, hidden_contras
 from ecgjax.objectives.wav2vec_cmsc import Wav2vecCmsc, _Hiding, segment_contrast
 from ecgjax.signals import InputError
 
-OBJECTIVE = Wav2vecCmsc(codes=6, width=8, span=10, stretch=3, starts=0.2)
+OBJECTIVE = Wav2vecCmsc(codes=6, width=8, span_samples=10, stretch=3, starts=0.2)
 WAV2VEC = Wav2vecTransformer(channels=4, halvings=3, width=8, layers=1, heads=2, position_kernel=4, position_groups=2)
 ON_EIGHT_DEVICES = WAV2VEC  # the others compile as long again
 _RNG = np.random.default_rng(0)
@@ -123,7 +123,7 @@ def test_step_reaches_every_parameter_and_is_the_same_on_eight_devices(encoder):
 
 @pytest.mark.parametrize("encoder", [TINY, WAV2VEC], ids=["resnet", "wav2vec"])
 def test_prediction_does_not_see_what_is_hidden(encoder):
-    objective = dataclasses.replace(OBJECTIVE, span=8)
+    objective = dataclasses.replace(OBJECTIVE, span_samples=8)
     variables = initial(objective, encoder, FOUR_LEADS)
     signal = np.random.default_rng(2).normal(size=(4, 96, 4)).astype(np.float32)
     make = jax.jit(

@@ -7,7 +7,7 @@ target encoder, which is the one that is kept, keeps 0.998 to 0.9995 of itself a
 L1 of Kim's ECG-JEPA (arXiv:2410.08559) as well. Blocks hide a stretch of time in all leads, as there.
 
 An encoder without patches sees 0 in the hidden stretches; what its slow copy makes of the whole recording is then the
-target, averaged over spans of `span` samples.
+target, averaged over spans of `span_samples`.
 """
 
 import dataclasses
@@ -47,7 +47,7 @@ class Jepa:
     """Transformer blocks of the predictor."""
     predictor_heads: int = 4
     """Attention heads of the predictor."""
-    span: int = 25
+    span_samples: int = 25
     """Samples of a token's stretch, for encoders without patches."""
 
     examples = "single"
@@ -57,8 +57,10 @@ class Jepa:
             raise InputError(
                 f"kept {self.kept}, momentum {self.momentum}: give shares between 0 and 1, the smaller kept one first"
             )
-        if self.shortest_block_s <= 0 or self.span < 1:
-            raise InputError(f"shortest_block_s {self.shortest_block_s}, span {self.span}: give positive numbers")
+        if self.shortest_block_s <= 0 or self.span_samples < 1:
+            raise InputError(
+                f"shortest_block_s {self.shortest_block_s}, span_samples {self.span_samples}: give positive numbers"
+            )
         check_heads("predictor", self.predictor_width, self.predictor_heads)
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
@@ -104,7 +106,7 @@ class Jepa:
         if hides_patches(encoder):
             columns = jax.eval_shape(encoder.patches, signal).shape[2]
         else:
-            columns = -(-signal.shape[1] // self.span)
+            columns = -(-signal.shape[1] // self.span_samples)
         if columns < 2:
             raise InputError(
                 f"recordings of {signal.shape[1]} samples are one token, so nothing can be hidden: give a span of "
@@ -126,7 +128,7 @@ class Jepa:
         else:
             seen = encoder.apply({"params": slow, **statistics}, signal, train=True, mutable=["batch_stats"])
             (tokens, embedding), statistics = seen
-            tokens = in_spans(tokens, signal.shape[1], self.span)
+            tokens = in_spans(tokens, signal.shape[1], self.span_samples)
         if self.normalised_targets:
             centred = tokens - tokens.mean(-1, keepdims=True)
             tokens = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)
@@ -159,8 +161,8 @@ class _Predicting(nn.Module):
     def __call__(self, signal: jax.Array, hidden: jax.Array, *, train: bool) -> jax.Array:
         """[batch, time, lead], bool [batch, column] -> predicted tokens [batch, row, column, channel]."""
         if not hides_patches(self.encoder):
-            tokens, _ = self.encoder(silenced(signal, hidden[:, None], self.settings.span), train=train)
-            spans = in_spans(tokens, signal.shape[1], self.settings.span)
+            tokens, _ = self.encoder(silenced(signal, hidden[:, None], self.settings.span_samples), train=train)
+            spans = in_spans(tokens, signal.shape[1], self.settings.span_samples)
             return self._predictor(tokens.shape[-1])(spans, 1, hidden.shape[1])
         patches = self.encoder.patches(signal)
         rows, columns = patches.shape[1:3]

@@ -6,9 +6,9 @@ was hidden. With `lead_wise` it is ST-MEM (arXiv:2402.09450, https://github.com/
 each lead are hidden, and one decoder, shared by the leads, draws each lead from its own tokens.
 
 Which patches there are is the encoder's affair where it has some (vit1d_leads: Sawano's; vit1d_st_mem: ST-MEM's; vit1d:
-one patch for all leads, so that rows and leads are one). Any other encoder gets patches of one lead and `span` samples,
-and sees 0 where they are hidden; its decoder draws all leads from its tokens. Sawano et al. do not give their decoder's
-size; it is ST-MEM's here. ST-MEM's decoder sees what the separators carry as well; this one does not.
+one patch for all leads, so that rows and leads are one). Any other encoder gets patches of one lead and
+`span_samples`, and sees 0 where they are hidden; its decoder draws all leads from its tokens. Sawano et al. do not give
+their decoder's size; it is ST-MEM's here. ST-MEM's decoder sees what the separators carry as well; this one does not.
 """
 
 import dataclasses
@@ -47,16 +47,17 @@ class MaskedAutoencoder:
     """Transformer blocks of the decoder."""
     decoder_heads: int = 4
     """Attention heads of the decoder."""
-    span: int = 50
+    span_samples: int = 50
     """Samples of a patch, for encoders without patches of their own (0.5 s at 100 Hz, as Sawano's 250 are at
     500 Hz)."""
 
     examples = "single"
 
     def __post_init__(self):
-        if not 0 < self.hidden < 1 or self.span < 1:
+        if not 0 < self.hidden < 1 or self.span_samples < 1:
             raise InputError(
-                f"hidden {self.hidden}, span {self.span}: give a hidden share between 0 and 1 and a span of 1 or more"
+                f"hidden {self.hidden}, span_samples {self.span_samples}: give a hidden share between 0 and 1 "
+                f"and a span of 1 or more"
             )
         check_heads("decoder", self.decoder_width, self.decoder_heads)
 
@@ -115,10 +116,11 @@ class _Autoencoder(nn.Module):
             target = self.encoder.patches(signal)
             hidden, kept = self._hide(key, *target.shape[:3])
             return self._from_kept(target, kept), target, hidden
-        target = patches(signal, self.settings.span, by_lead=True)
+        target = patches(signal, self.settings.span_samples, by_lead=True)
         hidden, _ = self._hide(key, *target.shape[:3])
-        tokens, _ = self.encoder(silenced(signal, hidden, self.settings.span), train=train)
-        return self._from_all(in_spans(tokens, signal.shape[1], self.settings.span), target.shape), target, hidden
+        tokens, _ = self.encoder(silenced(signal, hidden, self.settings.span_samples), train=train)
+        spans = in_spans(tokens, signal.shape[1], self.settings.span_samples)
+        return self._from_all(spans, target.shape), target, hidden
 
     def _hide(self, key: jax.Array, batch: int, rows: int, columns: int) -> tuple[jax.Array, jax.Array]:
         """Where it is hidden [batch, row, column], and the patches that are kept [batch, kept], row by row."""

@@ -12,7 +12,7 @@ temperature of the quantiser's choice falls with the progress of the run, there 
 last value.
 
 An encoder without the methods of wav2vec_transformer sees 0 in the hidden stretches; local features are then a linear
-map of `span` samples of the signal.
+map of `span_samples` of the signal.
 """
 
 import dataclasses
@@ -58,7 +58,7 @@ class Wav2vecCmsc:
     """Temperature of the choice of codes, at the beginning and at the end of the run."""
     width: int = 256
     """Channels of what is compared, and of local features where the encoder has none."""
-    span: int = 16
+    span_samples: int = 16
     """Samples of a local feature, for encoders without such (those of wav2vec_transformer have 16, too)."""
 
     examples = "single"
@@ -69,10 +69,10 @@ class Wav2vecCmsc:
                 f"temperature {self.temperature}, softness {self.softness}, lead_mask {self.lead_mask}, starts "
                 f"{self.starts}: give temperatures above 0 and shares below 1"
             )
-        if min(self.codebooks, self.codes, self.stretch, self.span) < 1 or self.width % self.codebooks:
+        if min(self.codebooks, self.codes, self.stretch, self.span_samples) < 1 or self.width % self.codebooks:
             raise InputError(
-                f"width {self.width}, codebooks {self.codebooks}, stretch {self.stretch}, span {self.span}: give "
-                f"positive numbers, the width a multiple of the codebooks"
+                f"width {self.width}, codebooks {self.codebooks}, stretch {self.stretch}, span_samples "
+                f"{self.span_samples}: give positive numbers, the width a multiple of the codebooks"
             )
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
@@ -148,8 +148,8 @@ class _Hiding(nn.Module):
             _, embedding = self.encoder.context(entering)
         else:
             features = nn.LayerNorm(name="local_norm")(features)
-            tokens, _ = self.encoder(silenced(signal, hidden[:, None], self.settings.span), train=train)
-            tokens = in_spans(tokens, signal.shape[1], self.settings.span)
+            tokens, _ = self.encoder(silenced(signal, hidden[:, None], self.settings.span_samples), train=train)
+            tokens = in_spans(tokens, signal.shape[1], self.settings.span_samples)
             _, embedding = self.encoder(signal, train=train)
         made = self._compared(features, tokens, code_key, softness)
         return made | {"hidden": hidden, "embedding": embedding, "size": size}
@@ -167,7 +167,8 @@ class _Hiding(nn.Module):
 
     def _of_stretches(self, signal: jax.Array) -> jax.Array:
         """[batch, time, lead] -> [batch, place, width]."""
-        return nn.Dense(self.settings.width, name="local")(patches(signal, self.settings.span, by_lead=False)[:, 0])
+        spans = patches(signal, self.settings.span_samples, by_lead=False)[:, 0]
+        return nn.Dense(self.settings.width, name="local")(spans)
 
     def _hide(self, key: jax.Array, batch: int, places: int) -> jax.Array:
         """Where stretches are hidden, bool [batch, place]; they may overlap."""

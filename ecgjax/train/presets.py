@@ -99,7 +99,7 @@ PRESETS: dict[str, Pretraining] = {
     # Sawano et al. 2024 (PLoS One), a figure's legend: 500 Hz, 10 s, patches of a lead and 250 samples, 75 % hidden.
     # ViT-Huge there, this package's small one here; optimizer and decoder are not given.
     "sawano_2024": Pretraining(
-        objective=MaskedAutoencoder(span=250),
+        objective=MaskedAutoencoder(span_samples=250),
         encoder="vit1d_leads",
         preprocessing=Preprocessing(rate_hz=500.0),
     ),
