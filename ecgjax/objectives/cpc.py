@@ -1,4 +1,4 @@
-"""CPC: from what came before, pick the recording's own next token among others of the same recording.
+"""CPC: from what came before, pick the recording's own next token among others.
 
 Contrastive predictive coding (van den Oord et al. 2018, arXiv:1807.03748) as Mehari & Strodthoff 2022
 (arXiv:2103.12676, hhi-aml/ecg-selfsupervised) train it: one horizon of 12 tokens (0.12 s at 100 Hz), 128 negatives from
@@ -7,11 +7,14 @@ nothing augments. ECG-CPC (AI4HealthUOL/ecg-fm-benchmarking): 14 tokens, a hidde
 
 An encoder for CPC has methods `local` (signal -> tokens that know their surroundings), `context` (tokens -> what came
 before each) and `pool` (context -> embedding). Any other gives its tokens as local ones, and an LSTM that is thrown
-away makes their context; its tokens may see further than one step, which makes the task easier. A transformer's tokens
-(vit1d, wav2vec_transformer) see the whole recording, and with it what is to be foretold: they learn little here.
+away makes their context. Its tokens see each other's samples, and by the padding at the ends where they are: enough to
+tell those of one recording apart, and compact_resnet learnt nothing else (it got worse than untrained; benchmarks/
+RESULTS.md). Such encoders therefore choose among tokens of the whole batch, as van den Oord et al. do; see
+`negatives_of`. A transformer's tokens (vit1d, wav2vec_transformer) see what is to be foretold, too: they learn little.
 """
 
 import dataclasses
+from typing import Literal
 
 import flax.linen as nn
 import jax
@@ -33,7 +36,10 @@ class Cpc:
     steps: int = 12
     """Tokens between the context and the token to pick."""
     negatives: int = 128
-    """Tokens of the same recording among which it is picked, drawn anew for each with replacement."""
+    """Tokens among which it is picked, drawn with replacement: of a recording for each of its tokens anew, of a batch
+    for all at once."""
+    negatives_of: Literal["recording", "batch"] | None = None
+    """Where they are drawn from. None: the recording, if the encoder makes a context of its own, else the batch."""
     hidden: tuple[int, ...] = ()
     """Widths of the prediction's hidden layers; none: a linear map."""
     lstm: int = 512
@@ -57,68 +63,91 @@ class Cpc:
         return dict(self._network(encoder).init(key, signal, train=False))
 
     def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
-        """InfoNCE within each recording of batch["signal"], int16 [recording, time, lead]."""
+        """InfoNCE of batch["signal"], int16 [recording, time, lead]."""
+        view_key, draw_key = jax.random.split(key)
 
         def encode(signal: jax.Array, key: jax.Array):
-            """[recording, time, lead] -> {"embedding": [recording, dimension], "loss", "accuracy": [recording]}."""
-            view_key, draw_key = jax.random.split(key)
+            """[recording, time, lead] -> embedding, tokens and predictions."""
             recordings = read(signal)
-            views = self.augmentation.views(recordings, view_key, rate_hz=read.rate_hz)
-            (embedding, tokens, predictions), updates = self._network(encoder).apply(
-                variables, views, train=True, mutable=["batch_stats"]
-            )
-            drawn = draw_negatives(draw_key, tokens.shape[:2], steps=self.steps, negatives=self.negatives)
-            loss, accuracy = info_nce(predictions, tokens, drawn, steps=self.steps)
-            return {"embedding": embedding, "loss": loss, "accuracy": accuracy}, updates
+            views = self.augmentation.views(recordings, key, rate_hz=read.rate_hz)
+            return self._network(encoder).apply(variables, views, train=True, mutable=["batch_stats"])
 
-        found, updates = in_microbatches(encode, batch["signal"], key, size=self.microbatch)
-        metrics = {"pick_accuracy": found["accuracy"].mean()} | embedding_statistics(found["embedding"])
-        return found["loss"].mean(), (metrics, updates)
+        (embedding, tokens, predictions), updates = in_microbatches(
+            encode, batch["signal"], view_key, size=self.microbatch
+        )
+        place = self.negatives_of or ("recording" if hasattr(encoder, "local") else "batch")
+        candidates = of_the_recording if place == "recording" else of_the_batch
+        right, others = candidates(draw_key, predictions, tokens, steps=self.steps, negatives=self.negatives)
+        loss, accuracy = info_nce(right, others)
+        return loss, ({"pick_accuracy": accuracy} | embedding_statistics(embedding), updates)
 
     def _network(self, encoder: nn.Module) -> nn.Module:
         return _Predicting(encoder=encoder, hidden=self.hidden, width=self.lstm)
 
 
-def draw_negatives(key: jax.Array, shape: tuple[int, int], *, steps: int, negatives: int) -> jax.Array:
-    """int32 [recording, token - steps, negatives]: for each context places of tokens other than the one `steps` ahead.
+def of_the_recording(
+    key: jax.Array, predictions: jax.Array, tokens: jax.Array, *, steps: int, negatives: int
+) -> tuple[jax.Array, jax.Array]:
+    """Products of each prediction with the token `steps` ahead and with others of its recording.
 
     Args:
-      key: draws them.
-      shape: recordings, and tokens of each.
+      key: draws the others.
+      predictions: float32 [recording, token, width], one for each context; those of the last `steps` are not used.
+      tokens: float32 [recording, token, width].
       steps: how far ahead the right token is.
-      negatives: how many to draw.
+      negatives: how many others to draw for each context.
+
+    Returns:
+      float32 [recording, token - steps] and [recording, token - steps, negatives].
 
     Raises:
       InputError: a recording has no token so far ahead.
     """
+    drawn = draw_negatives(key, tokens.shape[:2], steps=steps, negatives=negatives)
+    # All products of a recording once, [context, token]: its negatives side by side would be 128 times its tokens.
+    products = jnp.einsum("rcw,rtw->rct", predictions[:, :-steps], tokens, precision="highest")
+    return jnp.diagonal(products, offset=steps, axis1=1, axis2=2), jnp.take_along_axis(products, drawn, axis=2)
+
+
+def of_the_batch(
+    key: jax.Array, predictions: jax.Array, tokens: jax.Array, *, steps: int, negatives: int
+) -> tuple[jax.Array, jax.Array]:
+    """As `of_the_recording`, but the others are drawn once from the whole batch; a context's own right one is -inf."""
+    recordings, time, width = tokens.shape
+    _check_horizon(time, steps)
+    drawn = jax.random.randint(key, (negatives,), 0, recordings * time)
+    contexts = predictions[:, :-steps]
+    right = jnp.einsum("rcw,rcw->rc", contexts, tokens[:, steps:], precision="highest")
+    others = jnp.einsum("rcw,nw->rcn", contexts, tokens.reshape(-1, width)[drawn], precision="highest")
+    own = jnp.arange(recordings * time).reshape(recordings, time, 1)[:, steps:]
+    return right, jnp.where(own == drawn[None, None], -jnp.inf, others)
+
+
+def draw_negatives(key: jax.Array, shape: tuple[int, int], *, steps: int, negatives: int) -> jax.Array:
+    """int32 [recording, token - steps, negatives]: places of tokens of `shape` other than the one `steps` ahead."""
     recordings, tokens = shape
-    if tokens <= steps:
-        raise InputError(
-            f"--steps {steps}: the encoder makes {tokens} tokens of a recording; give fewer steps than tokens"
-        )
+    _check_horizon(tokens, steps)
     drawn = jax.random.randint(key, (recordings, tokens - steps, negatives), 0, tokens - 1)
     right = jnp.arange(steps, tokens)[None, :, None]
     return drawn + (drawn >= right)
 
 
-def info_nce(predictions: jax.Array, tokens: jax.Array, drawn: jax.Array, *, steps: int) -> tuple[jax.Array, jax.Array]:
-    """Cross entropy of picking the token `steps` ahead by its product with the prediction (arXiv:1807.03748, eq. 4).
+def _check_horizon(tokens: int, steps: int) -> None:
+    if tokens <= steps:
+        raise InputError(
+            f"--steps {steps}: the encoder makes {tokens} tokens of a recording; give fewer steps than tokens"
+        )
+
+
+def info_nce(right: jax.Array, others: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mean cross entropy of picking the right one (arXiv:1807.03748, eq. 4), and how often it is the most likely.
 
     Args:
-      predictions: float32 [recording, token, width], one for each context; those of the last `steps` are not used.
-      tokens: float32 [recording, token, width].
-      drawn: int [recording, token - steps, negative], places of the other candidates.
-      steps: how far ahead the right token is.
-
-    Returns:
-      Two [recording]: the mean loss, and the share of contexts that prefer the right token to all drawn ones.
+      right: float32 [...], what speaks for the right one.
+      others: float32 [..., negative].
     """
-    # All products of a recording once, [context, token]: its negatives side by side would be 128 times its tokens.
-    products = jnp.einsum("rcw,rtw->rct", predictions[:, :-steps], tokens, precision="highest")
-    right = jnp.diagonal(products, offset=steps, axis1=1, axis2=2)
-    others = jnp.take_along_axis(products, drawn, axis=2)
-    log_sum = jnp.logaddexp(right, jax.nn.logsumexp(others, axis=2))
-    return (log_sum - right).mean(1), (right > others.max(2)).mean(1)
+    total = jax.nn.logsumexp(jnp.concatenate([right[..., None], others], axis=-1), axis=-1)
+    return (total - right).mean(), (right > others.max(-1)).mean()
 
 
 class _Predicting(nn.Module):
