@@ -103,7 +103,8 @@ def of_the_recording(
     Raises:
       InputError: a recording has no token so far ahead.
     """
-    drawn = draw_negatives(key, tokens.shape[:2], steps=steps, negatives=negatives)
+    recordings, time, _ = tokens.shape
+    drawn = draw_negatives(key, (recordings, time), steps=steps, negatives=negatives)
     # All products of a recording once, [context, token]: its negatives side by side would be 128 times its tokens.
     products = jnp.einsum("rcw,rtw->rct", predictions[:, :-steps], tokens, precision="highest")
     return jnp.diagonal(products, offset=steps, axis1=1, axis2=2), jnp.take_along_axis(products, drawn, axis=2)
