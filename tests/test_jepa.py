@@ -88,7 +88,13 @@ def test_prediction_depends_on_what_is_kept_alone(encoder):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"kept": (0.3, 0.2)}, {"kept": (0.0, 0.2)}, {"momentum": (0.9, 1.1)}, {"shortest_block_s": 0.0}, {"span_samples": 0}],
+    [
+        {"kept": (0.3, 0.2)},
+        {"kept": (0.0, 0.2)},
+        {"momentum": (0.9, 1.1)},
+        {"shortest_block_s": 0.0},
+        {"span_samples": 0},
+    ],
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="give"):
