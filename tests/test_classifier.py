@@ -128,6 +128,14 @@ def test_trained_encoder_moves_slower_than_one_from_scratch(encoder, records, la
     assert 0 < _moved(encoder, trained) < 0.2 * _moved(encoder, scratch)
 
 
+def test_a_trained_encoder_is_spared_while_labels_are_few(encoder):
+    """By default; what is given holds for any number of labels, and from scratch there is nothing to spare."""
+    untrained, numbers = dataclasses.replace(encoder, restored=0), (1, 999, 1000, 17_084)
+    assert [FineTuning().rate(encoder, number) for number in numbers] == [0.1, 0.1, 1.0, 1.0]
+    assert {FineTuning(encoder_rate=0.0).rate(encoder, number) for number in numbers} == {0.0}
+    assert {FineTuning(encoder_rate=0.3).rate(untrained, number) for number in numbers} == {1.0}
+
+
 def test_probabilities_are_means_over_windows_and_do_not_depend_on_the_batch(encoder, records, labelled, tmp_path):
     adapted = _fine_tune(encoder, records, labelled, tmp_path)
     test = records.split("test")

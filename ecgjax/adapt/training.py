@@ -91,8 +91,9 @@ class Training:
 
     optimizer: Optimizer = Optimizer(learning_rate=2e-3, warmup=0.2)
     """AdamW and its schedule."""
-    encoder_rate: float = 0.1
-    """A pre-trained encoder's learning rate, as a factor of the head's; from scratch it is 1."""
+    encoder_rate: float | None = None
+    """A pre-trained encoder's learning rate, as a factor of the head's. Default: 0.1 below 1,000 labelled recordings,
+    else 1 (fold 9 of PTB-XL, benchmarks/RESULTS.md). From scratch it is 1."""
     batch_size: int = 64
     """Labelled recordings a step, over all devices; at most all there are."""
     epochs: float = 20
@@ -106,7 +107,8 @@ class Training:
 
     def __post_init__(self):
         # Written so that not-a-number is refused, too.
-        if not (self.encoder_rate >= 0 and 0 <= self.epochs < math.inf and min(self.batch_size, self.min_steps) >= 1):
+        rate, smallest = self.encoder_rate, min(self.batch_size, self.min_steps)
+        if not ((rate is None or rate >= 0) and 0 <= self.epochs < math.inf and smallest >= 1):
             raise InputError(
                 f"encoder_rate {self.encoder_rate}, epochs {self.epochs}, min_steps {self.min_steps}, batch_size "
                 f"{self.batch_size}: give a rate and epochs of 0 or more, and steps and a batch of 1 or more"
@@ -116,14 +118,16 @@ class Training:
         """Steps for so many labelled recordings."""
         return max(self.min_steps, math.ceil(self.epochs * recordings / min(self.batch_size, recordings)))
 
+    def rate(self, encoder: Encoder, recordings: int) -> float:
+        """The factor of the encoder's learning rate for so many labelled recordings."""
+        if not encoder.restored:
+            return 1.0
+        if self.encoder_rate is None:
+            return 0.1 if recordings < 1000 else 1.0
+        return self.encoder_rate
+
     def train(
-        self,
-        supervision: Supervision,
-        encoder: Encoder,
-        labelled: Labelled,
-        run: Run,
-        *,
-        unlabelled: int = 0,
+        self, supervision: Supervision, encoder: Encoder, labelled: Labelled, run: Run, *, unlabelled: int = 0
     ) -> dict:
         """Trains; goes on where an earlier run in the same folder was stopped.
 
@@ -154,16 +158,8 @@ class Training:
             seen |= seen_in(records, others)
         num_steps = self.steps(len(indices))
         init_key, key = jax.random.split(jax.random.key(self.seed))
-        rate = self.encoder_rate if encoder.restored else 1.0
-        step_fn, tx = _step(
-            supervision,
-            self.optimizer,
-            num_steps,
-            rate,
-            encoder.module,
-            Reader(encoder.preprocessing, records.rate_hz),
-            mesh,
-        )
+        rate, read = self.rate(encoder, len(indices)), Reader(encoder.preprocessing, records.rate_hz)
+        step_fn, tx = _step(supervision, self.optimizer, num_steps, rate, encoder.module, read, mesh)
         settings = {type(self).__name__.lower(): json.loads(json.dumps(dataclasses.asdict(self)))}
         state, _ = train(
             step_fn,
