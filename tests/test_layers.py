@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecgjax.encoders import ENCODERS
+from ecgjax.encoders import ENCODERS, layers
 from ecgjax.encoders.compact_resnet import CompactResnet
-from ecgjax.encoders.convolution import Conv, conv, dense_conv, folded_conv
-from ecgjax.encoders.layers import BatchNorm, halve, max_pool, relu
+from ecgjax.encoders.convolution import Conv, conv, dense_conv, folded_conv, pointwise, pointwise_in_pieces
+from ecgjax.encoders.layers import BatchNorm, halve, max_pool, once, relu
 from ecgjax.encoders.precision import bfloat16_deviation
+from ecgjax.encoders.xresnet1d import Bottleneck
 
 
 def _values_and_gradients(function, *arrays):
@@ -69,6 +70,11 @@ def test_folded_convolution_is_the_strided_one(kernel, stride, pads, time):
     _agree(*lowered, _random(2, time, 3), _random(kernel, 3, 4))
 
 
+@pytest.mark.parametrize(("batch", "channels"), [(16, (3, 12)), (12, (12, 3)), (5, (4, 4))])
+def test_product_in_pieces_is_that_in_one(batch, channels):
+    _agree(pointwise_in_pieces, pointwise, _random(batch, 9, channels[0]), _random(*channels))
+
+
 @pytest.mark.parametrize("train", [True, False])
 def test_normalisation_is_flax(train):
     ours, theirs = BatchNorm(), nn.BatchNorm(use_running_average=not train, momentum=0.9)
@@ -96,6 +102,33 @@ def test_pools_are_flax(time):
     _agree(padded, lambda x: nn.max_pool(x, (3,), strides=(2,), padding=((1, 1),)), signal)
     same = functools.partial(max_pool, window=4, stride=4)
     _agree(same, lambda x: nn.max_pool(x, (4,), strides=(4,), padding="SAME"), signal)
+
+
+def test_once_changes_nothing():
+    hidden = np.array([0.0, -0.0, 1.2e-38, -3.4e38, 1 / 3, np.inf, -np.inf, np.nan], np.float32)
+    np.testing.assert_array_equal(jax.jit(once)(hidden).view(np.int32)[:-1], hidden.view(np.int32)[:-1])
+    assert np.isnan(jax.jit(once)(hidden)[-1])
+
+
+def test_what_several_read_is_computed_once(monkeypatch):
+    """Without `once` XLA computes a bottleneck's output anew in the next one; a jaxlib that does not may drop it."""
+    block = Bottleneck(width=16, expansion=4, kernel=3, stride=1, dtype="float32")
+    signal = jnp.zeros((8, 50, 64))
+    variables = block.init(jax.random.key(0), signal, train=False)
+
+    def loss(variables):
+        hidden = signal
+        for _ in range(3):
+            hidden, _ = block.apply(variables, hidden, train=True, mutable=["batch_stats"])
+        return hidden.sum()
+
+    def moved() -> float:
+        compiled = jax.jit(jax.grad(lambda variables: loss(variables))).lower(variables).compile()
+        return compiled.cost_analysis()["bytes accessed"]  # pyright: ignore
+
+    with_it = moved()
+    monkeypatch.setattr(layers, "once", lambda hidden: hidden)
+    assert with_it < 0.9 * moved()
 
 
 def test_gradients_at_ties():

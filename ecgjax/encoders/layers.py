@@ -64,7 +64,7 @@ def _normalise_back(epsilon, kept, cotangents):
     # inverse * scale * (slope - total / count - (wide - mean) * tilt), without storing `wide - mean`.
     tilt = jnp.square(inverse) * product / count
     towards = slope - wide * _row(tilt) + _row(mean * tilt - total / count)
-    return (towards * _row(inverse * scale)).astype(hidden.dtype), product * inverse, total
+    return once((towards * _row(inverse * scale)).astype(hidden.dtype)), product * inverse, total
 
 
 normalise.defvjp(_normalise, _normalise_back)
@@ -82,13 +82,27 @@ def _row(channels):
 @jax.custom_vjp
 def relu(hidden: jax.Array) -> jax.Array:
     """max(hidden, 0). Its gradient needs the output alone, which the next layer keeps anyway."""
-    return jnp.maximum(hidden, 0)
+    return once(jnp.maximum(hidden, 0))
 
 
 relu.defvjp(
     lambda hidden: (relu(hidden),) * 2,
-    lambda output, slope: (jnp.where(output > 0, slope, 0),),
+    lambda output, slope: (once(jnp.where(output > 0, slope, 0)),),
 )
+
+
+def once(hidden: jax.Array) -> jax.Array:
+    """`hidden` itself, computed once where several operations read it on a CPU.
+
+    There XLA computes what is cheap anew for each reader, from inputs that may be computed anew in their turn: a third
+    of all that a bottleneck's passes read and wrote. It takes a division for dear, but this one costs nothing. Its
+    optimization_barrier is gone by the time it decides.
+    """
+    return jax.lax.platform_dependent(hidden, cpu=_divided_by_one, default=lambda hidden: hidden)
+
+
+def _divided_by_one(hidden: jax.Array) -> jax.Array:
+    return hidden / jnp.where(hidden == hidden, 1, 2).astype(hidden.dtype)  # by a constant, it would be simplified
 
 
 def max_pool(hidden: jax.Array, window: int, stride: int, pads: tuple[int, int] | None = None) -> jax.Array:
@@ -108,7 +122,7 @@ def max_pool(hidden: jax.Array, window: int, stride: int, pads: tuple[int, int] 
 
 def halve(hidden: jax.Array) -> jax.Array:
     """Means of two neighbours, [batch, time, channel] -> [batch, ceil(time / 2), channel]; an odd last one stays."""
-    batch, time, channels = hidden.shape
-    pairs = jnp.pad(hidden, ((0, 0), (0, time % 2), (0, 0))).reshape(batch, -1, 2, channels)
+    time = hidden.shape[1]
+    first, second = hidden[:, ::2], jnp.pad(hidden[:, 1::2], ((0, 0), (0, time % 2), (0, 0)))
     counts = np.minimum(2, time - np.arange(0, time, 2)).astype(np.float32)
-    return pairs.sum(2) * (1 / counts).astype(hidden.dtype)[None, :, None]
+    return (first + second) * (1 / counts).astype(hidden.dtype)[None, :, None]
