@@ -73,10 +73,12 @@ def _plot(name: str, rows: Rows, figure: str, file: Path) -> None:
     import matplotlib.pyplot as plt
 
     labels = [", ".join([row["what"], *_context(row, figure)]) for row in rows]
+    figures = [row[figure] for row in rows]
+    scale = "log" if max(figures) > 10 * min(figures) > 0 else "linear"  # whose bars begin at 0
     drawing, axes = plt.subplots(figsize=(9, 0.9 + 0.28 * len(rows)), layout="constrained")
-    bars = axes.barh(labels, [row[figure] for row in rows])
-    axes.bar_label(bars, [_cell(row[figure]) for row in rows], padding=3)
-    axes.set(xscale="log", xlabel=figure.replace("_", " "), title=name)
+    bars = axes.barh(labels, figures)
+    axes.bar_label(bars, [_cell(value) for value in figures], padding=3)
+    axes.set(xscale=scale, xlabel=figure.replace("_", " "), title=name)
     axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.spines[["top", "right"]].set_visible(False)
