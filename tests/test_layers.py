@@ -10,7 +10,15 @@ import pytest
 
 from ecgjax.encoders import ENCODERS, layers
 from ecgjax.encoders.compact_resnet import CompactResnet
-from ecgjax.encoders.convolution import Conv, conv, dense_conv, folded_conv, pointwise, pointwise_in_pieces
+from ecgjax.encoders.convolution import (
+    Conv,
+    GroupedConv,
+    conv,
+    dense_conv,
+    folded_conv,
+    pointwise,
+    pointwise_in_pieces,
+)
 from ecgjax.encoders.layers import BatchNorm, halve, max_pool, once, relu
 from ecgjax.encoders.precision import bfloat16_deviation
 from ecgjax.encoders.xresnet1d import Bottleneck
@@ -60,6 +68,17 @@ def test_convolution_is_flax(kernel, stride, padding, time):
     _agree(*apply, signal, weights)
     begun = [layer.init(jax.random.key(0), signal)["params"]["kernel"] for layer in (ours, theirs)]
     np.testing.assert_array_equal(*begun)
+
+
+@pytest.mark.parametrize("kernel", [128, 5, 6])
+def test_grouped_convolution_is_flax(kernel):
+    theirs, ours = nn.Conv(12, (kernel,), feature_group_count=4), GroupedConv(12, kernel, 4)
+    signal, weights, bias = _random(3, 37, 24), _random(kernel, 6, 12), _random(12)
+    apply = [
+        functools.partial(lambda layer, x, w, b: layer.apply({"params": {"kernel": w, "bias": b}}, x), layer)
+        for layer in (ours, theirs)
+    ]
+    _agree(*apply, signal, weights, bias)
 
 
 @pytest.mark.parametrize(

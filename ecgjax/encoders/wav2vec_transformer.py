@@ -11,7 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.convolution import Conv
+from ecgjax.encoders.convolution import Conv, GroupedConv
 from ecgjax.encoders.transformer import Transformer
 
 
@@ -43,9 +43,7 @@ class Wav2vecTransformer(nn.Module):
         self.first_norm = nn.GroupNorm(num_groups=None, group_size=1, dtype=self.dtype)
         self.feature_norm = nn.LayerNorm(dtype=self.dtype)
         self.entrance = nn.Dense(self.width, dtype=self.dtype)
-        self.position = nn.Conv(
-            self.width, (self.position_kernel,), feature_group_count=self.position_groups, dtype=self.dtype
-        )
+        self.position = GroupedConv(self.width, self.position_kernel, self.position_groups, self.dtype)
         self.transformer = Transformer(self.layers, self.heads, self.dtype)
 
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
