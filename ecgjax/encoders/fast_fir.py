@@ -5,10 +5,10 @@ and even and odd taps h0, h1 a convolution's even and odd outputs are
 
     y0 = (h0 + h1) * x1 + h0 * (x0 - x1)        y1 = (h0 + h1) * x1 + h1 * (x0' - x1)        x0'[n] = x0[n + 1]
 
-three convolutions of half the taps over half the samples in place of four. These are halved in their turn: halved twice,
-16 taps take 9 products a sample. Signal, kernel and output then have 3 ** halvings parts, in the order of the products
-above. The sums are taken in another order than a plain convolution's, and differ by rounding as any other order's do
-(1e-6 of the largest output).
+three convolutions of half the taps over half the samples in place of four. These are halved in their turn: halved
+twice, 16 taps take 9 products a sample. Signal, kernel and output then have 3 ** halvings parts, in the order of the
+products above. The sums are taken in another order than a plain convolution's, and differ by rounding as any other
+order's do (1e-6 of the largest output).
 """
 
 import jax
