@@ -7,6 +7,7 @@ import pytest
 
 from ecgjax.encoders.convolution import conv, dense_conv
 from ecgjax.encoders.fast_fir import fast_conv, fast_kernel_gradient
+from ecgjax.train.sharding import data_mesh, replicated, split
 
 CASES = [
     # taps, samples, zeros on both sides
@@ -45,6 +46,23 @@ def test_values_and_gradients_are_the_plain_sums(taps, samples, pads):
     slope = _random(3, samples + sum(pads) - taps + 1, 96)
     output, back = jax.vjp(lambda signal, kernel: dense_conv(signal, kernel, pads), signal, kernel)
     for found, expected in zip((output, *back(slope)), _sums(signal, kernel, slope, pads), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
+
+
+def test_over_eight_devices_it_is_the_same():
+    signal, kernel, slope = _random(8, 40, 64), _random(16, 64, 64), _random(8, 40, 64)
+
+    @jax.jit
+    def run(signal, kernel, slope):
+        output, back = jax.vjp(lambda signal, kernel: dense_conv(signal, kernel, (7, 8)), signal, kernel)
+        return output, *back(slope)
+
+    mesh = data_mesh()
+    assert mesh.size == 8
+    batch, everywhere = split(mesh), replicated(mesh)
+    shared = run(*(jax.device_put(of, to) for of, to in ((signal, batch), (kernel, everywhere), (slope, batch))))
+    assert shared[0].sharding.is_equivalent_to(batch, 3)
+    for found, expected in zip(shared, run(signal, kernel, slope), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
 
 
