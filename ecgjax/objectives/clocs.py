@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecgjax.objectives.embedding_statistics import ROWS, embedding_statistics
+from ecgjax.objectives.embedding_statistics import embedding_statistics, first_rows
 from ecgjax.objectives.masking import seen_whole
 from ecgjax.objectives.microbatches import in_microbatches
 from ecgjax.objectives.nt_xent import unit_length
@@ -81,7 +81,7 @@ class Clocs:
         loss, hit_rate = patient_contrast_of_views(found["views"], batch["patient"], temperature=self.temperature)
         metrics = embedding_statistics(found["embedding"])
         if self.kind != "cmsc" or self._masks:  # views lack leads; the encoder is for whole recordings
-            whole = read(batch["signal"][:ROWS])
+            whole = read(first_rows(batch["signal"]))
             metrics, seen = seen_whole(encoder, variables, whole)
             updates = {name: {**tree, **seen.get(name, {})} for name, tree in updates.items()}
         return loss, ({"pair_accuracy": hit_rate} | metrics, updates)

@@ -21,9 +21,16 @@ def embedding_statistics(embedding: jax.Array) -> dict[str, jax.Array]:
       embedding_rank: directions in which they vary, 1 to dimension: the participation ratio of the covariance's
         eigenvalues, sum squared over sum of squares. Needs no eigenvalues.
     """
-    few = jax.lax.stop_gradient(embedding[:ROWS]).astype(jnp.float32)
+    few = jax.lax.stop_gradient(first_rows(embedding)).astype(jnp.float32)
     size = jnp.sqrt(jnp.square(few).mean()) + 1e-12
     centred = (few - few.mean(0, keepdims=True)) / size
     covariance = centred.T @ centred / len(few)
     rank = jnp.square(jnp.trace(covariance)) / (jnp.square(covariance).sum() + 1e-24)
     return {"embedding_std": centred.std(0).mean(), "embedding_rank": rank}
+
+
+def first_rows(array: jax.Array) -> jax.Array:
+    """The first `ROWS` of [row, ...]."""
+    # A gather, which over split rows is one sum over the devices. Of a slice the compiler sends the rows one by one: 63
+    # messages, a third of the estimated step of 256 chips.
+    return array.at[jnp.arange(min(ROWS, len(array)))].get(mode="promise_in_bounds")

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecgjax.objectives.embedding_statistics import ROWS, embedding_statistics
+from ecgjax.objectives.embedding_statistics import embedding_statistics, first_rows
 
 
 def hides_patches(encoder: nn.Module) -> bool:
@@ -90,7 +90,7 @@ def seen_whole(encoder: nn.Module, variables: dict, signal: jax.Array) -> tuple[
     Args:
       encoder: the encoder that is trained.
       variables: the objective's, with the encoder's under the name "encoder".
-      signal: float32 [batch, time, lead]; the first `ROWS` recordings are looked at.
+      signal: float32 [batch, time, lead]; those of `first_rows` are looked at.
 
     Returns:
       The statistics of its embedding, and updates of its batch statistics: whoever uses the encoder will show it whole
@@ -100,6 +100,6 @@ def seen_whole(encoder: nn.Module, variables: dict, signal: jax.Array) -> tuple[
         name: variables[name]["encoder"] for name in ("params", "batch_stats") if "encoder" in variables.get(name, {})
     }
     (_, embedding), updates = encoder.apply(
-        jax.lax.stop_gradient(own), signal[:ROWS], train=True, mutable=["batch_stats"]
+        jax.lax.stop_gradient(own), first_rows(signal), train=True, mutable=["batch_stats"]
     )
     return embedding_statistics(embedding), {name: {"encoder": updated} for name, updated in updates.items()}
