@@ -86,7 +86,7 @@ def _signal_parts(signal: jax.Array, halvings: int) -> list[jax.Array]:
 
 
 def _summed_parts(array: jax.Array, halvings: int, axis: int) -> list[jax.Array]:
-    """Of a kernel, along its taps; and of an output's gradient along time, since `_joined` is what this undoes."""
+    """Of a kernel, along its taps; and of an output's gradient, along time: the transpose of `_joined`."""
     if not halvings:
         return [array]
     even, odd = _halves(array, axis)
