@@ -77,6 +77,10 @@ class Methods:
     """Numbers of labelled recordings; 0: all."""
     seeds: int = 3
     """Draws of labelled recordings."""
+    random_encoders: int | None = None
+    """Initial weights that the draws are compared with in turn; None: new ones a draw. See `benchmark`."""
+    crop_s: float | None = None
+    """Of a recording, what a method sees of it; None: each method's own."""
     seed: int = 0
     """Of pre-training."""
 
@@ -127,19 +131,21 @@ def _refuse_other_terms(settings: Methods) -> None:
 def _pretrain(settings: Methods, method: str, encoder: str, rate_hz: float, workdir: Path) -> None:
     batch_size = settings.batch_recordings // (1 if OBJECTIVES[method]().examples == "single" else 2)
     steps = settings.recordings // settings.batch_recordings
+    crop = () if settings.crop_s is None else ("--augmentation.crop-s", settings.crop_s)
     _command(
         "pretrain", "--data", settings.data, "--objective", method, "--encoder", encoder,
         "--batch-size", batch_size, "--num-steps", steps,
-        "--seed", settings.seed, "--workdir", workdir, "--no-first-look", "--preprocessing.rate-hz", rate_hz,
+        "--seed", settings.seed, "--workdir", workdir, "--no-first-look", "--preprocessing.rate-hz", rate_hz, *crop,
     )  # fmt: skip
 
 
 def _probe(settings: Methods, workdir: Path) -> None:
     done = workdir / DONE
+    weights = () if settings.random_encoders is None else ("--random-encoders", settings.random_encoders)
     _command(
         "benchmark", "--checkpoint", workdir, "--data", settings.data, "--out", done.parent,
         "--tasks", *settings.tasks, "--labels", *settings.labels, "--seeds", settings.seeds, "--trained",
-        "--random-scores", settings.out / "random",
+        "--random-scores", settings.out / "random", *weights,
     )  # fmt: skip
     done.touch()
 

@@ -13,6 +13,7 @@ import pytest
 sys.path.append(str(Path(__file__).parents[1]))  # where benchmarks/ is; last, so that an installed ecgjax comes first
 from benchmarks import methods
 from ecgjax.objectives import OBJECTIVES
+from ecgjax.pretrained import load
 from ecgjax.signals import InputError
 from ecgjax.train.presets import PRESETS
 
@@ -128,9 +129,14 @@ def test_a_method_is_pre_trained_and_probed_once(prepared, tmp_path, monkeypatch
     monkeypatch.setattr(methods.subprocess, "run", here)
     words = ["--data", prepared, "--out", tmp_path, "--methods", "patient_contrast", "--recordings", 64]
     words += ["--batch-recordings", 32, "--tasks", "af", "--labels", 16, 0, "--seeds", 2]
+    words += ["--crop-s", 1.5, "--random-encoders", 1]
     for _ in range(2):
         monkeypatch.setattr(sys, "argv", ["methods", *map(str, words)])
         methods.main()
+    run = load(tmp_path / "patient_contrast-compact_resnet").config["pretraining"]
+    assert run["objective"]["augmentation"]["crop_s"] == 1.5
+    (kept,) = {file.stem for file in tmp_path.glob("random/*/*-1-*.npy")}
+    assert kept == "af-16-1-weights-0"
     assert said == ["pretrain", "benchmark"]  # the second time there is nothing left to do
     titles, (few, every) = _read((tmp_path / "methods.md").read_text())
     assert titles == ["compact_resnet, 16 labels:", "compact_resnet, all labels:"]

@@ -3,6 +3,7 @@
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ecgjax.encoders.convolution import Conv
 from ecgjax.encoders.layers import BatchNorm, relu
@@ -41,19 +42,82 @@ class Lstm(nn.Module):
         recurrent = self.param("recurrent", orthogonal, (self.width, 4 * self.width)).astype(self.dtype)
         bias = self.param("bias", nn.initializers.zeros, (4 * self.width,))
         # What does not depend on the state at once, for all times: one product instead of one a sample.
-        driven = (hidden.astype(self.dtype) @ entry).astype(jnp.float32) + bias[None, None]
+        driven = (hidden.swapaxes(0, 1).astype(self.dtype) @ entry).astype(jnp.float32) + bias[None, None]
 
-        def step(state: tuple[jax.Array, jax.Array], drive: jax.Array):
-            output, memory = state
-            gates = drive + (output.astype(self.dtype) @ recurrent).astype(jnp.float32)
-            enter, forget, cell, show = jnp.split(gates, 4, axis=-1)
-            memory = jax.nn.sigmoid(forget) * memory + jax.nn.sigmoid(enter) * jnp.tanh(cell)
-            output = jax.nn.sigmoid(show) * jnp.tanh(memory)
-            return (output, memory), output
+        return remember(driven, recurrent).swapaxes(0, 1)
 
-        start = jnp.zeros((len(hidden), self.width))
-        _, outputs = jax.lax.scan(step, (start, start), driven.swapaxes(0, 1))
-        return outputs.swapaxes(0, 1)
+
+@jax.custom_vjp
+def remember(driven: jax.Array, recurrent: jax.Array) -> jax.Array:
+    """Outputs of long short-term memory.
+
+    The gradient is written out, so that the weights' is one product for all times; autodiff adds up one a sample, and
+    keeps a third more. The state is [width, batch]: a CPU's faster way round for few recordings.
+
+    Args:
+      driven: float32 [time, batch, 4 * width], what the inputs add to the gates input, forget, cell, output.
+      recurrent: [width, 4 * width], of the type in which products are computed.
+
+    Returns:
+      float32 [time, batch, width].
+    """
+    return _remember(driven, recurrent)[0]
+
+
+def _remember(driven: jax.Array, recurrent: jax.Array) -> tuple[jax.Array, tuple]:
+    weights = recurrent.T  # out here: transposed in the loop it makes each product three times as slow on a CPU
+
+    def step(state: tuple[jax.Array, jax.Array], drive: jax.Array):
+        output, before = state
+        gates = _gates(drive.T + _product(weights, output))
+        enter, forget, cell, show = jnp.split(gates, 4)
+        memory = forget * before + enter * cell
+        output = show * jnp.tanh(memory)
+        return (output, memory), (output.T, before, gates)
+
+    start = jnp.zeros((len(recurrent), driven.shape[1]))
+    _, (outputs, before, gates) = jax.lax.scan(step, (start, start), driven)
+    return outputs, (outputs, before, gates, recurrent)
+
+
+def _gradients(kept: tuple, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
+    outputs, before, gates, recurrent = kept
+
+    def step(state: tuple[jax.Array, jax.Array], now: tuple[jax.Array, jax.Array, jax.Array]):
+        of_output, of_memory = state
+        cotangent, before, gates = now
+        enter, forget, cell, show = jnp.split(gates, 4)
+        shown = jnp.tanh(forget * before + enter * cell)
+        of_output += cotangent.T
+        of_memory += of_output * show * (1 - shown**2)
+        of_gates = jnp.concatenate(
+            [
+                of_memory * cell * enter * (1 - enter),
+                of_memory * before * forget * (1 - forget),
+                of_memory * enter * (1 - cell**2),
+                of_output * shown * show * (1 - show),
+            ]
+        )
+        return (_product(recurrent, of_gates), of_memory * forget), of_gates.T
+
+    end = jnp.zeros_like(before[0])
+    _, of_driven = jax.lax.scan(step, (end, end), (cotangent, before, gates), reverse=True)
+    earlier = jnp.pad(outputs[:-1], ((1, 0), (0, 0), (0, 0))).astype(recurrent.dtype)
+    of_recurrent = jnp.einsum("tbw,tbg->wg", earlier, of_driven.astype(recurrent.dtype))
+    return of_driven, of_recurrent
+
+
+remember.defvjp(_remember, _gradients)
+
+
+def _product(weights: jax.Array, state: jax.Array) -> jax.Array:
+    return jnp.matmul(weights, state.astype(weights.dtype), preferred_element_type=jnp.float32)
+
+
+def _gates(driven: jax.Array) -> jax.Array:
+    """[4 * width, batch]: sigmoid, but tanh of the cell; all by one tanh, a quarter of the time of the two."""
+    scale = np.repeat(np.float32([0.5, 0.5, 1, 0.5]), len(driven) // 4)[:, None]
+    return jnp.tanh(driven * scale) * scale + (1 - scale)
 
 
 def concat_pool(tokens: jax.Array) -> jax.Array:

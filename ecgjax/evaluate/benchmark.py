@@ -44,6 +44,8 @@ class Benchmark:
     """Numbers of labelled recordings; 0 means all of the training split."""
     seeds: int = 3
     """Draws of labelled recordings (with all labels: of initial weights)."""
+    random_encoders: int | None = None
+    """Initial weights that the draws share in turn, where it is hours to embed with each; None: new ones a draw."""
     train_at: tuple[int, ...] = (100, 1000)
     """Numbers of labels at which encoders are also trained, which takes minutes instead of seconds."""
     trained: tuple[Literal["scratch", "finetuned"], ...] = ("scratch",)
@@ -59,6 +61,8 @@ class Benchmark:
         if self.seeds < 1 or min(self.labels, default=-1) < 0:
             raise InputError(f"benchmark of {self.seeds} seeds and labels {self.labels}: give one seed or more, and "
                              f"numbers of labels (0 means all)")  # fmt: skip
+        if self.random_encoders is not None and not 1 <= self.random_encoders <= self.seeds:
+            raise InputError(f"--random-encoders {self.random_encoders}: give 1 to {self.seeds}, the number of seeds")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,15 +175,11 @@ def _scores(
         marked = indices, truth, patients[drawn]
         if not (everything and seed):  # the same recordings and the same weights give the same probe
             scores.setdefault("frozen", []).append(_probed(embedded, embedded.frozen, *marked, test_indices, seed))
-        kept = _kept(settings, embedded, f"{task.name}-{n}-{seed}")
-        if kept and kept.exists():
-            random = np.load(kept)
-        else:
-            random = _probed(embedded, embedded.random(seed), *marked, test_indices, seed)
-            if kept:
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                np.save(kept, random)
-        scores.setdefault("random", []).append(random)
+        weights = seed % (settings.random_encoders or settings.seeds)
+        if not (everything and weights < seed):
+            scores.setdefault("random", []).append(
+                _random_scores(settings, embedded, f"{task.name}-{n}", *marked, test_indices, seed, weights)
+            )
         for way in settings.trained if n in settings.train_at else ():
             start = embedded.encoder if way == "finetuned" else untrained_twin(embedded.encoder, seed=seed)
             trained = _train(
@@ -192,6 +192,20 @@ def _scores(
 def _probed(embedded: _Embedded, embeddings, indices, targets, patients, test_indices, seed: int) -> np.ndarray:
     probe = linear_probe.fit(embedded.of(embeddings, indices), targets, patients, seed=seed)
     return probe.scores(embedded.of(embeddings, test_indices))
+
+
+def _random_scores(
+    settings: Benchmark, embedded: _Embedded, what: str, indices, targets, patients, test_indices, seed, weights: int
+) -> np.ndarray:
+    """A probe on a random encoder with the given initial weights; kept, if wanted, for other checkpoints."""
+    kept = _kept(settings, embedded, f"{what}-{seed}" + (f"-weights-{weights}" if weights != seed else ""))
+    if kept and kept.exists():
+        return np.load(kept)
+    scores = _probed(embedded, embedded.random(weights), indices, targets, patients, test_indices, seed)
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        np.save(kept, scores)
+    return scores
 
 
 def _kept(settings: Benchmark, embedded: _Embedded, what: str) -> Path | None:
