@@ -116,7 +116,7 @@ def _product(weights: jax.Array, state: jax.Array) -> jax.Array:
 
 def _gates(driven: jax.Array) -> jax.Array:
     """[4 * width, batch]: sigmoid, but tanh of the cell; all by one tanh, a quarter of the time of the two."""
-    scale = np.repeat(np.float32([0.5, 0.5, 1, 0.5]), len(driven) // 4)[:, None]
+    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], np.float32), len(driven) // 4)[:, None]
     return jnp.tanh(driven * scale) * scale + (1 - scale)
 
 
