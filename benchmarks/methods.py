@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ecgjax.data.records import Records
 from ecgjax.encoders import ENCODERS
+from ecgjax.evaluate.benchmark import Benchmark
 from ecgjax.evaluate.tasks import TASKS
 from ecgjax.launch import parse, run
 from ecgjax.objectives import OBJECTIVES
@@ -113,6 +114,11 @@ def _refuse_what_cannot_be(settings: Methods) -> None:
             f"--recordings {settings.recordings}, --batch-recordings {settings.batch_recordings}: give two or more to "
             f"a batch, and one batch or more"
         )
+    Benchmark(labels=settings.labels, seeds=settings.seeds, random_encoders=settings.random_encoders)
+    if settings.crop_s is not None:
+        whole = [method for method in settings.methods if not hasattr(OBJECTIVES[method](), "augmentation")]
+        if whole:
+            raise InputError(f"--crop-s {settings.crop_s:g}: {' '.join(whole)} take no crops of it; leave them out")
 
 
 def _refuse_other_terms(settings: Methods) -> None:
@@ -123,9 +129,10 @@ def _refuse_other_terms(settings: Methods) -> None:
     if not file.exists():
         settings.out.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(terms, indent=1))
-    for name, value in json.loads(file.read_text()).items():
-        if value != terms[name]:
-            raise InputError(f"{file}: {name} is {value} there, {terms[name]} was asked for; give another --out")
+    kept = json.loads(file.read_text())
+    for name, value in terms.items():
+        if kept.get(name) != value:  # a term that is younger than the folder: None, as it was then
+            raise InputError(f"{file}: {name} is {kept.get(name)} there, {value} was asked for; give another --out")
 
 
 def _pretrain(settings: Methods, method: str, encoder: str, rate_hz: float, workdir: Path) -> None:
@@ -141,11 +148,10 @@ def _pretrain(settings: Methods, method: str, encoder: str, rate_hz: float, work
 
 def _probe(settings: Methods, workdir: Path) -> None:
     done = workdir / DONE
-    weights = () if settings.random_encoders is None else ("--random-encoders", settings.random_encoders)
     _command(
         "benchmark", "--checkpoint", workdir, "--data", settings.data, "--out", done.parent,
         "--tasks", *settings.tasks, "--labels", *settings.labels, "--seeds", settings.seeds, "--trained",
-        "--random-scores", settings.out / "random", *weights,
+        "--random-scores", settings.out / "random", "--random-encoders", settings.random_encoders,
     )  # fmt: skip
     done.touch()
 

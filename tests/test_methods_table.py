@@ -87,6 +87,17 @@ def test_a_folder_keeps_to_its_terms(tmp_path):
             methods._refuse_other_terms(dataclasses.replace(settings, **{name: value}))
 
 
+def test_a_folder_that_knows_no_crops_takes_none(tmp_path):
+    settings = methods.Methods(data=tmp_path / "data", out=tmp_path)
+    methods._refuse_other_terms(settings)
+    file = tmp_path / "settings.json"
+    kept = json.loads(file.read_text())
+    file.write_text(json.dumps({name: value for name, value in kept.items() if name != "crop_s"}))
+    methods._refuse_other_terms(settings)
+    with pytest.raises(InputError, match="crop_s is None there, 2.5 was asked for"):
+        methods._refuse_other_terms(dataclasses.replace(settings, crop_s=2.5))
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
@@ -95,6 +106,8 @@ def test_a_folder_keeps_to_its_terms(tmp_path):
         ({"encoder": "resnet"}, "--encoder resnet: give one or more of own compact_resnet"),
         ({"tasks": ("superclas",)}, "--tasks superclas: give one or more of"),
         ({"recordings": 32}, "--recordings 32, --batch-recordings 64: give two or more to a batch"),
+        ({"random_encoders": 4}, "--random-encoders 4: give 1 to 3, the number of seeds"),
+        ({"crop_s": 2.5, "methods": ("cpc", "jepa")}, "--crop-s 2.5: jepa take no crops of it; leave them out"),
     ],
 )
 def test_what_cannot_be_is_refused_before_hours_of_work(wrong, message, records):

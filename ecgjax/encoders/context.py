@@ -43,7 +43,6 @@ class Lstm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (4 * self.width,))
         # What does not depend on the state at once, for all times: one product instead of one a sample.
         driven = (hidden.swapaxes(0, 1).astype(self.dtype) @ entry).astype(jnp.float32) + bias[None, None]
-
         return remember(driven, recurrent).swapaxes(0, 1)
 
 
@@ -65,7 +64,7 @@ def remember(driven: jax.Array, recurrent: jax.Array) -> jax.Array:
 
 
 def _remember(driven: jax.Array, recurrent: jax.Array) -> tuple[jax.Array, tuple]:
-    weights = recurrent.T  # out here: transposed in the loop it makes each product three times as slow on a CPU
+    weights = recurrent.T  # out here: transposed in the loop it makes each product twice as slow on a CPU
 
     def step(state: tuple[jax.Array, jax.Array], drive: jax.Array):
         output, before = state

@@ -43,9 +43,9 @@ class Benchmark:
     labels: tuple[int, ...] = (50, 100, 250, 1000, 0)
     """Numbers of labelled recordings; 0 means all of the training split."""
     seeds: int = 3
-    """Draws of labelled recordings (with all labels: of initial weights)."""
+    """Draws of labelled recordings."""
     random_encoders: int | None = None
-    """Initial weights that the draws share in turn, where it is hours to embed with each; None: new ones a draw."""
+    """Initial weights that the draws share in turn, where it takes long to embed with each; None: new ones a draw."""
     train_at: tuple[int, ...] = (100, 1000)
     """Numbers of labels at which encoders are also trained, which takes minutes instead of seconds."""
     trained: tuple[Literal["scratch", "finetuned"], ...] = ("scratch",)
