@@ -77,6 +77,10 @@ class Augmentation:
         return jax.lax.optimization_barrier(views)
 
 
+GENTLE_VIEWS = Augmentation(lead_mask=0.0, gain=0.1, noise_mv=0.01, wander_mv=0.05, time_out=0.0)
+"""What leaves a label true: a piece of 2.5 s with all its leads, a little louder or noisier."""
+PLAIN_VIEWS = Augmentation(crop_s=10.0, lead_mask=0.0, gain=0.0, noise_mv=0.0, wander_mv=0.0, time_out=0.0)
+"""A piece of 10 s as it is."""
 MEHARI_VIEWS = Augmentation(
     crop_s=2.5, stretch=0.5, time_out=0.4, shortest_time_out=0.2, lead_mask=0, gain=0, noise_mv=0, wander_mv=0
 )

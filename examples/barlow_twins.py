@@ -32,9 +32,9 @@ class BarlowTwins:
         (embedding, projected), updates = ProjectedEncoder(encoder, self.projection).apply(
             variables, views, train=True, mutable=["batch_stats"]
         )
-        centred = projected - projected.mean(0, keepdims=True)
-        one, other = (view / (view.std(0, keepdims=True) + 1e-6) for view in (centred[::2], centred[1::2]))
-        correlation = one.T @ other / len(one)
+        centred = (view - view.mean(0, keepdims=True) for view in (projected[::2], projected[1::2]))
+        one, other = (view / (view.std(0, keepdims=True) + 1e-6) for view in centred)
+        correlation = jnp.matmul(one.T, other, precision="highest") / len(one)
         same = jnp.eye(len(correlation))
         loss = (jnp.square(correlation - same) * (same + self.redundancy * (1 - same))).sum()
         return loss, (embedding_statistics(embedding), updates)

@@ -111,6 +111,7 @@ def test_band_pass_keeps_the_band_and_nothing_else():
     "wrong",
     [
         {"adversarial": -1.0},
+        {"adversarial": float("nan")},
         {"band_hz": (40.0, 0.67)},
         {"prediction": (8, 5)},
         {"enhanced": Augmentation(crop_s=1.0)},

@@ -110,7 +110,9 @@ def test_patients_decide_what_attracts():
         ({"lead_mask": 1.0}, "lead_mask 1.0: give a probability"),
         ({"projection": (8, 0)}, "projection .8, 0.: give the widths of its layers"),
         ({"temperature": -1}, "temperature -1"),
-        ({"kind": "cmlc", "view_leads": ("II",)}, "view-leads II: cmlc needs"),
+        ({"temperature": float("nan")}, "temperature nan"),
+        ({"kind": "cmlc", "view_leads": ("II",)}, "view-leads II: cmlc compares"),
+        ({"kind": "cmlc", "view_leads": ("II", "II")}, "view-leads II II: cmlc compares"),
     ],
 )
 def test_impossible_settings_are_refused(wrong, message):

@@ -146,6 +146,19 @@ def test_settings_go_through_json(name):
 
 
 @pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (Vit1d(width=190, heads=4), "transformer: width 190, layers 8, heads 4: give"),
+        (Wav2vecTransformer(layers=0), "transformer: width 192, layers 0, heads 4: give"),
+        (S4(states=7), "states 7: give an even number"),
+    ],
+)
+def test_impossible_sizes_are_refused(encoder, message):
+    with pytest.raises(InputError, match=message):
+        jax.eval_shape(functools.partial(encoder.init, train=False), jax.random.key(0), jnp.zeros((1, 250, 12)))
+
+
+@pytest.mark.parametrize(
     ("name", "saved", "message"),
     [
         ("vit", {}, "encoder 'vit' is unknown"),

@@ -94,6 +94,8 @@ def test_prediction_depends_on_what_is_kept_alone(encoder):
         {"momentum": (0.9, 1.1)},
         {"shortest_block_s": 0.0},
         {"span_samples": 0},
+        {"predictor_layers": 0},
+        {"predictor_width": 97},
     ],
 )
 def test_impossible_settings_are_refused(wrong):

@@ -16,6 +16,7 @@ from ecgjax.adapt.contrast_of_samples import local_contrast
 from ecgjax.adapt.local_contrast import Contrast, LocalContrast, Segmentation
 from ecgjax.adapt.segmenter import dice_loss, read_marks, segment
 from ecgjax.adapt.training import Labelled, Run
+from ecgjax.augment import Augmentation
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.preprocessing import Preprocessing, Reader
@@ -218,3 +219,6 @@ def test_impossible_settings_are_refused():
             Contrast(**wrong)
     with pytest.raises(InputError, match="--unlabelled 0: give 1 or more, or --contrast.weight 0"):
         LocalContrast(unlabelled=0)
+    assert LocalContrast(unlabelled=0, contrast=Contrast(weight=0.0)).unlabelled == 0
+    with pytest.raises(InputError, match="--augmentation.stretch 0.5: marks stay where they are; give 0"):
+        LocalContrast(augmentation=Augmentation(stretch=0.5))

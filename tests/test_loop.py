@@ -1,9 +1,11 @@
 """The loop: an interrupted run ends as an uninterrupted one, its log included; divergence stops it."""
 
 import dataclasses
+import functools
 import json
 import shutil
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,12 +15,13 @@ from conftest import SETTINGS
 
 from ecgjax.data.batches import pretraining_batches
 from ecgjax.data.seen import Seen
+from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.signals import InputError
 from ecgjax.train import pretraining
 from ecgjax.train.checkpoint import find_checkpoint, load_encoder, read_config
 from ecgjax.train.loop import train
-from ecgjax.train.optimizer import Optimizer
+from ecgjax.train.optimizer import Optimizer, _decayed
 from ecgjax.train.pretraining import Pretraining, pretrain
 from ecgjax.train.runlog import SPEED, RunLog, read_metrics
 from ecgjax.train.sharding import data_mesh
@@ -195,6 +198,15 @@ def test_kernels_alone_decay_and_the_encoder_is_slower():
     np.testing.assert_allclose(changes["head"]["kernel"], -0.05, rtol=1e-5)
     np.testing.assert_allclose(changes["encoder"]["kernel"], -0.005, rtol=1e-5)
     assert not np.any(changes["head"]["bias"]) and not np.any(changes["encoder"]["bias"])
+
+
+def test_no_normalisation_decays_though_branches_have_theirs_in_one_array():
+    params = jax.eval_shape(
+        functools.partial(LeadBranches(widths=(4,)).init, train=False), jax.random.key(0), jnp.zeros((1, 64, 12))
+    )["params"]
+    decayed = flax.traverse_util.flatten_dict(_decayed(params))
+    assert {path[-1] for path, decays in decayed.items() if decays} == {"kernel"}
+    assert {path[-1] for path, decays in decayed.items() if not decays} == {"scale", "bias"}
 
 
 def test_betas_are_what_the_means_keep():

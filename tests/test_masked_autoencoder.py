@@ -130,3 +130,5 @@ def test_what_is_hidden_depends_on_the_key():
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="give a hidden share between 0 and 1 and a span of 1 or more"):
         MaskedAutoencoder(**wrong)
+    with pytest.raises(InputError, match="decoder: width 256, layers -3, heads 4: give a layer or more"):
+        MaskedAutoencoder(decoder_layers=-3)

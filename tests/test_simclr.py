@@ -58,3 +58,5 @@ def test_defaults_are_the_papers():
 def test_impossible_temperature_is_refused():
     with pytest.raises(InputError, match="temperature 0: give one above 0"):
         Simclr(temperature=0)
+    with pytest.raises(InputError, match="temperature nan: give one above 0"):
+        Simclr(temperature=float("nan"))

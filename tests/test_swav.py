@@ -41,6 +41,16 @@ def test_codes_are_those_of_the_alternate_scaling():
     np.testing.assert_allclose(found, _reference_codes(scores, 0.05, 3), atol=1e-5)
 
 
+def test_codes_stay_codes_however_hard_they_are():
+    """One recording is at a prototype, the others are not near any: with such an epsilon their shares are below 1e-38
+    of its."""
+    scores = np.random.default_rng(0).uniform(-0.3, 0.3, size=(9, 4)).astype(np.float32)
+    scores[0, 0] = 1
+    found = jax.jit(functools.partial(sinkhorn, epsilon=0.005, rounds=3))(scores, np.ones(9, bool))
+    np.testing.assert_allclose(found, _reference_codes(scores.astype(np.float64), 0.005, 3), atol=1e-4)
+    np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
+
+
 def test_many_rounds_give_each_prototype_as_much():
     scores = np.random.default_rng(0).uniform(-1, 1, size=(12, 4)).astype(np.float32)
     shares = sinkhorn(scores, np.ones(12, bool), epsilon=0.5, rounds=100)  # not compiled: it would be unrolled
@@ -123,7 +133,15 @@ def test_queue_takes_part_when_it_is_time_and_forgets_the_oldest():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": 0}, {"epsilon": -1.0}, {"prototypes": 1}, {"queue": -1}, {"small_crops": -1}]
+    "wrong",
+    [
+        {"temperature": 0},
+        {"epsilon": float("nan")},
+        {"prototypes": 1},
+        {"queue": -1},
+        {"queue_from": 3.0},
+        {"small_crops": -1},
+    ],
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="give a temperature, epsilon"):

@@ -155,7 +155,18 @@ def test_stretches_are_hidden_and_never_all(places):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"temperature": 0.0}, {"softness": (2.0, 0.0)}, {"lead_mask": 1.0}, {"starts": 0.0}, {"width": 7}]
+    "wrong",
+    [
+        {"temperature": float("nan")},
+        {"softness": (2.0, 0.0)},
+        {"lead_mask": 1.0},
+        {"starts": 0.0},
+        {"width": 7},
+        {"width": 0},
+        {"codes": 1},
+        {"cmsc": -1.0},
+        {"feature_gradient": -1.0},
+    ],
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="give"):

@@ -30,7 +30,7 @@ import optax
 
 from ecgjax.adapt.classifier import Adapted, Classification
 from ecgjax.adapt.training import Labelled, Run, Training
-from ecgjax.augment import Augmentation
+from ecgjax.augment import GENTLE_VIEWS, Augmentation
 from ecgjax.objectives.slow_network import followed
 from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import Encoder
@@ -50,7 +50,7 @@ class PseudoLabelling:
     momentum: float = 0.99
     """Share of itself that the network which makes pseudo-labels keeps at each step, following the trained one (mean
     teacher, arXiv:1703.01780); 0: the trained one itself (FixMatch)."""
-    weak: Augmentation = Augmentation(lead_mask=0.0, gain=0.1, noise_mv=0.01, wander_mv=0.05, time_out=0.0)
+    weak: Augmentation = GENTLE_VIEWS
     """The views of labelled recordings, and those on which pseudo-labels are made."""
     strong: Augmentation = Augmentation()
     """The views that have to agree with the pseudo-labels; of any piece of the recording."""

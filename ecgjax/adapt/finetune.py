@@ -4,7 +4,7 @@ import dataclasses
 
 from ecgjax.adapt.classifier import Adapted, Classification
 from ecgjax.adapt.training import Labelled, Run, Training
-from ecgjax.augment import Augmentation
+from ecgjax.augment import GENTLE_VIEWS, Augmentation
 from ecgjax.pretrained import Encoder
 
 
@@ -14,7 +14,7 @@ class FineTuning(Training):
 
     dropout: float = 0.5
     """Of the standardised embedding."""
-    augmentation: Augmentation = Augmentation(lead_mask=0.0, gain=0.1, noise_mv=0.01, wander_mv=0.05, time_out=0.0)
+    augmentation: Augmentation = GENTLE_VIEWS
     """What is done to a training recording; probabilities are means over windows of the same length."""
 
     def adapt(self, encoder: Encoder, labelled: Labelled, run: Run) -> Adapted:

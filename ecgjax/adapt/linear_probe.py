@@ -159,7 +159,8 @@ class LinearProbing:
 
 
 def _with_probe(variables: dict, probe: LinearProbe) -> dict:
-    head = {"kernel": jnp.asarray(probe.weights.T), "bias": jnp.asarray(probe.bias)}
-    norm = {"mean": jnp.asarray(probe.mean), "var": jnp.square(jnp.asarray(probe.scale))}
+    # The deviations are part of the weights: under a small one the constant that norm adds to variances would count.
+    head = {"kernel": jnp.asarray((probe.weights / probe.scale).T), "bias": jnp.asarray(probe.bias)}
+    norm = {"mean": jnp.asarray(probe.mean), "var": jnp.ones_like(probe.scale)}
     params, statistics = variables["params"], variables["batch_stats"]
     return {"params": {**params, "head": head}, "batch_stats": {**statistics, "norm": norm}}

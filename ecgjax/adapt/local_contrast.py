@@ -80,8 +80,10 @@ class LocalContrast(Training):
 
     def __post_init__(self):
         super().__post_init__()
-        if self.unlabelled < 1:
+        if self.contrast.weight and self.unlabelled < 1:
             raise InputError(f"--unlabelled {self.unlabelled}: give 1 or more, or --contrast.weight 0")
+        if self.augmentation.stretch:
+            raise InputError(f"--augmentation.stretch {self.augmentation.stretch}: marks stay where they are; give 0")
 
     def adapt(self, encoder: Encoder, labelled: Labelled, run: Run) -> Adapted:
         """Trains a segmenter, by marks at the encoder's rate; see `Training.train`."""

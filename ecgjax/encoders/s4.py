@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.encoders.context import ConvStack, concat_pool
+from ecgjax.signals import InputError
 
 
 class S4(nn.Module):
@@ -32,6 +33,8 @@ class S4(nn.Module):
     """What convolutions and dense layers compute in: float32 or bfloat16. The state spaces are float32 always."""
 
     def setup(self):
+        if self.states < 2 or self.states % 2:
+            raise InputError(f"s4: states {self.states}: give an even number, 2 or more")
         self.stem = ConvStack(self.widths, self.kernels, self.strides, self.dtype)
         self.entry = nn.Dense(self.widths[-1], dtype=self.dtype)
         self.sequence = [S4Layer(self.states, self.dtype) for _ in range(self.layers)]

@@ -9,8 +9,24 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ecgjax.signals import InputError
+
 SMALL = nn.initializers.truncated_normal(0.02)
-"""Initial values of weights and learned tokens."""
+"""Initial values of weights and learned tokens: a deviation of 0.02 before they are cut at two of them, 0.0176 after
+(PyTorch's `trunc_normal_`, which the papers' code uses, cuts a hundred deviations away: 0.02)."""
+
+
+def check_transformer(what: str, *, width: int, layers: int, heads: int) -> None:
+    """Refuses attention heads that do not divide the width, an odd width, half of which are sines, and no layer.
+
+    Raises:
+      InputError: it is so.
+    """
+    if min(width, layers, heads) < 1 or width % heads or width % 2:
+        raise InputError(
+            f"{what}: width {width}, layers {layers}, heads {heads}: give a layer or more, and an even width that is a "
+            f"multiple of the heads"
+        )
 
 
 class Transformer(nn.Module):
@@ -23,6 +39,7 @@ class Transformer(nn.Module):
     @nn.compact
     def __call__(self, hidden: jax.Array, valid: jax.Array | None = None) -> jax.Array:
         """[batch, token, width] -> the same shape; nobody attends to a token that is not `valid`, [batch, token]."""
+        check_transformer("transformer", width=hidden.shape[-1], layers=self.layers, heads=self.heads)
         hidden = hidden.astype(self.dtype)
         for number in range(1, self.layers + 1):
             hidden = Block(self.heads, self.layers, self.dtype, name=f"block{number}")(hidden, valid)

@@ -52,7 +52,7 @@ class Adversarial:
     def __post_init__(self):
         check_same_end(self.projection, self.prediction)
         check_widths(none=True, discriminator=self.discriminator)
-        if self.adversarial < 0 or not 0 < self.band_hz[0] < self.band_hz[1]:
+        if not (self.adversarial >= 0 and 0 < self.band_hz[0] < self.band_hz[1]):
             raise InputError(
                 f"adversarial {self.adversarial}, band_hz {self.band_hz}: give a weight of 0 or more and two "
                 f"frequencies, the lower one first"

@@ -51,13 +51,13 @@ class Clocs:
     examples = "single"
 
     def __post_init__(self):
-        if self.temperature <= 0:
+        if not self.temperature > 0:  # nor not-a-number
             raise InputError(f"temperature {self.temperature}: give one above 0")
         check_widths(none=True, projection=self.projection)
         if not 0 <= self.lead_mask < 1:
             raise InputError(f"lead_mask {self.lead_mask}: give a probability from 0 to below 1")
-        if self.kind != "cmsc" and len(self.view_leads) < 2:
-            raise InputError(f"view-leads {' '.join(self.view_leads)}: {self.kind} needs at least two leads to compare")
+        if self.kind != "cmsc" and (len(self.view_leads) < 2 or len(set(self.view_leads)) < len(self.view_leads)):
+            raise InputError(f"view-leads {' '.join(self.view_leads)}: {self.kind} compares two leads or more")
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""

@@ -20,7 +20,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.augment import Augmentation
+from ecgjax.augment import PLAIN_VIEWS, Augmentation
 from ecgjax.encoders.context import Lstm
 from ecgjax.objectives.embedding_statistics import embedding_statistics
 from ecgjax.objectives.microbatches import in_microbatches
@@ -44,7 +44,7 @@ class Cpc:
     """Widths of the prediction's hidden layers; none: a linear map."""
     lstm: int = 512
     """Width of the context that encoders without one are given."""
-    augmentation: Augmentation = Augmentation(crop_s=10.0, lead_mask=0, gain=0, noise_mv=0, wander_mv=0, time_out=0)
+    augmentation: Augmentation = PLAIN_VIEWS
     """What is done to a recording; only a crop here."""
     microbatch: int = 0
     """Recordings that are encoded at a time, to save memory; they share batch statistics. 0: the whole batch."""

@@ -18,10 +18,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ecgjax.encoders.transformer import check_transformer
 from ecgjax.objectives.embedding_statistics import embedding_statistics
-from ecgjax.objectives.masking import hidden_in_blocks, hides_patches, in_spans, mean_where, silenced
+from ecgjax.objectives.masking import hidden_in_blocks, hides_patches, in_spans, mean_where, normalised, silenced
 from ecgjax.objectives.slow_network import followed
-from ecgjax.objectives.token_decoder import TokenDecoder, check_heads
+from ecgjax.objectives.token_decoder import TokenDecoder
 from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
@@ -61,7 +62,8 @@ class Jepa:
             raise InputError(
                 f"shortest_block_s {self.shortest_block_s}, span_samples {self.span_samples}: give positive numbers"
             )
-        check_heads("predictor", self.predictor_width, self.predictor_heads)
+        sizes = {"width": self.predictor_width, "layers": self.predictor_layers, "heads": self.predictor_heads}
+        check_transformer("predictor", **sizes)
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
@@ -129,9 +131,7 @@ class Jepa:
             seen = encoder.apply({"params": slow, **statistics}, signal, train=True, mutable=["batch_stats"])
             (tokens, embedding), statistics = seen
             tokens = in_spans(tokens, signal.shape[1], self.span_samples)
-        if self.normalised_targets:
-            centred = tokens - tokens.mean(-1, keepdims=True)
-            tokens = centred * jax.lax.rsqrt(jnp.square(centred).mean(-1, keepdims=True) + 1e-6)
+        tokens = normalised(tokens) if self.normalised_targets else tokens
         updates = {name: {"encoder": updated} for name, updated in statistics.items()}
         return jax.lax.stop_gradient(tokens), embedding, jax.lax.stop_gradient(updates)
 

@@ -47,10 +47,10 @@ class LeadBootstrap:
 
     def __post_init__(self):
         check_same_end(self.projection, self.prediction)
-        if not 0 <= self.momentum <= 1 or self.inter < 0 or self.leads < 2:
+        if not (0 <= self.momentum < 1 and self.inter >= 0 and self.leads >= 2):
             raise InputError(
-                f"momentum {self.momentum}, inter {self.inter}, leads {self.leads}: give a momentum from 0 to 1, a "
-                f"weight of 0 or more and at least 2 leads"
+                f"momentum {self.momentum}, inter {self.inter}, leads {self.leads}: give a momentum from 0 to below 1, "
+                f"a weight of 0 or more and at least 2 leads"
             )
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:

@@ -17,16 +17,18 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ecgjax.encoders.transformer import check_transformer
 from ecgjax.encoders.vit1d import patches
 from ecgjax.objectives.masking import (
     hidden_by_chance,
     hides_patches,
     in_spans,
     mean_where,
+    normalised,
     seen_whole,
     silenced,
 )
-from ecgjax.objectives.token_decoder import TokenDecoder, check_heads
+from ecgjax.objectives.token_decoder import TokenDecoder
 from ecgjax.preprocessing import Reader
 from ecgjax.signals import InputError
 
@@ -59,7 +61,8 @@ class MaskedAutoencoder:
                 f"hidden {self.hidden}, span_samples {self.span_samples}: give a hidden share between 0 and 1 "
                 f"and a span of 1 or more"
             )
-        check_heads("decoder", self.decoder_width, self.decoder_heads)
+        sizes = {"width": self.decoder_width, "layers": self.decoder_layers, "heads": self.decoder_heads}
+        check_transformer("decoder", **sizes)
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
@@ -91,12 +94,6 @@ def hidden_error(predicted: jax.Array, target: jax.Array, hidden: jax.Array) -> 
       hidden: bool [...].
     """
     return mean_where(jnp.square(predicted - target), _like(hidden, target))
-
-
-def normalised(target: jax.Array) -> jax.Array:
-    """Patches [..., value] with mean 0 and variance 1; a flat one is 0."""
-    mean, variance = target.mean(-1, keepdims=True), target.var(-1, keepdims=True)
-    return (target - mean) * jax.lax.rsqrt(variance + 1e-6)
 
 
 def _like(hidden: jax.Array, target: jax.Array) -> jax.Array:

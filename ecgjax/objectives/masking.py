@@ -79,6 +79,12 @@ def in_spans(tokens: jax.Array, time: int, samples: int) -> jax.Array:
     return jnp.einsum("ct,btw->bcw", weight, tokens, precision="highest")
 
 
+def normalised(target: jax.Array) -> jax.Array:
+    """[..., value] with mean 0 and variance 1 over the last axis; what is flat is 0."""
+    mean, variance = target.mean(-1, keepdims=True), target.var(-1, keepdims=True)
+    return (target - mean) * jax.lax.rsqrt(variance + 1e-6)
+
+
 def mean_where(values: jax.Array, where: jax.Array) -> jax.Array:
     """The mean over those of `values` that are meant; both of one shape."""
     return jnp.where(where, values, 0.0).sum() / jnp.maximum(where.sum(), 1)

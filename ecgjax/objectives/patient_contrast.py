@@ -56,9 +56,9 @@ class PatientContrast:
     def __post_init__(self):
         check_widths(projection=self.projection)
         _ = self.examples  # says what is wrong with a rule
-        if self.temperature <= 0 or self.queue < 0 or not 0 <= self.queue_momentum < 1:
+        if not (self.temperature > 0 and self.queue >= 0 and 0 <= self.queue_momentum < 1):
             raise InputError(
-                f"temperature {self.temperature}, queue {self.queue}, momentum {self.queue_momentum}: give a "
+                f"temperature {self.temperature}, queue {self.queue}, queue_momentum {self.queue_momentum}: give a "
                 f"temperature above 0, a queue of 0 or more and a momentum from 0 to below 1"
             )
 

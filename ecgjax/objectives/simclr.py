@@ -37,7 +37,7 @@ class Simclr:
 
     def __post_init__(self):
         check_widths(projection=self.projection)
-        if self.temperature <= 0:
+        if not self.temperature > 0:  # nor not-a-number
             raise InputError(f"temperature {self.temperature}: give one above 0")
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:

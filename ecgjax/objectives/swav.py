@@ -56,11 +56,12 @@ class Swav:
 
     def __post_init__(self):
         check_widths(projection=self.projection)
-        positive = min(self.temperature, self.epsilon, self.small_crop_s, self.sinkhorn_rounds, self.prototypes - 1)
-        if positive <= 0 or min(self.small_crops, self.queue, self.queue_from) < 0:
+        positive = (self.temperature, self.epsilon, self.small_crop_s, self.sinkhorn_rounds, self.prototypes - 1)
+        good = all(value > 0 for value in positive) and min(self.small_crops, self.queue) >= 0
+        if not (good and 0 <= self.queue_from <= 1):
             raise InputError(
                 f"{self}: give a temperature, epsilon, small_crop_s and sinkhorn_rounds above 0, two prototypes or "
-                f"more, and nothing negative"
+                f"more, nothing negative, and queue_from as a share of the run"
             )
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
@@ -127,11 +128,12 @@ def sinkhorn(scores: jax.Array, take_part: jax.Array, *, epsilon: float, rounds:
     Returns:
       [row, prototype]; a row that takes part sums to 1.
     """
-    shares = jnp.exp((scores - scores.max()) / epsilon) * take_part[:, None]
+    logits = scores / epsilon  # logarithms throughout: with a small epsilon most shares are too small for a float32
     for _ in range(rounds):
-        shares = shares / jnp.maximum(shares.sum(0, keepdims=True), 1e-30)
-        shares = shares / jnp.maximum(shares.sum(1, keepdims=True), 1e-30)
-    return shares
+        logits = jnp.where(take_part[:, None], logits, -1e30)
+        logits -= jax.nn.logsumexp(logits, axis=0, keepdims=True)
+        logits -= jax.nn.logsumexp(logits, axis=1, keepdims=True)
+    return jnp.exp(logits) * take_part[:, None]
 
 
 def swapped_prediction(

@@ -43,7 +43,7 @@ class TemporalSpatial:
 
     def __post_init__(self):
         check_widths(projection=self.projection)
-        if self.temperature <= 0 or self.spatial < 0 or self.leads < 2:
+        if not (self.temperature > 0 and self.spatial >= 0 and self.leads >= 2):
             raise InputError(
                 f"temperature {self.temperature}, spatial {self.spatial}, leads {self.leads}: give a temperature "
                 f"above 0, a weight of 0 or more and at least 2 leads"

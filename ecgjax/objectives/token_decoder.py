@@ -5,17 +5,6 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.encoders.transformer import SMALL, Transformer, places
-from ecgjax.signals import InputError
-
-
-def check_heads(what: str, width: int, heads: int) -> None:
-    """Refuses attention heads that do not divide the width, and an odd width, half of which are sines.
-
-    Raises:
-      InputError: it is so.
-    """
-    if heads < 1 or width < 1 or width % heads or width % 2:
-        raise InputError(f"{what}: width {width}, heads {heads}: give an even width that is a multiple of the heads")
 
 
 class TokenDecoder(nn.Module):

@@ -64,15 +64,23 @@ class Wav2vecCmsc:
     examples = "single"
 
     def __post_init__(self):
-        if min(self.temperature, *self.softness) <= 0 or not 0 <= self.lead_mask < 1 or not 0 < self.starts < 1:
+        warm = all(value > 0 for value in (self.temperature, *self.softness))
+        if not (warm and 0 <= self.lead_mask < 1 and 0 < self.starts < 1):
             raise InputError(
                 f"temperature {self.temperature}, softness {self.softness}, lead_mask {self.lead_mask}, starts "
                 f"{self.starts}: give temperatures above 0 and shares below 1"
             )
-        if min(self.codebooks, self.codes, self.stretch, self.span_samples) < 1 or self.width % self.codebooks:
+        if not all(value >= 0 for value in (self.cmsc, self.diversity, self.penalty, self.feature_gradient)):
             raise InputError(
-                f"width {self.width}, codebooks {self.codebooks}, stretch {self.stretch}, span_samples "
-                f"{self.span_samples}: give positive numbers, the width a multiple of the codebooks"
+                f"cmsc {self.cmsc}, diversity {self.diversity}, penalty {self.penalty}, feature_gradient "
+                f"{self.feature_gradient}: give weights of 0 or more"
+            )
+        positive = min(self.width, self.codebooks, self.stretch, self.span_samples) >= 1
+        if not positive or self.codes < 2 or self.width % self.codebooks:
+            raise InputError(
+                f"width {self.width}, codebooks {self.codebooks}, codes {self.codes}, stretch {self.stretch}, "
+                f"span_samples {self.span_samples}: give positive numbers, two codes or more, and a width that is a "
+                f"multiple of the codebooks"
             )
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:

@@ -16,7 +16,7 @@ class Optimizer:
     learning_rate: float = 1e-3
     """Peak learning rate."""
     weight_decay: float = 1e-2
-    """Decoupled weight decay of kernels; biases and normalisation are not decayed."""
+    """Decoupled weight decay of all that has two axes or more, but for biases and normalisation."""
     warmup: float = 0.05
     """Share of the steps in which the rate rises linearly."""
     schedule: Literal["cosine", "constant"] = "cosine"
@@ -50,13 +50,15 @@ class Optimizer:
     def build(self, num_steps: int, *, encoder_rate: float = 1.0) -> optax.GradientTransformation:
         """The optax transformation for a run of `num_steps`; the encoder's updates are scaled by `encoder_rate`."""
         (b1, b2), rate = self.betas, self.learning_rate_at(num_steps)
-        adamw = optax.adamw(rate, b1, b2, weight_decay=self.weight_decay, mask=_kernels)
+        adamw = optax.adamw(rate, b1, b2, weight_decay=self.weight_decay, mask=_decayed)
         slower = optax.masked(optax.scale(encoder_rate), _encoder)
         return optax.chain(optax.clip_by_global_norm(self.clip_norm), adamw, slower)
 
 
-def _kernels(params: dict) -> dict:
-    return jax.tree.map(lambda param: param.ndim > 1, params)
+def _decayed(params: dict) -> dict:
+    """By name too: lead_branches has the normalisation of all branches in one array."""
+    named = jax.tree_util.tree_map_with_path
+    return named(lambda path, param: param.ndim > 1 and path[-1].key not in ("bias", "scale"), params)
 
 
 def _encoder(params: dict) -> dict:

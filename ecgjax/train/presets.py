@@ -6,7 +6,9 @@ and leave biases and normalisation without weight decay, which none of the paper
 leaves open and its closest relative decides, [M] what was recalled and not found in writing.
 """
 
-from ecgjax.augment import Augmentation
+import dataclasses
+
+from ecgjax.augment import PLAIN_VIEWS
 from ecgjax.objectives.adversarial import Adversarial
 from ecgjax.objectives.byol import Byol
 from ecgjax.objectives.clocs import Clocs
@@ -43,7 +45,7 @@ PRESETS: dict[str, Pretraining] = {
         objective=PatientContrast(
             temperature=0.1,
             projection=(320, 320),
-            augmentation=Augmentation(crop_s=10.0, lead_mask=0, gain=0, noise_mv=0, wander_mv=0, time_out=0),
+            augmentation=PLAIN_VIEWS,
         ),
         encoder="pclr_resnet",
         preprocessing=PCLR_INPUT,
@@ -75,7 +77,7 @@ PRESETS: dict[str, Pretraining] = {
         objective=Cpc(
             steps=14,
             hidden=(512,),
-            augmentation=Augmentation(crop_s=2.5, lead_mask=0, gain=0, noise_mv=0, wander_mv=0, time_out=0),
+            augmentation=dataclasses.replace(PLAIN_VIEWS, crop_s=2.5),
         ),
         encoder="s4",
         preprocessing=Preprocessing(rate_hz=240.0),
