@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.signals import LEADS, MISSING, InputError, rate_ratio
+from ecgjax.train.sharding import by_rows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,5 +138,9 @@ def band_pass(signal: jax.Array, band_hz: tuple[float, float], *, rate_hz: float
     hz = np.fft.rfftfreq(signal.shape[1], 1 / rate_hz)
     above = 1 / np.sqrt(1 + (low_hz / np.maximum(hz, 1e-9)) ** 8)
     below = 1 / np.sqrt(1 + (hz / high_hz) ** 8)
-    spectrum = jnp.fft.rfft(signal, axis=1) * jnp.asarray(above * below, jnp.float32)[None, :, None]
-    return jnp.fft.irfft(spectrum, signal.shape[1], axis=1)
+    gain = jnp.asarray(above * below, jnp.float32)
+
+    def passed(signal: jax.Array, gain: jax.Array) -> jax.Array:
+        return jnp.fft.irfft(jnp.fft.rfft(signal, axis=1) * gain[None, :, None], signal.shape[1], axis=1)
+
+    return by_rows(passed, signal, gain)

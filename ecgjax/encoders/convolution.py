@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.encoders.fast_fir import conv, fast_conv, fast_kernel_gradient
+from ecgjax.train.sharding import by_rows
 
 
 class Conv(nn.Module):
@@ -125,7 +126,8 @@ class GroupedConv(nn.Module):
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         hidden, kernel, bias = (of.astype(self.dtype) for of in (hidden, kernel, bias))
-        return jax.lax.platform_dependent(hidden, kernel, cpu=spectral_conv, default=grouped_conv) + bias[None, None]
+        spectral = functools.partial(by_rows, spectral_conv)
+        return jax.lax.platform_dependent(hidden, kernel, cpu=spectral, default=grouped_conv) + bias[None, None]
 
 
 def grouped_conv(hidden: jax.Array, kernel: jax.Array) -> jax.Array:

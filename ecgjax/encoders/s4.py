@@ -14,6 +14,7 @@ import numpy as np
 
 from ecgjax.encoders.context import ConvStack, concat_pool
 from ecgjax.signals import InputError
+from ecgjax.train.sharding import by_rows
 
 
 class S4(nn.Module):
@@ -87,11 +88,8 @@ class StateSpaces(nn.Module):
     def __call__(self, hidden: jax.Array) -> jax.Array:
         """float32 [batch, token, channel] -> the same."""
         tokens, width = hidden.shape[1:]
-        kernel = self.kernel(width, tokens)
-        # Twice the length: the convolution must not come round to where it began.
-        spectrum = jnp.fft.rfft(hidden, 2 * tokens, axis=1) * jnp.fft.rfft(kernel, 2 * tokens, axis=0)[None]
         passed = self.param("passed", nn.initializers.normal(1.0), (width,))
-        return jnp.fft.irfft(spectrum, 2 * tokens, axis=1)[:, :tokens] + hidden * passed[None, None]
+        return by_rows(_causal_convolution, hidden, self.kernel(width, tokens)) + hidden * passed[None, None]
 
     def kernel(self, width: int, tokens: int) -> jax.Array:
         """float32 [token, channel]: what remains of an impulse, A and u held between tokens (zero-order hold)."""
@@ -106,6 +104,14 @@ class StateSpaces(nn.Module):
         weights = (readout[0] + 1j * readout[1]) * (jnp.exp(exponent) - 1) / poles
         powers = jnp.exp(exponent[None] * jnp.arange(tokens)[:, None, None])
         return 2 * (weights[None] * powers).sum(-1).real
+
+
+def _causal_convolution(hidden: jax.Array, kernel: jax.Array) -> jax.Array:
+    """float32 [batch, token, channel], [token, channel] -> [batch, token, channel]."""
+    # Twice the length: the convolution must not come round to where it began.
+    tokens = len(kernel)
+    spectrum = jnp.fft.rfft(hidden, 2 * tokens, axis=1) * jnp.fft.rfft(kernel, 2 * tokens, axis=0)[None]
+    return jnp.fft.irfft(spectrum, 2 * tokens, axis=1)[:, :tokens]
 
 
 def _log_uniform(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:

@@ -1,0 +1,61 @@
+"""Fourier transforms of a batch that is split: each device transforms its own recordings, to the same result."""
+
+import contextlib
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ecgjax.encoders.convolution import GroupedConv
+from ecgjax.encoders.s4 import StateSpaces
+from ecgjax.preprocessing import band_pass
+from ecgjax.train.sharding import data_mesh, replicated, split
+
+
+def _filtered(variables, signal):
+    return band_pass(signal * variables["gain"], (0.67, 40.0), rate_hz=100.0)
+
+
+APPLY = {
+    "s4": StateSpaces(states=4).apply,
+    "grouped convolution": GroupedConv(8, kernel=5, groups=2).apply,
+    "band pass": _filtered,
+}
+
+
+def _variables(apply, signal):
+    module = getattr(apply, "__self__", None)
+    return module.init(jax.random.key(0), signal[:1]) if module else {"gain": jnp.float32(2.0)}
+
+
+@pytest.mark.parametrize("apply", APPLY.values(), ids=APPLY)
+def test_no_device_gets_anothers_recordings(apply):
+    signal = np.random.default_rng(0).normal(size=(16, 50, 8)).astype(np.float32)
+    variables, mesh = _variables(apply, signal), data_mesh()
+
+    def step(context):
+        def loss(variables, signal):
+            with context:
+                return jnp.square(apply(variables, signal)).mean()
+
+        return jax.value_and_grad(loss, argnums=(0, 1))
+
+    plain = jax.jit(step(contextlib.nullcontext()))(variables, signal)
+    as_in_a_step = step(jax.sharding.use_abstract_mesh(mesh.abstract_mesh))
+    shardings = replicated(mesh), split(mesh)
+    compiled = jax.jit(as_in_a_step, in_shardings=shardings).lower(variables, signal).compile()
+    value, gradients = compiled(*map(jax.device_put, (variables, signal), shardings))
+    assert "all-gather" not in compiled.as_text() and "all-reduce" in compiled.as_text()
+    assert gradients[1].sharding.is_equivalent_to(split(mesh), 3)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-5)
+    jax.tree.map(close, (value, gradients), plain)
+
+
+@pytest.mark.parametrize("rows", [3, 12])
+def test_rows_that_cannot_be_split_alike_are_computed_all_the_same(rows):
+    signal = np.random.default_rng(0).normal(size=(rows, 50, 2)).astype(np.float32)
+    with jax.sharding.use_abstract_mesh(data_mesh().abstract_mesh):
+        found = jax.jit(lambda signal: band_pass(signal, (0.67, 40.0), rate_hz=100.0))(signal)
+    np.testing.assert_allclose(found, band_pass(signal, (0.67, 40.0), rate_hz=100.0), atol=1e-5)
