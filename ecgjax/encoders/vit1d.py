@@ -3,8 +3,9 @@
 With patches of all leads over 25 samples it is the encoder of Weimann & Conrad's ECG-JEPA
 (https://github.com/kweimann/ECG-JEPA, configs/pretrain/ViTXS_ptbxl.yaml: 500 Hz, so 50 ms): 3,600,000 parameters as
 published there for the XS size, 14.3 M with width 384 and 6 heads (S). With patches of one lead it is that of Sawano et
-al. 2024 (250 samples at 500 Hz) and, with separators, of ST-MEM (arXiv:2402.09450; 75 samples at 250 Hz; there layer
-norms before and after the embedding take a patch's amplitude away, not here).
+al. 2024 (250 samples at 500 Hz) and, with separators, of ST-MEM (arXiv:2402.09450; 75 samples at 250 Hz). There layer
+norms before and after the embedding take a patch's amplitude away, places are learned, and the mean of the tokens is
+normalised; here amplitudes stay, places in time are sines, and tokens are normalised before their mean.
 """
 
 import flax.linen as nn
