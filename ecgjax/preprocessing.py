@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ecgjax.devices import by_rows
 from ecgjax.signals import LEADS, MISSING, InputError, rate_ratio
-from ecgjax.train.sharding import by_rows
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ PACKAGE, BUILDERS = Path(ecgjax.__file__).parent, Path(tfds_builders.__file__).p
 # Each may import what stands before it, and its own room; data and encoders do not know each other.
 LEVELS = {
     "signals": 0,
+    "devices": 0,
     "remote": 1,
     "augment": 1,
     "preprocessing": 1,

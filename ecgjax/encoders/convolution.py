@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from ecgjax.devices import by_rows
 from ecgjax.encoders.fast_fir import conv, fast_conv, fast_kernel_gradient
-from ecgjax.train.sharding import by_rows
 
 
 class Conv(nn.Module):

@@ -12,9 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ecgjax.devices import by_rows
 from ecgjax.encoders.context import ConvStack, concat_pool
 from ecgjax.signals import InputError
-from ecgjax.train.sharding import by_rows
 
 
 class S4(nn.Module):

@@ -9,6 +9,8 @@ normalisers at hand, gives each row its whole gradient: nothing has to be summed
 import jax
 import jax.numpy as jnp
 
+from ecgjax.devices import count, gathered
+
 COLUMNS_AT_ONCE = 512
 NOBODY = -1
 """As a column's patient: nobody is there."""
@@ -61,7 +63,7 @@ def log_sum_of_negatives(
 
 
 def _forward(rows: jax.Array, owner: jax.Array, more: jax.Array, more_owner: jax.Array):
-    embeddings, owners = jnp.concatenate([_gathered(rows), more]), jnp.concatenate([_gathered(owner), more_owner])
+    embeddings, owners = jnp.concatenate([gathered(rows), more]), jnp.concatenate([gathered(owner), more_owner])
     columns = _pieces(embeddings), _pieces(owners, NOBODY)
 
     def visit(so_far, piece):
@@ -89,7 +91,7 @@ def _backward(saved: tuple, slopes: tuple[jax.Array, jax.Array]):
         return so_far + jnp.matmul(weight, embeddings, precision="highest"), None
 
     # A further column has no loss of its own: no slope, and a share of exp(-inf) for every row.
-    theirs = jnp.pad(_gathered(slope), (0, more)), jnp.pad(_gathered(log_sum), (0, more), constant_values=jnp.inf)
+    theirs = jnp.pad(gathered(slope), (0, more)), jnp.pad(gathered(log_sum), (0, more), constant_values=jnp.inf)
     gradient, _ = jax.lax.scan(visit, jnp.zeros_like(rows), (*columns, *map(_pieces, theirs)))
     return gradient, None, None, None
 
@@ -105,20 +107,12 @@ def _logits(rows: jax.Array, owner: jax.Array, embeddings: jax.Array, their_owne
     return jnp.where(negative, logits, -jnp.inf)
 
 
-def _gathered(rows: jax.Array) -> jax.Array:
-    """All rows on every device, before the loop over them: the compiler might gather anew for each piece."""
-    if jax.sharding.get_abstract_mesh().empty:
-        return rows
-    return jax.lax.with_sharding_constraint(rows, jax.sharding.PartitionSpec())
-
-
 def _pieces(columns: jax.Array, fill: int = 0) -> jax.Array:
     """[column, ...] -> [piece, columns at once, ...], filled up at the end.
 
     A device among many has fewer rows and takes more columns for it: as much memory, and fewer rounds of the loop.
     """
-    mesh = jax.sharding.get_abstract_mesh()
-    size = min(len(columns), COLUMNS_AT_ONCE * (1 if mesh.empty else mesh.size))
+    size = min(len(columns), COLUMNS_AT_ONCE * count())
     padding = [(0, -len(columns) % size)] + [(0, 0)] * (columns.ndim - 1)
     return jnp.pad(columns, padding, constant_values=fill).reshape(-1, size, *columns.shape[1:])
 

@@ -4,8 +4,6 @@ Matrix products and batch statistics over a split batch are global: the compiler
 eight devices is the loss of one.
 """
 
-from collections.abc import Callable
-
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
@@ -33,25 +31,6 @@ def split(mesh: Mesh) -> NamedSharding:
 def split_stack(mesh: Mesh) -> NamedSharding:
     """The second axis in equal parts: a stack of batches, [step, batch, ...]."""
     return NamedSharding(mesh, PartitionSpec(None, "data"))
-
-
-def by_rows(function: Callable[..., jax.Array], rows: jax.Array, *whole: jax.Array) -> jax.Array:
-    """function(rows, *whole), of which every device computes its own rows, for a `function` that mixes none of them.
-
-    The compiler finds that out by itself, but not of Fourier transforms: it brought the whole batch to every device,
-    and each transformed all of it.
-
-    Args:
-      function: rows [row, ...], whole -> [row, ...].
-      rows: split along its first axis wherever the step is.
-      whole: the same on every device.
-    """
-    mesh = jax.sharding.get_abstract_mesh()
-    if mesh.empty or len(rows) % mesh.size:
-        return function(rows, *whole)
-    split_rows, entire = PartitionSpec("data"), PartitionSpec()
-    in_specs = (split_rows, *(entire for _ in whole))
-    return jax.shard_map(function, mesh=mesh, in_specs=in_specs, out_specs=split_rows)(rows, *whole)
 
 
 def rows_here(batch_size: int, mesh: Mesh) -> np.ndarray:
