@@ -138,9 +138,5 @@ def band_pass(signal: jax.Array, band_hz: tuple[float, float], *, rate_hz: float
     hz = np.fft.rfftfreq(signal.shape[1], 1 / rate_hz)
     above = 1 / np.sqrt(1 + (low_hz / np.maximum(hz, 1e-9)) ** 8)
     below = 1 / np.sqrt(1 + (hz / high_hz) ** 8)
-    gain = jnp.asarray(above * below, jnp.float32)
-
-    def passed(signal: jax.Array, gain: jax.Array) -> jax.Array:
-        return jnp.fft.irfft(jnp.fft.rfft(signal, axis=1) * gain[None, :, None], signal.shape[1], axis=1)
-
-    return by_rows(passed, signal, gain)
+    gain = (above * below).astype(np.float32)[None, :, None]
+    return by_rows(lambda rows: jnp.fft.irfft(jnp.fft.rfft(rows, axis=1) * gain, rows.shape[1], axis=1), signal)

@@ -111,8 +111,8 @@ def test_patients_decide_what_attracts():
         ({"projection": (8, 0)}, "projection .8, 0.: give the widths of its layers"),
         ({"temperature": -1}, "temperature -1"),
         ({"temperature": float("nan")}, "temperature nan"),
-        ({"kind": "cmlc", "view_leads": ("II",)}, "view-leads II: cmlc compares"),
-        ({"kind": "cmlc", "view_leads": ("II", "II")}, "view-leads II II: cmlc compares"),
+        ({"kind": "cmlc", "view_leads": ("II",)}, "view-leads II: cmlc needs"),
+        ({"kind": "cmlc", "view_leads": ("II", "II")}, "view-leads II II: cmlc needs"),
     ],
 )
 def test_impossible_settings_are_refused(wrong, message):

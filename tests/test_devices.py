@@ -3,6 +3,7 @@
 import contextlib
 import functools
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,31 +15,25 @@ from ecgjax.preprocessing import band_pass
 from ecgjax.train.sharding import data_mesh, replicated, split
 
 
-def _filtered(variables, signal):
-    return band_pass(signal * variables["gain"], (0.67, 40.0), rate_hz=100.0)
+class Filter(nn.Module):
+    """The filter, as a module among others."""
+
+    def __call__(self, signal):
+        return band_pass(signal, (0.67, 40.0), rate_hz=100.0)
 
 
-APPLY = {
-    "s4": StateSpaces(states=4).apply,
-    "grouped convolution": GroupedConv(8, kernel=5, groups=2).apply,
-    "band pass": _filtered,
-}
+MODULES = {"s4": StateSpaces(states=4), "grouped convolution": GroupedConv(8, kernel=5, groups=2), "filter": Filter()}
 
 
-def _variables(apply, signal):
-    module = getattr(apply, "__self__", None)
-    return module.init(jax.random.key(0), signal[:1]) if module else {"gain": jnp.float32(2.0)}
-
-
-@pytest.mark.parametrize("apply", APPLY.values(), ids=APPLY)
-def test_no_device_gets_anothers_recordings(apply):
+@pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
+def test_no_device_gets_anothers_recordings(module):
     signal = np.random.default_rng(0).normal(size=(16, 50, 8)).astype(np.float32)
-    variables, mesh = _variables(apply, signal), data_mesh()
+    variables, mesh = module.init(jax.random.key(0), signal[:1]), data_mesh()
 
     def step(context):
         def loss(variables, signal):
             with context:
-                return jnp.square(apply(variables, signal)).mean()
+                return jnp.square(module.apply(variables, signal)).mean()
 
         return jax.value_and_grad(loss, argnums=(0, 1))
 

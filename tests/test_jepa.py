@@ -93,6 +93,7 @@ def test_prediction_depends_on_what_is_kept_alone(encoder):
         {"kept": (0.0, 0.2)},
         {"momentum": (0.9, 1.1)},
         {"shortest_block_s": 0.0},
+        {"shortest_block_s": float("nan")},
         {"span_samples": 0},
         {"predictor_layers": 0},
         {"predictor_width": 97},

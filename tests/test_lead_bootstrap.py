@@ -85,7 +85,15 @@ def test_other_encoders_are_shown_one_lead_at_a_time():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"momentum": 1.0}, {"inter": float("nan")}, {"leads": 1}, {"projection": (8, 4), "prediction": (8, 5)}]
+    "wrong",
+    [
+        {"momentum": 1.0},
+        {"momentum": 1.1},
+        {"inter": -1.0},
+        {"inter": float("nan")},
+        {"leads": 1},
+        {"projection": (8, 4), "prediction": (8, 5)},
+    ],
 )
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="give"):

@@ -136,6 +136,7 @@ def test_queue_takes_part_when_it_is_time_and_forgets_the_oldest():
     "wrong",
     [
         {"temperature": 0},
+        {"epsilon": -1.0},
         {"epsilon": float("nan")},
         {"prototypes": 1},
         {"queue": -1},

@@ -81,7 +81,7 @@ def test_leads_of_one_recording_repel_and_those_of_its_patient_do_not():
     np.testing.assert_allclose(metrics["temporal"], np.mean(np.log([choices[p] for p in batch["patient"]])), rtol=1e-5)
 
 
-@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"spatial": float("nan")}, {"leads": 1}])
+@pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"spatial": -1.0}, {"spatial": float("nan")}, {"leads": 1}])
 def test_impossible_settings_are_refused(wrong):
     with pytest.raises(InputError, match="give a temperature above 0, a weight of 0 or more and at least 2 leads"):
         TemporalSpatial(**wrong)

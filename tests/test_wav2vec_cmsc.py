@@ -157,6 +157,7 @@ def test_stretches_are_hidden_and_never_all(places):
 @pytest.mark.parametrize(
     "wrong",
     [
+        {"temperature": 0.0},
         {"temperature": float("nan")},
         {"softness": (2.0, 0.0)},
         {"lead_mask": 1.0},

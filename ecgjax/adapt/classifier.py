@@ -31,8 +31,9 @@ class Classifier(nn.Module):
         """float32 [batch, time, lead] -> logits float32 [batch, class]."""
         _, embedding = self.encoder(signal, train=train)
         # Without scale and bias, so that a linear probe's mean and deviation fit in as they are.
-        standardise = {"use_scale": False, "use_bias": False, "epsilon": 1e-8, "momentum": 0.9}
-        norm = nn.BatchNorm(use_running_average=not train, **standardise, name="norm")
+        norm = nn.BatchNorm(
+            use_running_average=not train, momentum=0.9, epsilon=1e-8, use_scale=False, use_bias=False, name="norm"
+        )
         hidden = nn.Dropout(self.dropout, deterministic=not train)(norm(embedding.astype(jnp.float32)))
         return nn.Dense(self.classes, kernel_init=nn.initializers.zeros, name="head")(hidden)
 

@@ -56,8 +56,8 @@ class Clocs:
         check_widths(none=True, projection=self.projection)
         if not 0 <= self.lead_mask < 1:
             raise InputError(f"lead_mask {self.lead_mask}: give a probability from 0 to below 1")
-        if self.kind != "cmsc" and (len(self.view_leads) < 2 or len(set(self.view_leads)) < len(self.view_leads)):
-            raise InputError(f"view-leads {' '.join(self.view_leads)}: {self.kind} compares two leads or more")
+        if self.kind != "cmsc" and len(set(self.view_leads)) < max(2, len(self.view_leads)):
+            raise InputError(f"view-leads {' '.join(self.view_leads)}: {self.kind} needs two leads or more, none twice")
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""

@@ -58,12 +58,13 @@ class Jepa:
             raise InputError(
                 f"kept {self.kept}, momentum {self.momentum}: give shares between 0 and 1, the smaller kept one first"
             )
-        if self.shortest_block_s <= 0 or self.span_samples < 1:
+        if not (self.shortest_block_s > 0 and self.span_samples >= 1):
             raise InputError(
                 f"shortest_block_s {self.shortest_block_s}, span_samples {self.span_samples}: give positive numbers"
             )
-        sizes = {"width": self.predictor_width, "layers": self.predictor_layers, "heads": self.predictor_heads}
-        check_transformer("predictor", **sizes)
+        check_transformer(
+            "predictor", width=self.predictor_width, layers=self.predictor_layers, heads=self.predictor_heads
+        )
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""

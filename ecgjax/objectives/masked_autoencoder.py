@@ -61,8 +61,7 @@ class MaskedAutoencoder:
                 f"hidden {self.hidden}, span_samples {self.span_samples}: give a hidden share between 0 and 1 "
                 f"and a span of 1 or more"
             )
-        sizes = {"width": self.decoder_width, "layers": self.decoder_layers, "heads": self.decoder_heads}
-        check_transformer("decoder", **sizes)
+        check_transformer("decoder", width=self.decoder_width, layers=self.decoder_layers, heads=self.decoder_heads)
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""

@@ -56,9 +56,11 @@ class Optimizer:
 
 
 def _decayed(params: dict) -> dict:
-    """By name too: lead_branches has the normalisation of all branches in one array."""
-    named = jax.tree_util.tree_map_with_path
-    return named(lambda path, param: param.ndim > 1 and path[-1].key not in ("bias", "scale"), params)
+    def decays(path: tuple, param: jax.Array) -> bool:
+        # By name too: lead_branches has the normalisation of all branches in one array.
+        return param.ndim > 1 and path[-1].key not in ("bias", "scale")
+
+    return jax.tree_util.tree_map_with_path(decays, params)
 
 
 def _encoder(params: dict) -> dict:
