@@ -9,8 +9,8 @@ from typing import Literal
 import tyro
 
 from benchmarks import NAMES, Given, report
-from ecgjax.launch import parse, run, say_where
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
+from ecgjax.launch.command import parse, run, say_where
 
 
 @dataclasses.dataclass(frozen=True)

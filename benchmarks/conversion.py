@@ -14,7 +14,7 @@ import wfdb
 
 from benchmarks import Given
 from benchmarks.timing import cpu_seconds, one_core
-from tfds_builders import table
+from tfds_builders.conversion import table
 from tfds_builders.prepare import prepare
 
 FIGURE = "records_per_s_core"

@@ -12,8 +12,8 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import splits
 
 from ecgjax.signals import LEADS
-from tfds_builders import conversion, table
-from tfds_builders.recordings import Recording, RecordingsConfig
+from tfds_builders.conversion import builder, table
+from tfds_builders.recording.recording import Recording, RecordingsConfig
 
 COHORT_SAMPLES = 8
 """Of a recording of a cohort that is only paired: as few as pass for an ECG."""
@@ -26,7 +26,7 @@ class WalksConfig(RecordingsConfig):
     recordings: int
 
 
-class RandomWalks(conversion.RecordingsBuilder):
+class RandomWalks(builder.RecordingsBuilder):
     """Random walks in the place of ECGs: bytes cost the same whatever they mean."""
 
     VERSION = tfds.core.Version("1.0.0")

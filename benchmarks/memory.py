@@ -1,6 +1,6 @@
 """Memory against batch: what XLA allocates for NT-Xent and for a whole pre-training step, without running them.
 
-NT-Xent with its gradient: the textbook one, whose matrix of similarities exists, against `ecgjax.objectives.nt_xent`.
+NT-Xent with its gradient: the textbook one, whose matrix of similarities exists, against `ecgjax.objectives.parts.nt_xent`.
 The step: all pairs at once, against `--microbatch`. On several devices the figures are for each.
 """
 
@@ -8,11 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks import Given
-from ecgjax.objectives.nt_xent import nt_xent, unit_length
+from ecgjax.objectives.parts.nt_xent import nt_xent, unit_length
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.tpu.ahead_of_time import batch_shapes
-from ecgjax.train.pretraining import Pretraining, step_and_state, with_precision
 from ecgjax.train.sharding import data_mesh
+from ecgjax.workflows.pretrain import Pretraining, step_and_state, with_precision
 
 FIGURE = "temporary_mb"
 DIMENSION, TEMPERATURE, RATE_HZ, SAMPLES = 128, 0.1, 100, 1000

@@ -14,12 +14,12 @@ from pathlib import Path
 
 from ecgjax.data.records import Records
 from ecgjax.encoders import ENCODERS
-from ecgjax.evaluate.benchmark import Benchmark
+from ecgjax.errors import InputError
 from ecgjax.evaluate.tasks import TASKS
-from ecgjax.launch import parse, run
+from ecgjax.launch.command import parse, run
 from ecgjax.objectives import OBJECTIVES
-from ecgjax.signals import InputError
-from ecgjax.train.presets import PRESETS
+from ecgjax.workflows.benchmark import Benchmark
+from ecgjax.workflows.presets import PRESETS
 
 OWN = {
     "patient_contrast": "liu_2025",

@@ -20,8 +20,8 @@ import numpy as np
 
 from benchmarks import Given, report
 from ecgjax.encoders import ENCODERS
-from ecgjax.launch import parse, run, say_where
-from ecgjax.objectives.nt_xent import nt_xent
+from ecgjax.launch.command import parse, run, say_where
+from ecgjax.objectives.parts.nt_xent import nt_xent
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.sharding import data_mesh

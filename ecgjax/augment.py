@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.special
 
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.devices import by_rows
-from ecgjax.signals import LEADS, MISSING, InputError, rate_ratio
+from ecgjax.errors import InputError
+from ecgjax.signals import LEADS, MISSING, rate_ratio
 
 
 @dataclasses.dataclass(frozen=True)

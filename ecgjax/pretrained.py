@@ -16,8 +16,9 @@ from ecgjax import encoders
 from ecgjax.data.inference import each_batch, read_in_batches
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen
+from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing, Reader
-from ecgjax.signals import MISSING, InputError, lead_indices, rate_ratio
+from ecgjax.signals import MISSING, lead_indices, rate_ratio
 from ecgjax.train.checkpoint import load_encoder
 
 _UV_PER_UNIT = {"V": 1e6, "mV": 1e3, "uV": 1.0}

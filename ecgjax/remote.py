@@ -11,7 +11,7 @@ from typing import Any
 
 import fsspec
 
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 LAST = "records.parquet"
 """Copied after all else: where it is, a data set is complete."""

@@ -10,16 +10,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ecgjax.errors import InputError
+
 LEADS = ("I", "II", "III", "aVR", "aVL", "aVF", "V1", "V2", "V3", "V4", "V5", "V6")
 MISSING = -32768
 WAVES = ("none", "P", "QRS", "T")
 """What a sample may belong to, by the number that marks it where a data set says so."""
 UNMARKED = 255
 """The mark of a sample of which nobody has said what it belongs to."""
-
-
-class InputError(ValueError):
-    """Input that cannot be honoured. The message is one line: the culprit, and the remedy."""
 
 
 def lead_indices(names: Sequence[str], where: str) -> list[int]:

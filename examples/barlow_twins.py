@@ -6,8 +6,8 @@ import dataclasses
 import jax.numpy as jnp
 
 from ecgjax.augment import Augmentation
-from ecgjax.objectives.embedding_statistics import embedding_statistics
-from ecgjax.objectives.projection_head import ProjectedEncoder
+from ecgjax.objectives.parts.collapse import embedding_statistics
+from ecgjax.objectives.parts.projection_head import ProjectedEncoder
 
 
 @dataclasses.dataclass(frozen=True)

@@ -31,7 +31,7 @@ from ecgjax.data.mixture import Mixture
 from ecgjax.data.records import Records
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.objectives.patient_contrast import PatientContrast
-from ecgjax.train.pretraining import Pretraining, pretrain
+from ecgjax.workflows.pretrain import Pretraining, pretrain
 from tfds_builders.prepare import prepare
 
 TINY = CompactResnet(widths=(8,))

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from steps import (
+from helpers.steps import (
     CROPS,
     FOUR_LEADS,
     TINY_VIT,
@@ -20,9 +20,9 @@ from steps import (
 )
 
 from ecgjax.augment import Augmentation
+from ecgjax.errors import InputError
 from ecgjax.objectives.adversarial import Adversarial, discrimination_error, reversed_gradient
 from ecgjax.preprocessing import Reader, band_pass
-from ecgjax.signals import InputError
 
 OBJECTIVE = Adversarial(
     projection=(8, 4),

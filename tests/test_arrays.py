@@ -11,7 +11,8 @@ import pyarrow.parquet
 import pytest
 import scipy.io
 
-from ecgjax.signals import LEADS, MISSING, InputError
+from ecgjax.errors import InputError
+from ecgjax.signals import LEADS, MISSING
 from tfds_builders.arrays import arrays_dataset_builder, description, files
 from tfds_builders.prepare import prepare
 

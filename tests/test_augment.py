@@ -9,7 +9,7 @@ import pytest
 
 from ecgjax import augment
 from ecgjax.augment import Augmentation
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 KEYS = jax.random.split(jax.random.key(0), 500)
 _RNG = np.random.default_rng(0)

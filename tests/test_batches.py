@@ -5,7 +5,7 @@ import pytest
 
 from ecgjax.data.batches import labelled_batches, pretraining_batches
 from ecgjax.data.pairs import PairRule
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 
 class Numbered:

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from ecgjax.adapt import linear_probe
-from ecgjax.evaluate.benchmark import Benchmark, benchmark
-from ecgjax.evaluate.low_label import draw_labelled, labelled
+from ecgjax.errors import InputError
 from ecgjax.evaluate.tasks import TASKS
 from ecgjax.pretrained import load, untrained_twin
-from ecgjax.signals import InputError
+from ecgjax.workflows.benchmark import Benchmark, benchmark
+from ecgjax.workflows.low_label import draw_labelled, labelled
 
 
 def test_draws_share_initial_weights_where_fewer_are_asked_for(workdir, records, tmp_path):

@@ -9,14 +9,14 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-import tiny_ptb_xl  # first: it keeps wfdb's import quiet
 from conftest import CROPS
+from helpers import tiny_ptb_xl  # first: it keeps wfdb's import quiet
 
 sys.path.append(str(Path(__file__).parents[1]))  # where benchmarks/ is; last, so that an installed ecgjax comes first
 from benchmarks import Given, __main__, conversion, input_path, memory, pairing, report
-from ecgjax.launch import run
+from ecgjax.launch.command import run
 from ecgjax.objectives.patient_contrast import PatientContrast
-from tfds_builders.wfdb import read_record
+from tfds_builders.formats.wfdb import read_record
 
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
 TORCH = importlib.util.find_spec("torch")

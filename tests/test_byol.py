@@ -8,11 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from steps import CROPS, TWO_SECONDS, check_equal, check_learns, distance, first_step, initial, noise_batch
+from helpers.steps import CROPS, TWO_SECONDS, check_equal, check_learns, distance, first_step, initial, noise_batch
 
+from ecgjax.errors import InputError
 from ecgjax.objectives.byol import Byol, bootstrap, momentum_at
 from ecgjax.preprocessing import Reader
-from ecgjax.signals import InputError
 
 OBJECTIVE = Byol(projection=(16, 8), prediction=(12, 8), augmentation=CROPS)
 BATCH = noise_batch(16)

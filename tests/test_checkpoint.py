@@ -11,14 +11,14 @@ from conftest import TINY
 
 from ecgjax.data.seen import Seen, seen_in
 from ecgjax.encoders import ENCODERS
+from ecgjax.errors import InputError
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.preprocessing import Preprocessing
-from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import Checkpoints, describe, find_checkpoint, load_encoder
 from ecgjax.train.optimizer import Optimizer
-from ecgjax.train.pretraining import Pretraining, initial_variables
 from ecgjax.train.sharding import data_mesh
 from ecgjax.train.state import create_state
+from ecgjax.workflows.pretrain import Pretraining, initial_variables
 
 CONFIG = {
     **describe("compact_resnet", ENCODERS["compact_resnet"], Preprocessing()),

@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import tensorflow_datasets as tfds
-import tiny_ptb_xl
+from helpers import tiny_ptb_xl
 
-from ecgjax.signals import LEADS, InputError
+from ecgjax.errors import InputError
+from ecgjax.signals import LEADS
 from tfds_builders.cinc2021 import snomed
 from tfds_builders.prepare import prepare
 

@@ -10,13 +10,13 @@ from conftest import CROPS
 import ecgjax
 from ecgjax import encoders
 from ecgjax.adapt import linear_probe
-from ecgjax.adapt.classifier import _windows, predict
 from ecgjax.adapt.finetune import FineTuning
 from ecgjax.adapt.linear_probe import LinearProbing
-from ecgjax.adapt.training import Labelled, Run
+from ecgjax.adapt.parts.classifier import _windows, predict
+from ecgjax.adapt.parts.training import Labelled, Run
+from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import untrained, untrained_twin
-from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import describe
 
 

@@ -7,11 +7,12 @@ import jax
 import numpy as np
 import pytest
 from conftest import TINY
-from steps import TWO_SECONDS, check_equal, check_learns, first_step, initial, noise_batch
+from helpers.steps import TWO_SECONDS, check_equal, check_learns, first_step, initial, noise_batch
 
+from ecgjax.errors import InputError
 from ecgjax.objectives.clocs import Clocs, patient_contrast_of_views
 from ecgjax.preprocessing import Reader
-from ecgjax.signals import LEADS, InputError
+from ecgjax.signals import LEADS
 
 BATCH = noise_batch(16)
 REPEATED, ALL_DIFFERENT = np.array([4, 2, 4, 7, 4, 2]), np.arange(6)

@@ -12,7 +12,7 @@ import pytest
 import scipy.io
 import tensorflow_datasets as tfds
 
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 from tfds_builders.prepare import prepare
 
 h5py = pytest.importorskip("h5py")

@@ -9,14 +9,14 @@ import jax.numpy as jnp
 import pytest
 from conftest import CROPS
 
+from ecgjax.errors import InputError
 from ecgjax.objectives.patient_contrast import PatientContrast
-from ecgjax.signals import InputError
 from ecgjax.tpu import ahead_of_time, flops, hlo, scaling
 from ecgjax.tpu.ahead_of_time import Step, compile_step
 from ecgjax.tpu.hlo import Collective
 from ecgjax.tpu.report import describe, show
 from ecgjax.tpu.slices import parse_slice
-from ecgjax.train.pretraining import Pretraining
+from ecgjax.workflows.pretrain import Pretraining
 
 needs_libtpu = pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="needs pip install '.[aot]'")
 

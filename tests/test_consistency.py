@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from steps import CROPS, TWO_SECONDS, distance, first_step
+from helpers.steps import CROPS, TWO_SECONDS, distance, first_step
 
 import ecgjax
-from ecgjax.adapt.classifier import Classification, predict
 from ecgjax.adapt.consistency import (
     Consistency,
     ConsistentClassification,
@@ -21,10 +20,11 @@ from ecgjax.adapt.consistency import (
     known_cross_entropy,
     pseudo_labels,
 )
-from ecgjax.adapt.training import Labelled, Run
+from ecgjax.adapt.parts.classifier import Classification, predict
+from ecgjax.adapt.parts.training import Labelled, Run
+from ecgjax.errors import InputError
 from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import untrained_twin
-from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import describe, find_checkpoint
 
 PSEUDO = PseudoLabelling(threshold=0.6, weak=CROPS, strong=dataclasses.replace(CROPS, noise_mv=0.02))

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecgjax.encoders.context import Lstm, concat_pool
+from ecgjax.encoders.parts.context import Lstm, concat_pool
 
 
 def test_lstm_is_flaxs():

@@ -1,4 +1,4 @@
-"""tfds_builders.conversion on a toy data set: shards, table, report, and what it refuses."""
+"""tfds_builders.conversion.builder on a toy data set: shards, table, report, and what it refuses."""
 
 import functools
 import json
@@ -19,13 +19,15 @@ import pytest
 import tensorflow_datasets as tfds
 from etils import epath
 
-from ecgjax.signals import LEADS, MISSING, InputError
-from tfds_builders import conversion, journal, quality, report, shards, thumbnails
+from ecgjax.errors import InputError
+from ecgjax.signals import LEADS, MISSING
+from tfds_builders.conversion import builder, journal, report, shards, thumbnails
 from tfds_builders.prepare import prepare
-from tfds_builders.recordings import Recording, RecordingsConfig
+from tfds_builders.recording import quality
+from tfds_builders.recording.recording import Recording, RecordingsConfig
 
 
-class Toy(conversion.RecordingsBuilder):
+class Toy(builder.RecordingsBuilder):
     """Recordings made of their number; the file "reject" in `source` has the numbers of those to reject."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -240,12 +242,12 @@ def test_what_must_hold_of_all_recordings(second, message):
     first = {"record_id": "a", "source_patient_id": "p", "split": "train", "location": 0}
     other = {"record_id": "b", "source_patient_id": "q", "split": "train", "location": 1}
     with pytest.raises(InputError, match=message):
-        conversion._select([Recording(**first), Recording(**other | second)], None)
+        builder._select([Recording(**first), Recording(**other | second)], None)
 
 
 def test_a_data_set_without_recordings_is_an_error():
     with pytest.raises(InputError, match="no recordings found"):
-        conversion._select([], None)
+        builder._select([], None)
 
 
 @pytest.mark.parametrize(
@@ -275,7 +277,7 @@ def test_flags():
 
 
 def test_a_disk_that_is_too_small_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
+    monkeypatch.setattr(builder.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
     with pytest.raises(InputError, match="needs 0 MB, 0 MB are free; choose another folder"):
         _convert(tmp_path)
 

@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from steps import check_equal, check_learns, first_step, initial, noise_batch
+from helpers.steps import check_equal, check_learns, first_step, initial, noise_batch
 
 from ecgjax.encoders import ENCODERS
 from ecgjax.encoders.conv_lstm import ConvLstm
 from ecgjax.encoders.s4 import S4
+from ecgjax.errors import InputError
 from ecgjax.objectives.cpc import Cpc, draw_negatives, info_nce, of_the_batch, of_the_recording
-from ecgjax.signals import InputError
 
 OBJECTIVE = Cpc(negatives=8, lstm=6)
 SMALL = ConvLstm(widths=(6,), kernels=(1,), strides=(4,), lstm=5, lstm_layers=1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from ecgjax.data.batches import pretraining_batches
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 from ecgjax.train import device_cache
 from ecgjax.train.device_cache import DeviceCache
 from ecgjax.train.sharding import data_mesh, split

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecgjax.encoders.convolution import GroupedConv
+from ecgjax.encoders.parts.convolution import GroupedConv
 from ecgjax.encoders.s4 import StateSpaces
 from ecgjax.preprocessing import band_pass
 from ecgjax.train.sharding import data_mesh, replicated, split

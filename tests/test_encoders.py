@@ -19,7 +19,7 @@ from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.encoders.vit1d import Vit1d
 from ecgjax.encoders.wav2vec_transformer import Wav2vecTransformer
 from ecgjax.encoders.xresnet1d import XResnet1d
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 SMALL = {
     "compact_resnet": CompactResnet(widths=(4,)),

@@ -22,7 +22,7 @@ import ecgjax
 from ecgjax import encoders
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.unet1d import Unet1d
-from ecgjax.launch import benchmark, compare, finetune, prepare, pretrain, run
+from ecgjax.launch.command import benchmark, compare, finetune, prepare, pretrain, run
 from ecgjax.train.checkpoint import find_checkpoint
 from ecgjax.train.runlog import read_metrics
 
@@ -38,7 +38,7 @@ def start(tmp_path_factory):
 
     def start(command, *arguments, tiny=False):
         log = output / str(time.monotonic_ns())
-        how = [Path(__file__).with_name("tiny_command.py"), command] if tiny else ["-m", f"ecgjax.launch.{command}"]
+        how = [Path(__file__).with_name("helpers") / "tiny_command.py", command] if tiny else ["-m", f"ecgjax.launch.{command}"]
         words = list(map(str, [sys.executable, *how, *arguments]))
         with log.open("w") as file:
             process = subprocess.Popen(words, env=environment, cwd=output, stdout=file, stderr=file)

@@ -5,8 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecgjax.encoders.convolution import conv, dense_conv
-from ecgjax.encoders.fast_fir import fast_conv, fast_kernel_gradient
+from ecgjax.encoders.parts.convolution import conv, dense_conv
+from ecgjax.encoders.parts.fast_fir import fast_conv, fast_kernel_gradient
 from ecgjax.train.sharding import data_mesh, replicated, split
 
 CASES = [

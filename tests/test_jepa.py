@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from steps import (
+from helpers.steps import (
     FOUR_LEADS,
     TINY_LEAD_VIT,
     TINY_VIT,
@@ -19,8 +19,8 @@ from steps import (
     noise_batch,
 )
 
+from ecgjax.errors import InputError
 from ecgjax.objectives.jepa import Jepa, _Predicting, hidden_difference
-from ecgjax.signals import InputError
 
 OBJECTIVE = Jepa(predictor_width=8, predictor_layers=1, predictor_heads=2, span_samples=20, momentum=(0.5, 0.75))
 ON_EIGHT_DEVICES = TINY_VIT  # the others compile as long again

@@ -8,9 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecgjax.encoders import ENCODERS, layers
+from ecgjax.encoders import ENCODERS
 from ecgjax.encoders.compact_resnet import CompactResnet
-from ecgjax.encoders.convolution import (
+from ecgjax.encoders.parts import layers
+from ecgjax.encoders.parts.convolution import (
     Conv,
     GroupedConv,
     conv,
@@ -19,9 +20,9 @@ from ecgjax.encoders.convolution import (
     pointwise,
     pointwise_in_pieces,
 )
-from ecgjax.encoders.layers import BatchNorm, halve, max_pool, once, relu
-from ecgjax.encoders.precision import bfloat16_deviation
+from ecgjax.encoders.parts.layers import BatchNorm, halve, max_pool, once, relu
 from ecgjax.encoders.xresnet1d import Bottleneck
+from ecgjax.workflows.precision import bfloat16_deviation
 
 
 def _values_and_gradients(function, *arrays):

@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from steps import CROPS, FOUR_LEADS, check_equal, check_learns, first_step, initial, lively, noise_batch
+from helpers.steps import CROPS, FOUR_LEADS, check_equal, check_learns, first_step, initial, lively, noise_batch
 
 from ecgjax.encoders.lead_branches import LeadBranches
+from ecgjax.errors import InputError
 from ecgjax.objectives.lead_bootstrap import LeadBootstrap, lead_errors
-from ecgjax.objectives.lead_views import draw_leads, lead_embeddings
-from ecgjax.signals import InputError
+from ecgjax.objectives.parts.lead_views import draw_leads, lead_embeddings
 
 OBJECTIVE = LeadBootstrap(
     projection=(8, 4), prediction=(8, 4), momentum=0.5, augmentation=dataclasses.replace(CROPS, lead_mask=0.0)

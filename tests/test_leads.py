@@ -1,11 +1,11 @@
-"""tfds_builders.leads: names that sources use, and leads that follow from others."""
+"""tfds_builders.recording.leads: names that sources use, and leads that follow from others."""
 
 import numpy as np
 import pytest
 
 from ecgjax.signals import LEADS, MISSING
-from tfds_builders import leads
-from tfds_builders.quality import RecordingError
+from tfds_builders.recording import leads
+from tfds_builders.recording.quality import RecordingError
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
 from ecgjax.adapt import linear_probe
 from ecgjax.adapt.linear_probe import FALLBACK_STRENGTH, STRENGTHS, fit
+from ecgjax.errors import InputError
 from ecgjax.evaluate.metrics import auroc
-from ecgjax.signals import InputError
 
 
 def _recordings(rng, n, *, features=20, classes=2):

@@ -10,18 +10,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from steps import distance
+from helpers.steps import distance
 
-from ecgjax.adapt.contrast_of_samples import local_contrast
 from ecgjax.adapt.local_contrast import Contrast, LocalContrast, Segmentation
-from ecgjax.adapt.segmenter import dice_loss, read_marks, segment
-from ecgjax.adapt.training import Labelled, Run
+from ecgjax.adapt.parts.sample_contrast import local_contrast
+from ecgjax.adapt.parts.segmenter import dice_loss, read_marks, segment
+from ecgjax.adapt.parts.training import Labelled, Run
 from ecgjax.augment import Augmentation
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.unet1d import Unet1d
+from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing, Reader
 from ecgjax.pretrained import Encoder, untrained_twin
-from ecgjax.signals import UNMARKED, InputError
+from ecgjax.signals import UNMARKED
 from ecgjax.train.checkpoint import describe, find_checkpoint
 from ecgjax.train.sharding import data_mesh, place, replicated
 from ecgjax.train.state import create_state, make_step

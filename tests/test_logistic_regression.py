@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from ecgjax.adapt.logistic_regression import Regressions
+from ecgjax.adapt.parts.logistic_regression import Regressions
 
 STRENGTHS = np.array([1e-3, 1e-1, 10.0])
 

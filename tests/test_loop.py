@@ -16,16 +16,16 @@ from conftest import SETTINGS
 from ecgjax.data.batches import pretraining_batches
 from ecgjax.data.seen import Seen
 from ecgjax.encoders.lead_branches import LeadBranches
+from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing
-from ecgjax.signals import InputError
-from ecgjax.train import pretraining
 from ecgjax.train.checkpoint import find_checkpoint, load_encoder, read_config
 from ecgjax.train.loop import train
 from ecgjax.train.optimizer import Optimizer, _decayed
-from ecgjax.train.pretraining import Pretraining, pretrain
 from ecgjax.train.runlog import SPEED, RunLog, read_metrics
 from ecgjax.train.sharding import data_mesh
 from ecgjax.train.state import TrainState
+from ecgjax.workflows import pretrain as pretraining
+from ecgjax.workflows.pretrain import Pretraining, pretrain
 
 
 def manifest(workdir) -> dict:

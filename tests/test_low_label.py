@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ecgjax.evaluate.low_label import draw_labelled
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
+from ecgjax.workflows.low_label import draw_labelled
 
 _RNG = np.random.default_rng(0)
 PATIENTS = np.array([f"p{k}" for k in _RNG.integers(300, size=500)])

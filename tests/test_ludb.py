@@ -7,15 +7,16 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet
 import pytest
-import tiny_ptb_xl
+from helpers import tiny_ptb_xl
 
 from ecgjax.data.records import Records
-from ecgjax.signals import LEADS, UNMARKED, InputError
-from tfds_builders import wfdb_annotations
+from ecgjax.errors import InputError
+from ecgjax.signals import LEADS, UNMARKED
+from tfds_builders.formats import wfdb_annotations
+from tfds_builders.formats.wfdb_annotations import Annotation
 from tfds_builders.ludb import waves
 from tfds_builders.prepare import prepare
-from tfds_builders.quality import RecordingError
-from tfds_builders.wfdb_annotations import Annotation
+from tfds_builders.recording.quality import RecordingError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates

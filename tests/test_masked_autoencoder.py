@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from steps import (
+from helpers.steps import (
     FOUR_LEADS,
     TINY_LEAD_VIT,
     TINY_VIT,
@@ -19,8 +19,8 @@ from steps import (
     noise_batch,
 )
 
+from ecgjax.errors import InputError
 from ecgjax.objectives.masked_autoencoder import MaskedAutoencoder, _Autoencoder, hidden_error, normalised
-from ecgjax.signals import InputError
 
 OBJECTIVE = MaskedAutoencoder(decoder_width=8, decoder_layers=1, decoder_heads=2, span_samples=20)
 LEAD_WISE = MaskedAutoencoder(
@@ -102,7 +102,7 @@ def test_prediction_depends_on_what_is_kept_alone(objective, encoder, shape):
 
 def test_leads_are_decoded_by_themselves_when_lead_wise():
     """Nothing of one lead's tokens reaches what is drawn of another by the decoder."""
-    from ecgjax.objectives.token_decoder import TokenDecoder
+    from ecgjax.objectives.parts.token_decoder import TokenDecoder
 
     tokens = np.random.default_rng(3).normal(size=(2, 6, 5)).astype(np.float32)
     kept = jnp.array([[0, 2, 5, 6, 8, 10]] * 2)  # three of each row of six

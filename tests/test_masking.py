@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecgjax.objectives.masking import hidden_by_chance, hidden_in_blocks, in_spans, mean_where, silenced
+from ecgjax.objectives.parts.masking import hidden_by_chance, hidden_in_blocks, in_spans, mean_where, silenced
 
 
 def test_chance_hides_all_but_the_kept():

@@ -12,10 +12,10 @@ import pytest
 
 sys.path.append(str(Path(__file__).parents[1]))  # where benchmarks/ is; last, so that an installed ecgjax comes first
 from benchmarks import methods
+from ecgjax.errors import InputError
 from ecgjax.objectives import OBJECTIVES
 from ecgjax.pretrained import load
-from ecgjax.signals import InputError
-from ecgjax.train.presets import PRESETS
+from ecgjax.workflows.presets import PRESETS
 
 COLUMNS = ("task", "labels", "way", "auroc", "low", "high", "gain", "gain_low", "gain_high")
 

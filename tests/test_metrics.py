@@ -8,8 +8,8 @@ import pytest
 import scipy.stats
 from sklearn.metrics import roc_auc_score
 
+from ecgjax.errors import InputError
 from ecgjax.evaluate.metrics import _weighted_auroc, auroc, macro_auroc, patient_bootstrap
-from ecgjax.signals import InputError
 
 
 def _cohort(rng, *, patients=60, visits=3, classes=2, separation=1.0, cluster=0.0, decimals=1):

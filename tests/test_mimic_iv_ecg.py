@@ -10,11 +10,12 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import tensorflow_datasets as tfds
-import tiny_ptb_xl
+from helpers import tiny_ptb_xl
 
-from ecgjax.signals import LEADS, InputError
-from tfds_builders import splits
+from ecgjax.errors import InputError
+from ecgjax.signals import LEADS
 from tfds_builders.prepare import prepare
+from tfds_builders.recording import splits
 
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")

@@ -6,7 +6,7 @@ import pytest
 from ecgjax.data.batches import pretraining_batches
 from ecgjax.data.mixture import Mixture
 from ecgjax.data.records import Records
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 from tfds_builders.prepare import prepare
 
 

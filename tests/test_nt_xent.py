@@ -9,8 +9,8 @@ import numpy as np
 import optax
 import pytest
 
-from ecgjax.objectives import nt_xent as module
-from ecgjax.objectives.nt_xent import NOBODY, nt_xent
+from ecgjax.objectives.parts import nt_xent as module
+from ecgjax.objectives.parts.nt_xent import NOBODY, nt_xent
 from ecgjax.tpu import hlo
 from ecgjax.train.sharding import data_mesh, split
 

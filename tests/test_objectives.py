@@ -12,17 +12,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from steps import CROPS
+from helpers.steps import CROPS
 from test_encoders import SMALL
 
 from ecgjax.objectives import OBJECTIVES
-from ecgjax.objectives.embedding_statistics import embedding_statistics
+from ecgjax.objectives.parts.collapse import embedding_statistics
 from ecgjax.preprocessing import Preprocessing, Reader
-from ecgjax.train import pretraining
 from ecgjax.train.checkpoint import find_checkpoint
 from ecgjax.train.optimizer import Optimizer
-from ecgjax.train.pretraining import Pretraining, pretrain
 from ecgjax.train.runlog import SPEED, read_metrics
+from ecgjax.workflows import pretrain as pretraining
+from ecgjax.workflows.pretrain import Pretraining, pretrain
 
 HEADS = {
     "projection": (16, 8),
@@ -60,7 +60,7 @@ def _small(name: str):
 @pytest.fixture
 def compiled_once(monkeypatch):
     """A run that is started again takes the compiled step of the first. That another process may: test_end_to_end."""
-    monkeypatch.setattr(pretraining, "step_and_state", functools.cache(pretraining.step_and_state))
+    monkeypatch.setattr(pretraining, "step_and_state", functools.cache(pretrain.step_and_state))
 
 
 def _run(settings, mixture, workdir):

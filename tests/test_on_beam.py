@@ -1,10 +1,10 @@
 """Conversion under Apache Beam: the same bytes, or an error."""
 
 import pytest
-import tiny_ptb_xl
+from helpers import tiny_ptb_xl
 
-from ecgjax.signals import InputError
-from tfds_builders import conversion, on_beam, shards
+from ecgjax.errors import InputError
+from tfds_builders.conversion import builder, on_beam, shards
 from tfds_builders.prepare import prepare
 
 pytest.importorskip("apache_beam", reason="Apache Beam is an extra (pip install 'ecgjax[beam]')")
@@ -15,7 +15,7 @@ IN_MEMORY = ("runner=DirectRunner", "direct_running_mode=in_memory")
 
 @pytest.fixture
 def source(tmp_path, monkeypatch):
-    monkeypatch.setattr(conversion.RecordingsBuilder, "recordings_per_shard", 2)
+    monkeypatch.setattr(builder.RecordingsBuilder, "recordings_per_shard", 2)
     return tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 1, 2, 3, 4, 9, 10]))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ecgjax.data.pairs import DAY_S, PairRule, PatientPairs
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 # Patients 0 to 4 have 1, 4, 2, 1 and 3 recordings, in no order; some of the data set's recordings must not be used.
 PATIENTS = np.array([1, 4, 0, 2, 9, 1, 4, 3, 1, 9, 2, 4, 1], np.int32)

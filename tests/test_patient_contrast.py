@@ -9,15 +9,15 @@ import numpy as np
 import optax
 import pytest
 from conftest import TINY
-from steps import CROPS, check_learns, distance, first_step, initial, noise_batch
-from steps import TWO_SECONDS as PREPROCESSING
+from helpers.steps import CROPS, check_learns, distance, first_step, initial, noise_batch
+from helpers.steps import TWO_SECONDS as PREPROCESSING
 
 from ecgjax.augment import Augmentation
 from ecgjax.data.pairs import PairRule
-from ecgjax.objectives.nt_xent import NOBODY, nt_xent
+from ecgjax.errors import InputError
+from ecgjax.objectives.parts.nt_xent import NOBODY, nt_xent
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.preprocessing import Reader, preprocess
-from ecgjax.signals import InputError
 from ecgjax.train.sharding import data_mesh, place, replicated, split
 from ecgjax.train.state import create_state, make_step
 

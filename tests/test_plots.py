@@ -5,9 +5,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from ecgjax.errors import InputError
 from ecgjax.evaluate import plots
-from ecgjax.evaluate.benchmark import Row
-from ecgjax.signals import LEADS, MISSING, InputError
+from ecgjax.signals import LEADS, MISSING
+from ecgjax.workflows.benchmark import Row
 
 
 def _dark(path):

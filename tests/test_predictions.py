@@ -9,12 +9,13 @@ from sklearn.metrics import f1_score, roc_auc_score
 
 from ecgjax.adapt.consistency import Consistency
 from ecgjax.adapt.finetune import FineTuning
+from ecgjax.errors import InputError
 from ecgjax.evaluate import predictions
 from ecgjax.evaluate.dice import dice_bootstrap
 from ecgjax.evaluate.predictions import FILE, About, Predictions, compare, described
 from ecgjax.launch import compare as command
-from ecgjax.launch import run
-from ecgjax.signals import UNMARKED, InputError
+from ecgjax.launch.command import run
+from ecgjax.signals import UNMARKED
 
 PATIENTS = np.arange(90) // 2
 

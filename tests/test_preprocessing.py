@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import scipy.signal
 
+from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing, preprocess, resample
-from ecgjax.signals import MISSING, InputError, rate_ratio
+from ecgjax.signals import MISSING, rate_ratio
 
 _RNG = np.random.default_rng(0)
 

@@ -6,15 +6,15 @@ import sys
 import jax
 import pytest
 
-from ecgjax.launch import chosen_pretraining, parse
+from ecgjax.errors import InputError
+from ecgjax.launch.command import chosen_pretraining, parse
 from ecgjax.launch.compile import Arguments as CompileArguments
 from ecgjax.launch.pretrain import Arguments
 from ecgjax.objectives import OBJECTIVES
 from ecgjax.objectives.byol import Byol
 from ecgjax.objectives.clocs import Clocs
-from ecgjax.signals import InputError
-from ecgjax.train.presets import PRESETS
-from ecgjax.train.pretraining import Pretraining, initial_variables
+from ecgjax.workflows.presets import PRESETS
+from ecgjax.workflows.pretrain import Pretraining, initial_variables
 
 
 def _parsed(monkeypatch, *options: str) -> Arguments:

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 import ecgjax
+from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import as_stored, untrained, untrained_twin
-from ecgjax.signals import LEADS, MISSING, InputError
+from ecgjax.signals import LEADS, MISSING
 
 
 @pytest.fixture(scope="module")

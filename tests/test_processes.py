@@ -13,11 +13,11 @@ import pytest
 from conftest import OPTIONS, SETTINGS
 
 import ecgjax
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 from ecgjax.train.checkpoint import load_encoder
-from ecgjax.train.pretraining import pretrain
 from ecgjax.train.processes import Processes
 from ecgjax.train.runlog import read_metrics
+from ecgjax.workflows.pretrain import pretrain
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def two_processes(prepared, tmp_path):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
-        words = [sys.executable, Path(__file__).with_name("tiny_command.py"), "pretrain", "--data", prepared]
+        words = [sys.executable, Path(__file__).with_name("helpers") / "tiny_command.py", "pretrain", "--data", prepared]
         words += ["--workdir", workdir, *OPTIONS, "--save-every", 2, "--log-every", 1, *options]
         words += ["--distributed", "--coordinator", address, "--num-processes", 2]
         here = str(Path(ecgjax.__file__).parents[1])

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import tensorflow_datasets as tfds
-import tiny_ptb_xl
+from helpers import tiny_ptb_xl
 
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 from tfds_builders.prepare import prepare
 
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.

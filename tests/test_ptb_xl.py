@@ -21,10 +21,10 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 import tensorflow_datasets as tfds
-import tiny_ptb_xl
+from helpers import tiny_ptb_xl
 
-from ecgjax.signals import InputError
-from tfds_builders import conversion, wfdb
+from ecgjax.errors import InputError
+from tfds_builders.formats import wfdb
 from tfds_builders.prepare import prepare
 from tfds_builders.ptb_xl import ptb_xl_dataset_builder as ptb_xl
 
@@ -211,7 +211,7 @@ def _folder(variable: str, *below: str) -> Path:
 
 def test_real_metadata():
     builder = ptb_xl.Builder(config="100hz", source=_folder("ECGJAX_PTB_XL"))
-    recordings = conversion._select(builder.find_recordings(NO_DOWNLOADS), None)
+    recordings = builder._select(builder.find_recordings(NO_DOWNLOADS), None)
     assert Counter(r.split for r in recordings) == {"train": 17_418, "validation": 2_183, "test": 2_198}
     assert len({r.source_patient_id for r in recordings}) == 18_869
     labels = Counter(label for r in recordings for label in r.labels)

@@ -8,7 +8,7 @@ import pytest
 import tensorflow_datasets as tfds
 
 from ecgjax.data.records import SPLITS, Records
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 
 def test_order_and_content_are_those_of_tfds(records, prepared):

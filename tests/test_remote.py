@@ -5,8 +5,8 @@ import pytest
 
 from ecgjax import remote
 from ecgjax.data.records import Records
-from ecgjax.launch import prepare
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
+from ecgjax.launch.command import prepare
 
 
 @pytest.fixture(autouse=True)

@@ -6,11 +6,11 @@ import pytest
 
 from ecgjax.adapt.linear_probe import LinearProbing
 from ecgjax.data.seen import Seen, refuse_seen, refuse_shared, seen_in
-from ecgjax.evaluate import supervised
-from ecgjax.evaluate.benchmark import Benchmark, benchmark
+from ecgjax.errors import InputError
 from ecgjax.evaluate.tasks import TASKS
 from ecgjax.pretrained import load
-from ecgjax.signals import InputError
+from ecgjax.workflows import finetune
+from ecgjax.workflows.benchmark import Benchmark, benchmark
 
 
 def _first_digits(records, column, indices):
@@ -91,17 +91,17 @@ def test_the_benchmark_refuses(leaky, records, tmp_path):
 
 
 def test_finetune_refuses(leaky, prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(supervised, "start_encoder", lambda *_, **__: (leaky, "compact_resnet"))
+    monkeypatch.setattr(finetune, "start_encoder", lambda *_, **__: (leaky, "compact_resnet"))
     settings = {"data": prepared, "task": TASKS["af"], "labels": None, "workdir": tmp_path / "out"}
     with pytest.raises(InputError, match="the encoder was trained on 1 of the recordings"):
-        supervised.adapt_and_report(LinearProbing(), None, None, **settings)
+        finetune.adapt_and_report(LinearProbing(), None, None, **settings)
 
 
 def test_a_finetuned_encoder_has_seen_what_both_trainings_saw(workdir, prepared, tmp_path, tiny_encoders, monkeypatch):
     start = load(workdir)
     settings = {"data": prepared, "task": TASKS["af"], "labels": 12, "workdir": tmp_path}
     fresh = type(start)(start.module, start.variables, start.preprocessing, start.config, Seen.none(), start.restored)
-    monkeypatch.setattr(supervised, "start_encoder", lambda *_, **__: (fresh, "compact_resnet"))
-    supervised.adapt_and_report(LinearProbing(), None, None, **settings)
+    monkeypatch.setattr(finetune, "start_encoder", lambda *_, **__: (fresh, "compact_resnet"))
+    finetune.adapt_and_report(LinearProbing(), None, None, **settings)
     assert len(load(tmp_path).seen.waveforms) == 12
     assert np.isin(load(tmp_path).seen.waveforms, start.seen.waveforms).all()

@@ -2,7 +2,8 @@
 
 import pytest
 
-from ecgjax.signals import LEADS, InputError, lead_indices, rate_ratio
+from ecgjax.errors import InputError
+from ecgjax.signals import LEADS, lead_indices, rate_ratio
 
 
 @pytest.mark.parametrize(

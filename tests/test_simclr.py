@@ -7,12 +7,12 @@ import jax
 import numpy as np
 import pytest
 from conftest import TINY
-from steps import CROPS, TWO_SECONDS, check_equal, check_learns, first_step, initial, noise_batch
+from helpers.steps import CROPS, TWO_SECONDS, check_equal, check_learns, first_step, initial, noise_batch
 
 from ecgjax.augment import MEHARI_VIEWS
+from ecgjax.errors import InputError
 from ecgjax.objectives.simclr import Simclr
 from ecgjax.preprocessing import Reader, preprocess
-from ecgjax.signals import InputError
 
 OBJECTIVE = Simclr(projection=(16, 8), augmentation=dataclasses.replace(CROPS, stretch=0.5))
 LOSS = functools.partial(OBJECTIVE.loss, TINY, read=Reader(TWO_SECONDS, 100.0))

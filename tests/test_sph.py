@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
+from ecgjax.errors import InputError
 from ecgjax.evaluate.tasks import STATEMENTS
-from ecgjax.signals import InputError
 from tfds_builders.prepare import prepare
 from tfds_builders.sph import sph_dataset_builder as sph
 

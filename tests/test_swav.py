@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from steps import CROPS, TWO_SECONDS, check_equal, check_learns, first_step, initial, noise_batch
+from helpers.steps import CROPS, TWO_SECONDS, check_equal, check_learns, first_step, initial, noise_batch
 
+from ecgjax.errors import InputError
 from ecgjax.objectives.swav import Swav, sinkhorn, swapped_prediction
 from ecgjax.preprocessing import Reader
-from ecgjax.signals import InputError
 
 OBJECTIVE = Swav(prototypes=12, projection=(16, 8), augmentation=CROPS, small_crops=3, small_crop_s=0.5)
 BATCH = noise_batch(16)

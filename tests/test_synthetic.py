@@ -12,7 +12,8 @@ import pyarrow.parquet
 import pytest
 import tensorflow_datasets as tfds
 
-from ecgjax.signals import LEADS, InputError
+from ecgjax.errors import InputError
+from ecgjax.signals import LEADS
 from tfds_builders.prepare import prepare
 from tfds_builders.synthetic.dipole import P_WAVE, QRS_COMPLEX, T_WAVE, evaluate
 from tfds_builders.synthetic.heart import beating

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from steps import (
+from helpers.steps import (
     FOUR_LEADS,
     TINY_VIT,
     check_equal,
@@ -18,8 +18,8 @@ from steps import (
 )
 
 from ecgjax.encoders.lead_branches import LeadBranches
+from ecgjax.errors import InputError
 from ecgjax.objectives.temporal_spatial import TemporalSpatial, relation_error
-from ecgjax.signals import InputError
 
 OBJECTIVE = TemporalSpatial(projection=(8, 4))
 BRANCHES = LeadBranches(widths=(4,))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ecgjax.encoders import ENCODERS
-from ecgjax.objectives.nt_xent import nt_xent
+from ecgjax.objectives.parts.nt_xent import nt_xent
 from ecgjax.objectives.patient_contrast import PatientContrast
 
 torch = pytest.importorskip("torch", reason="the twin needs PyTorch (pip install torch)")

@@ -11,16 +11,17 @@ import xml.etree.ElementTree
 from pathlib import Path
 from typing import Any
 
-import muse
 import numpy as np
 import pyarrow.parquet
 import pytest
+from helpers import muse
 
 from ecgjax.signals import LEADS, MISSING
-from tfds_builders import leads, quality, vendor, vendor_sandbox
+from tfds_builders.formats import vendor, vendor_sandbox
 from tfds_builders.prepare import prepare
-from tfds_builders.quality import RecordingError
-from tfds_builders.recordings import Recording
+from tfds_builders.recording import leads, quality
+from tfds_builders.recording.quality import RecordingError
+from tfds_builders.recording.recording import Recording
 from tfds_builders.vendor_folder import vendor_folder_dataset_builder as vendor_folder
 
 pytest.importorskip("ecgdatakit")

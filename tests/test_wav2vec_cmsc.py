@@ -7,12 +7,21 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from steps import FOUR_LEADS, check_equal, check_learns, first_step, initial, lively, noise_batch, numeric_gradient
+from helpers.steps import (
+    FOUR_LEADS,
+    check_equal,
+    check_learns,
+    first_step,
+    initial,
+    lively,
+    noise_batch,
+    numeric_gradient,
+)
 
 from ecgjax.encoders.wav2vec_transformer import Wav2vecTransformer
-from ecgjax.objectives.quantised_contrast import GumbelQuantiser, hidden_contrast, unused_codes
+from ecgjax.errors import InputError
+from ecgjax.objectives.parts.quantiser import GumbelQuantiser, hidden_contrast, unused_codes
 from ecgjax.objectives.wav2vec_cmsc import Wav2vecCmsc, _Hiding, segment_contrast
-from ecgjax.signals import InputError
 
 OBJECTIVE = Wav2vecCmsc(codes=6, width=8, span_samples=10, stretch=3, starts=0.2)
 WAV2VEC = Wav2vecTransformer(channels=4, halvings=3, width=8, layers=1, heads=2, position_kernel=4, position_groups=2)

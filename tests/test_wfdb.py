@@ -1,13 +1,14 @@
-"""tfds_builders.wfdb against wfdb itself, and against damaged records."""
+"""tfds_builders.formats.wfdb against wfdb itself, and against damaged records."""
 
 import re
 
 import numpy as np
 import pytest
-import tiny_ptb_xl
+from helpers import tiny_ptb_xl
 
-from ecgjax.signals import LEADS, MISSING, InputError
-from tfds_builders import wfdb
+from ecgjax.errors import InputError
+from ecgjax.signals import LEADS, MISSING
+from tfds_builders.formats import wfdb
 
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pyarrow.parquet
 import pytest
-import tiny_ptb_xl
+from helpers import tiny_ptb_xl
 
-from ecgjax.signals import InputError
-from tfds_builders import listing, privacy
+from ecgjax.errors import InputError
+from tfds_builders.formats import recordings_csv
 from tfds_builders.prepare import prepare
+from tfds_builders.recording import privacy
 from tfds_builders.wfdb_folder import wfdb_folder_dataset_builder
 
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
@@ -27,7 +28,7 @@ def _write(folder: Path, rows: list[dict[str, str]] | None = None, *, files=("DO
         comments = ["Name: Jane Doe", "Born: 1931-02-03"]
         tiny_ptb_xl.write_record(folder / file, seed=seed, fs=500, samples=5000, comments=comments)
     if rows:
-        with (folder / listing.FILE).open("w", newline="") as file:
+        with (folder / recordings_csv.FILE).open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
@@ -142,17 +143,17 @@ def test_a_cell_of_the_table_that_is_wrong_is_not_quoted(tmp_path, changes, mess
     (tmp_path / "raw/link").symlink_to(tmp_path)
     _write(tmp_path / "raw", [ROW | changes])
     with pytest.raises(InputError, match=message) as caught:
-        listing.read(tmp_path / "raw")
+        recordings_csv.read(tmp_path / "raw")
     assert "Jane" not in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_file_listed_twice_and_a_table_without_files(tmp_path):
     _write(tmp_path / "raw", [ROW, ROW])
     with pytest.raises(InputError, match="row 3: a file that an earlier row lists"):
-        listing.read(tmp_path / "raw")
-    (tmp_path / "raw" / listing.FILE).write_text("record\na\n")
+        recordings_csv.read(tmp_path / "raw")
+    (tmp_path / "raw" / recordings_csv.FILE).write_text("record\na\n")
     with pytest.raises(InputError, match="lacks column file"):
-        listing.read(tmp_path / "raw")
+        recordings_csv.read(tmp_path / "raw")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no WFDB header"):
         prepare("wfdb_folder", tmp_path / "out", source=tmp_path / "empty", patient_key=tmp_path / "key")

@@ -1,4 +1,4 @@
-"""tfds_builders.windows: rates, gaps and lengths of stored recordings."""
+"""tfds_builders.recording.windows: rates, gaps and lengths of stored recordings."""
 
 import datetime
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from ecgjax.signals import MISSING
-from tfds_builders import windows
-from tfds_builders.quality import RecordingError
-from tfds_builders.recordings import Recording, RecordingsConfig
+from tfds_builders.recording import windows
+from tfds_builders.recording.quality import RecordingError
+from tfds_builders.recording.recording import Recording, RecordingsConfig
 
 CONFIG = RecordingsConfig(name="100hz", rate_hz=100, samples=1000)
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
-from ecgjax.signals import InputError
-from tfds_builders import report, shards, table
-from tfds_builders.conversion import Progress, RecordingsBuilder, Run
-from tfds_builders.recordings import RecordingsConfig
+from ecgjax.errors import InputError
+from tfds_builders.conversion import report, shards, table
+from tfds_builders.conversion.builder import Progress, RecordingsBuilder, Run
+from tfds_builders.recording.recording import RecordingsConfig
 
 
 def prepare(
@@ -76,7 +76,7 @@ def prepare(
 def _runner(workers: int, beam: Sequence[str] | None) -> Run:
     if beam is None:
         return functools.partial(shards.write_all, workers=workers)
-    from tfds_builders import on_beam  # an extra; takes seconds to import
+    from tfds_builders.conversion import on_beam  # an extra; takes seconds to import
 
     return functools.partial(on_beam.write_all, options=beam)
 

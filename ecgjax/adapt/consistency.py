@@ -28,13 +28,13 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ecgjax.adapt.classifier import Adapted, Classification
-from ecgjax.adapt.training import Labelled, Run, Training
+from ecgjax.adapt.parts.classifier import Adapted, Classification
+from ecgjax.adapt.parts.training import Labelled, Run, Training
 from ecgjax.augment import GENTLE_VIEWS, Augmentation
-from ecgjax.objectives.slow_network import followed
+from ecgjax.errors import InputError
+from ecgjax.objectives.parts.ema import followed
 from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import Encoder
-from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,8 +2,8 @@
 
 import dataclasses
 
-from ecgjax.adapt.classifier import Adapted, Classification
-from ecgjax.adapt.training import Labelled, Run, Training
+from ecgjax.adapt.parts.classifier import Adapted, Classification
+from ecgjax.adapt.parts.training import Labelled, Run, Training
 from ecgjax.augment import GENTLE_VIEWS, Augmentation
 from ecgjax.pretrained import Encoder
 

@@ -11,13 +11,13 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.model_selection import StratifiedKFold
 
-from ecgjax.adapt.classifier import Adapted, Classification
-from ecgjax.adapt.logistic_regression import Regressions
-from ecgjax.adapt.training import Labelled, Run
+from ecgjax.adapt.parts.classifier import Adapted, Classification
+from ecgjax.adapt.parts.logistic_regression import Regressions
+from ecgjax.adapt.parts.training import Labelled, Run
 from ecgjax.augment import Augmentation
 from ecgjax.data.seen import seen_in
+from ecgjax.errors import InputError
 from ecgjax.pretrained import Encoder
-from ecgjax.signals import InputError
 from ecgjax.train.checkpoint import Checkpoints
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.sharding import data_mesh

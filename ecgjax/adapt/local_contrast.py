@@ -20,14 +20,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.adapt.classifier import Adapted
-from ecgjax.adapt.contrast_of_samples import local_contrast
-from ecgjax.adapt.segmenter import Segmenter, dice_loss
-from ecgjax.adapt.training import Labelled, Run, Training, from_encoder
+from ecgjax.adapt.parts.classifier import Adapted
+from ecgjax.adapt.parts.sample_contrast import local_contrast
+from ecgjax.adapt.parts.segmenter import Segmenter, dice_loss
+from ecgjax.adapt.parts.training import Labelled, Run, Training, from_encoder
 from ecgjax.augment import Augmentation
+from ecgjax.errors import InputError
 from ecgjax.preprocessing import Reader
 from ecgjax.pretrained import Encoder
-from ecgjax.signals import UNMARKED, WAVES, InputError
+from ecgjax.signals import UNMARKED, WAVES
 from ecgjax.train.optimizer import Optimizer
 
 

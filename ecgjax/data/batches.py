@@ -15,7 +15,7 @@ import numpy as np
 from ecgjax.data.mixture import Mixture
 from ecgjax.data.pairs import PairRule, PatientPairs
 from ecgjax.data.records import Records
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 # Batches that wait ready. Grain's own default of 500 would hold gigabytes (measured: research/ecosystem.md B2).
 _READ = grain.ReadOptions(num_threads=2, prefetch_buffer_size=4)

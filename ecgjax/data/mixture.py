@@ -9,7 +9,7 @@ import numpy as np
 
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen, distinct, first_digits, seen_in
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 
 class Mixture:

@@ -5,7 +5,7 @@ import functools
 
 import numpy as np
 
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 DAY_S = 86_400
 

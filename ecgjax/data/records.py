@@ -17,7 +17,7 @@ from array_record.python.array_record_module import ArrayRecordReader
 from google.protobuf.json_format import ParseError
 from tensorflow_datasets.proto import tf_example_pb2
 
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 SPLITS = ("train", "validation", "test")
 TABLE = "records.parquet"

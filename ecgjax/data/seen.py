@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow
 
 from ecgjax.data.records import Records
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 DIGITS = 32
 HASHES = ("waveform_hash", "patient_id")

@@ -6,8 +6,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.convolution import Conv
-from ecgjax.encoders.layers import BatchNorm, halve, relu
+from ecgjax.encoders.parts.convolution import Conv
+from ecgjax.encoders.parts.layers import BatchNorm, halve, relu
 
 
 class CompactResnet(nn.Module):

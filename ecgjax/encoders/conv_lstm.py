@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.context import ConvStack, Lstm, concat_pool
+from ecgjax.encoders.parts.context import ConvStack, Lstm, concat_pool
 
 
 class ConvLstm(nn.Module):

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.devices import by_rows
-from ecgjax.encoders.context import ConvStack, concat_pool
-from ecgjax.signals import InputError
+from ecgjax.encoders.parts.context import ConvStack, concat_pool
+from ecgjax.errors import InputError
 
 
 class S4(nn.Module):

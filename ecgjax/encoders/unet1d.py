@@ -5,8 +5,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.convolution import Conv
-from ecgjax.encoders.layers import BatchNorm, max_pool, relu
+from ecgjax.encoders.parts.convolution import Conv
+from ecgjax.encoders.parts.layers import BatchNorm, max_pool, relu
 
 
 class Unet1d(nn.Module):

@@ -12,7 +12,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.transformer import SMALL, Transformer, places
+from ecgjax.encoders.parts.transformer import SMALL, Transformer, places
 
 
 class Vit1d(nn.Module):

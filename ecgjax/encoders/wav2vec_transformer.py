@@ -11,8 +11,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.convolution import Conv, GroupedConv
-from ecgjax.encoders.transformer import Transformer
+from ecgjax.encoders.parts.convolution import Conv, GroupedConv
+from ecgjax.encoders.parts.transformer import Transformer
 
 
 class Wav2vecTransformer(nn.Module):

@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.convolution import Conv
-from ecgjax.encoders.layers import BatchNorm, halve, max_pool, relu
+from ecgjax.encoders.parts.convolution import Conv
+from ecgjax.encoders.parts.layers import BatchNorm, halve, max_pool, relu
 
 
 class XResnet1d(nn.Module):

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from ecgjax.errors import InputError
 from ecgjax.evaluate.metrics import Bootstrap
-from ecgjax.signals import UNMARKED, WAVES, InputError
+from ecgjax.signals import UNMARKED, WAVES
 
 
 def dice_bootstrap(

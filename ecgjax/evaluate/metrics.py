@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 import scipy.stats
 
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 
 def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -15,10 +15,11 @@ from matplotlib.ticker import NullLocator
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
-from ecgjax.signals import LEADS, MISSING, InputError
+from ecgjax.errors import InputError
+from ecgjax.signals import LEADS, MISSING
 
 if TYPE_CHECKING:
-    from ecgjax.evaluate.benchmark import Row
+    from ecgjax.workflows.benchmark import Row
 
 # Okabe and Ito's colours (2008), told apart with any colour vision.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from ecgjax.errors import InputError
 from ecgjax.evaluate.dice import dice_bootstrap
 from ecgjax.evaluate.metrics import Bootstrap, patient_bootstrap
-from ecgjax.signals import InputError
 
 FILE = "predictions.npz"
 TESTED = ("validation", "test")

@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 import tyro
 
 from ecgjax.data.records import Records
+from ecgjax.errors import InputError
 from ecgjax.evaluate import plots
-from ecgjax.evaluate.benchmark import Benchmark, benchmark, markdown
 from ecgjax.evaluate.tasks import TASKS
-from ecgjax.launch import parse, run, say_where
+from ecgjax.launch.command import parse, run, say_where
 from ecgjax.pretrained import load
 from ecgjax.remote import local
-from ecgjax.signals import InputError
+from ecgjax.workflows.benchmark import Benchmark, benchmark, markdown
 
 TaskName = Literal[tuple(TASKS)]  # type: ignore[valid-type]
 MAIN_TASKS = ("superclass", "af", "flutter", "premature", "av_block_1", "mi")

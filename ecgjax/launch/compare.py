@@ -8,7 +8,7 @@ import tyro
 
 from ecgjax.evaluate.metrics import Interval
 from ecgjax.evaluate.predictions import TESTED, compare
-from ecgjax.launch import parse, run
+from ecgjax.launch.command import parse, run
 
 
 @dataclasses.dataclass(frozen=True)

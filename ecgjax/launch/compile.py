@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 import jax
 import tyro
 
-from ecgjax.launch import chosen_pretraining, parse, run
+from ecgjax.launch.command import chosen_pretraining, parse, run
 from ecgjax.objectives import OBJECTIVES
-from ecgjax.train.presets import PRESETS
-from ecgjax.train.pretraining import Pretraining
+from ecgjax.workflows.presets import PRESETS
+from ecgjax.workflows.pretrain import Pretraining
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,11 +8,11 @@ import tyro
 
 from ecgjax.adapt import METHODS, Method
 from ecgjax.encoders import ENCODERS
-from ecgjax.evaluate import delineation
-from ecgjax.evaluate.supervised import adapt_and_report
 from ecgjax.evaluate.tasks import TASKS
-from ecgjax.launch import chosen, parse, run, say_where
+from ecgjax.launch.command import chosen, parse, run, say_where
 from ecgjax.remote import local
+from ecgjax.workflows import delineation
+from ecgjax.workflows.finetune import adapt_and_report
 
 
 @dataclasses.dataclass(frozen=True)

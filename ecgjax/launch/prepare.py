@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from ecgjax.launch import Counted, parse, run
+from ecgjax.launch.command import Counted, parse, run
 from ecgjax.remote import cache, is_remote, local, publish
 
 
@@ -30,7 +30,7 @@ class Prepare:
 
 def main() -> None:
     args = parse(Prepare)
-    from tfds_builders import report  # not above: --help should not wait for TFDS
+    from tfds_builders.conversion import report  # not above: --help should not wait for TFDS
     from tfds_builders.prepare import prepare
 
     with Counted("recordings") as counted:

@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 import jax
 import tyro
 
-from ecgjax.launch import chosen_pretraining, parse, run, say_where
+from ecgjax.launch.command import chosen_pretraining, parse, run, say_where
 from ecgjax.objectives import OBJECTIVES
 from ecgjax.remote import local
-from ecgjax.train.presets import PRESETS
-from ecgjax.train.pretraining import Pretraining
 from ecgjax.train.processes import Processes
+from ecgjax.workflows.presets import PRESETS
+from ecgjax.workflows.pretrain import Pretraining
 
 DEMO = {"num_steps": 220, "batch_size": 128}
 """Enough for the synthetic cohort: about a minute on two CPU cores."""
@@ -61,9 +61,9 @@ def main() -> None:
     say_where()
     # After the parser: a mistyped option does not wait for them.
     from ecgjax.data.mixture import Mixture
-    from ecgjax.evaluate.first_look import first_look, say_next
-    from ecgjax.train.pretraining import pretrain
     from ecgjax.train.runlog import console
+    from ecgjax.workflows.first_look import first_look, say_next
+    from ecgjax.workflows.pretrain import pretrain
     from tfds_builders.prepare import prepare
 
     if not arguments.data:

@@ -19,11 +19,11 @@ import numpy as np
 import optax
 
 from ecgjax.augment import Augmentation
+from ecgjax.errors import InputError
 from ecgjax.objectives.byol import bootstrap
-from ecgjax.objectives.embedding_statistics import embedding_statistics
-from ecgjax.objectives.projection_head import ProjectionHead, check_same_end, check_widths
+from ecgjax.objectives.parts.collapse import embedding_statistics
+from ecgjax.objectives.parts.projection_head import ProjectionHead, check_same_end, check_widths
 from ecgjax.preprocessing import Reader, band_pass
-from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

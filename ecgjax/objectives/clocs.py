@@ -19,13 +19,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecgjax.objectives.embedding_statistics import embedding_statistics, first_rows
-from ecgjax.objectives.masking import seen_whole
-from ecgjax.objectives.microbatches import in_microbatches
-from ecgjax.objectives.nt_xent import unit_length
-from ecgjax.objectives.projection_head import ProjectedEncoder, check_widths
+from ecgjax.errors import InputError
+from ecgjax.objectives.parts.collapse import embedding_statistics, first_rows
+from ecgjax.objectives.parts.masking import seen_whole
+from ecgjax.objectives.parts.microbatches import in_microbatches
+from ecgjax.objectives.parts.nt_xent import unit_length
+from ecgjax.objectives.parts.projection_head import ProjectedEncoder, check_widths
 from ecgjax.preprocessing import Reader
-from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,12 +21,12 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.augment import PLAIN_VIEWS, Augmentation
-from ecgjax.encoders.context import Lstm
-from ecgjax.objectives.embedding_statistics import embedding_statistics
-from ecgjax.objectives.microbatches import in_microbatches
-from ecgjax.objectives.projection_head import check_widths
+from ecgjax.encoders.parts.context import Lstm
+from ecgjax.errors import InputError
+from ecgjax.objectives.parts.collapse import embedding_statistics
+from ecgjax.objectives.parts.microbatches import in_microbatches
+from ecgjax.objectives.parts.projection_head import check_widths
 from ecgjax.preprocessing import Reader
-from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

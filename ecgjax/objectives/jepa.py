@@ -18,13 +18,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.transformer import check_transformer
-from ecgjax.objectives.embedding_statistics import embedding_statistics
-from ecgjax.objectives.masking import hidden_in_blocks, hides_patches, in_spans, mean_where, normalised, silenced
-from ecgjax.objectives.slow_network import followed
-from ecgjax.objectives.token_decoder import TokenDecoder
+from ecgjax.encoders.parts.transformer import check_transformer
+from ecgjax.errors import InputError
+from ecgjax.objectives.parts.collapse import embedding_statistics
+from ecgjax.objectives.parts.ema import followed
+from ecgjax.objectives.parts.masking import hidden_in_blocks, hides_patches, in_spans, mean_where, normalised, silenced
+from ecgjax.objectives.parts.token_decoder import TokenDecoder
 from ecgjax.preprocessing import Reader
-from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,14 +16,14 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.augment import Augmentation
+from ecgjax.errors import InputError
 from ecgjax.objectives.byol import momentum_at
-from ecgjax.objectives.lead_views import draw_leads, lead_embeddings
-from ecgjax.objectives.masking import seen_whole
-from ecgjax.objectives.nt_xent import unit_length
-from ecgjax.objectives.projection_head import ProjectionHead, check_same_end
-from ecgjax.objectives.slow_network import followed
+from ecgjax.objectives.parts.ema import followed
+from ecgjax.objectives.parts.lead_views import draw_leads, lead_embeddings
+from ecgjax.objectives.parts.masking import seen_whole
+from ecgjax.objectives.parts.nt_xent import unit_length
+from ecgjax.objectives.parts.projection_head import ProjectionHead, check_same_end
 from ecgjax.preprocessing import Reader
-from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,9 +17,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.transformer import check_transformer
+from ecgjax.encoders.parts.transformer import check_transformer
 from ecgjax.encoders.vit1d import patches
-from ecgjax.objectives.masking import (
+from ecgjax.errors import InputError
+from ecgjax.objectives.parts.masking import (
     hidden_by_chance,
     hides_patches,
     in_spans,
@@ -28,9 +29,8 @@ from ecgjax.objectives.masking import (
     seen_whole,
     silenced,
 )
-from ecgjax.objectives.token_decoder import TokenDecoder
+from ecgjax.objectives.parts.token_decoder import TokenDecoder
 from ecgjax.preprocessing import Reader
-from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

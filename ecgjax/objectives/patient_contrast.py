@@ -19,13 +19,13 @@ import jax.numpy as jnp
 
 from ecgjax.augment import Augmentation
 from ecgjax.data.pairs import PairRule
-from ecgjax.objectives.embedding_statistics import embedding_statistics
-from ecgjax.objectives.microbatches import in_microbatches
-from ecgjax.objectives.nt_xent import NOBODY, nt_xent, unit_length
-from ecgjax.objectives.projection_head import ProjectedEncoder, check_widths
-from ecgjax.objectives.slow_network import followed
+from ecgjax.errors import InputError
+from ecgjax.objectives.parts.collapse import embedding_statistics
+from ecgjax.objectives.parts.ema import followed
+from ecgjax.objectives.parts.microbatches import in_microbatches
+from ecgjax.objectives.parts.nt_xent import NOBODY, nt_xent, unit_length
+from ecgjax.objectives.parts.projection_head import ProjectedEncoder, check_widths
 from ecgjax.preprocessing import Reader
-from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

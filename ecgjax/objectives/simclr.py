@@ -12,12 +12,12 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.augment import MEHARI_VIEWS, Augmentation
-from ecgjax.objectives.embedding_statistics import embedding_statistics
-from ecgjax.objectives.microbatches import in_microbatches
-from ecgjax.objectives.nt_xent import nt_xent, unit_length
-from ecgjax.objectives.projection_head import ProjectedEncoder, check_widths
+from ecgjax.errors import InputError
+from ecgjax.objectives.parts.collapse import embedding_statistics
+from ecgjax.objectives.parts.microbatches import in_microbatches
+from ecgjax.objectives.parts.nt_xent import nt_xent, unit_length
+from ecgjax.objectives.parts.projection_head import ProjectedEncoder, check_widths
 from ecgjax.preprocessing import Reader
-from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,12 +18,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.objectives.lead_views import draw_leads, lead_embeddings
-from ecgjax.objectives.masking import seen_whole
-from ecgjax.objectives.nt_xent import nt_xent, unit_length
-from ecgjax.objectives.projection_head import ProjectionHead, check_widths
+from ecgjax.errors import InputError
+from ecgjax.objectives.parts.lead_views import draw_leads, lead_embeddings
+from ecgjax.objectives.parts.masking import seen_whole
+from ecgjax.objectives.parts.nt_xent import nt_xent, unit_length
+from ecgjax.objectives.parts.projection_head import ProjectionHead, check_widths
 from ecgjax.preprocessing import Reader
-from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

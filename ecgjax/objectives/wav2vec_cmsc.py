@@ -21,13 +21,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.encoders.transformer import SMALL
+from ecgjax.encoders.parts.transformer import SMALL
 from ecgjax.encoders.vit1d import patches
-from ecgjax.objectives.masking import hidden_by_chance, in_spans, seen_whole, silenced
-from ecgjax.objectives.nt_xent import unit_length
-from ecgjax.objectives.quantised_contrast import GumbelQuantiser, hidden_contrast, unused_codes
+from ecgjax.errors import InputError
+from ecgjax.objectives.parts.masking import hidden_by_chance, in_spans, seen_whole, silenced
+from ecgjax.objectives.parts.nt_xent import unit_length
+from ecgjax.objectives.parts.quantiser import GumbelQuantiser, hidden_contrast, unused_codes
 from ecgjax.preprocessing import Reader
-from ecgjax.signals import InputError
 
 
 @dataclasses.dataclass(frozen=True)

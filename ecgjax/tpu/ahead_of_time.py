@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from jax.experimental import topologies
 
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 from ecgjax.tpu import flops, hlo
 from ecgjax.tpu.slices import Slice
-from ecgjax.train.pretraining import Pretraining, step_and_state
 from ecgjax.train.sharding import check_batch_size, data_mesh
+from ecgjax.workflows.pretrain import Pretraining, step_and_state
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,7 +5,7 @@ import rich.table
 
 from ecgjax.tpu.ahead_of_time import Step
 from ecgjax.tpu.scaling import Estimate, estimate
-from ecgjax.train.pretraining import Pretraining
+from ecgjax.workflows.pretrain import Pretraining
 
 MIB, MS = 2**20, 1e-3
 

@@ -15,7 +15,7 @@ from collections import Counter
 from ecgjax.tpu.ahead_of_time import Step, compile_step
 from ecgjax.tpu.hlo import COLLECTIVES, Collective
 from ecgjax.tpu.slices import Slice
-from ecgjax.train.pretraining import Pretraining
+from ecgjax.workflows.pretrain import Pretraining
 
 ENDS = (8, 256)
 

@@ -23,7 +23,7 @@ no more.
 import dataclasses
 import math
 
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 HOP_S = 1e-6
 """Seconds that a hop between neighbours takes, however few the bytes (the book, part 3: "typically around 1us")."""

@@ -22,8 +22,8 @@ from orbax.checkpoint import v1 as ocp
 
 from ecgjax import encoders
 from ecgjax.data.seen import Seen
+from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing
-from ecgjax.signals import InputError
 from ecgjax.train.state import TrainState
 
 FORMAT = 2

@@ -12,7 +12,7 @@ from jax.sharding import Mesh, PartitionSpec
 
 from ecgjax.data.mixture import Mixture
 from ecgjax.data.records import Records
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 from ecgjax.train.sharding import split
 
 _READ_AT_ONCE = 2048  # recordings; the host never holds more

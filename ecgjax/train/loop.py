@@ -9,7 +9,7 @@ from jax.sharding import Mesh
 
 from ecgjax.data.batches import Batches
 from ecgjax.data.seen import Seen
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 from ecgjax.train.checkpoint import Checkpoints
 from ecgjax.train.runlog import RunLog, console
 from ecgjax.train.sharding import place, replicated

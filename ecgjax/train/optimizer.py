@@ -6,7 +6,7 @@ from typing import Literal
 import jax
 import optax
 
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

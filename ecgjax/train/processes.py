@@ -4,7 +4,7 @@ import dataclasses
 
 import jax
 
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ import rich.console
 import rich.progress
 import tensorboardX
 
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 # Progress goes to standard error, so that standard output holds results alone.
 console = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from ecgjax.signals import InputError
+from ecgjax.errors import InputError
 
 
 def data_mesh(devices: list | None = None) -> Mesh:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import tiny_ptb_xl
+from helpers import tiny_ptb_xl
 
 OK = "ok"
 Make = Callable[[Path], object]

@@ -7,8 +7,9 @@ import sys
 import time
 from pathlib import Path
 
-from tfds_builders import quality, wfdb
-from tfds_builders.recordings import Recording
+from tfds_builders.formats import wfdb
+from tfds_builders.recording import quality
+from tfds_builders.recording.recording import Recording
 from tfds_builders.wfdb_folder.wfdb_folder_dataset_builder import Builder
 
 opened: list[str] = []

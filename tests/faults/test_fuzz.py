@@ -7,14 +7,13 @@ import os
 import sys
 import time
 
-import muse
 import numpy as np
 import pytest
-import tiny_ptb_xl
+from helpers import muse, tiny_ptb_xl
 
 from ecgjax.signals import LEADS
-from tfds_builders import vendor_sandbox, wfdb
-from tfds_builders.quality import RecordingError
+from tfds_builders.formats import vendor_sandbox, wfdb
+from tfds_builders.recording.quality import RecordingError
 
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")

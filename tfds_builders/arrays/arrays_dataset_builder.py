@@ -3,14 +3,16 @@
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ecgjax.signals import InputError
-from tfds_builders import conversion, leads, listing, windows
+from ecgjax.errors import InputError
 from tfds_builders.arrays import description, files
-from tfds_builders.quality import RecordingError
-from tfds_builders.recordings import Recording, rates
+from tfds_builders.conversion import builder
+from tfds_builders.formats import recordings_csv
+from tfds_builders.recording import leads, windows
+from tfds_builders.recording.quality import RecordingError
+from tfds_builders.recording.recording import Recording, rates
 
 
-class Builder(conversion.RecordingsBuilder):
+class Builder(builder.RecordingsBuilder):
     """Windows of 10 s."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -30,7 +32,7 @@ class Builder(conversion.RecordingsBuilder):
         config = self.builder_config
         return [
             window
-            for recording in listing.recordings(samples, listing.read(source), self.secret())
+            for recording in recordings_csv.recordings(samples, recordings_csv.read(source), self.secret())
             for window in windows.each(
                 recording, samples=samples.get(recording.location, 0), from_hz=about.rate_hz, config=config
             )

@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ecgjax.signals import InputError
-from tfds_builders import leads
-from tfds_builders.quality import RecordingError
-from tfds_builders.wfdb_header import UV_PER_UNIT
+from ecgjax.errors import InputError
+from tfds_builders.formats.wfdb_header import UV_PER_UNIT
+from tfds_builders.recording import leads
+from tfds_builders.recording.quality import RecordingError
 
 FILE = "arrays.json"
 AXES = (["time", "lead"], ["lead", "time"], ["recording", "time", "lead"], ["recording", "lead", "time"])

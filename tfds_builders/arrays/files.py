@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
-from tfds_builders import hdf5
 from tfds_builders.arrays.description import Description
-from tfds_builders.quality import RecordingError
-from tfds_builders.wfdb_header import MAX_VALUES, require_plain
+from tfds_builders.formats import hdf5
+from tfds_builders.formats.wfdb_header import MAX_VALUES, require_plain
+from tfds_builders.recording.quality import RecordingError
 
 MOST_BYTES = 1 << 31
 """Of an array in an npz, which is unpacked as a whole."""

@@ -9,10 +9,12 @@ from typing import Any, cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ecgjax.signals import InputError
-from tfds_builders import conversion, splits, wfdb, wfdb_header
+from ecgjax.errors import InputError
 from tfds_builders.cinc2021 import snomed
-from tfds_builders.recordings import Recording, RecordingsConfig
+from tfds_builders.conversion import builder
+from tfds_builders.formats import wfdb, wfdb_header
+from tfds_builders.recording import splits
+from tfds_builders.recording.recording import Recording, RecordingsConfig
 
 URL = "https://physionet.org/content/challenge-2021/1.0.3/"
 NAMES = re.compile(r"(A|Q|I|S|HR|E|JS)(\d{4,5})", re.ASCII)
@@ -38,7 +40,7 @@ class CincConfig(RecordingsConfig):
     """Keep the records of PTB-XL (HR*), on which models are judged here."""
 
 
-class Builder(conversion.RecordingsBuilder):
+class Builder(builder.RecordingsBuilder):
     """Windows of 10 s."""
 
     VERSION = tfds.core.Version("1.0.0")

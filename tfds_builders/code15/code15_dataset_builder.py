@@ -9,9 +9,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from ecgjax.signals import LEADS
-from tfds_builders import conversion, hdf5, leads, source_table, splits, windows
-from tfds_builders.quality import RecordingError
-from tfds_builders.recordings import Recording, RecordingsConfig, rates
+from tfds_builders.conversion import builder
+from tfds_builders.formats import csv_table, hdf5
+from tfds_builders.recording import leads, splits, windows
+from tfds_builders.recording.quality import RecordingError
+from tfds_builders.recording.recording import Recording, RecordingsConfig, rates
 
 URL = "https://zenodo.org/records/4916206"
 TABLE = "exams.csv"
@@ -30,7 +32,7 @@ LABELS = {
 """Label of a column; RBBB and LBBB do not say whether the block is complete."""
 
 
-class Builder(conversion.RecordingsBuilder):
+class Builder(builder.RecordingsBuilder):
     """Recordings of 10 s; those of 7 s are rejected or, in the config 100hz_7s, what all are cut to."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -44,14 +46,14 @@ class Builder(conversion.RecordingsBuilder):
 
     def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         source = self.source_folder(URL)
-        rows = source_table.read(source / TABLE, CELLS, REMEDY)
+        rows = csv_table.read(source / TABLE, CELLS, REMEDY)
         recordings = [self._recording(row, source / TABLE) for row in rows]
         # In the order of the files, since a chunk of a file holds many recordings.
         return sorted(recordings, key=lambda recording: recording.location)
 
-    def _recording(self, row: source_table.Row, table: Path) -> Recording:
+    def _recording(self, row: csv_table.Row, table: Path) -> Recording:
         where = f"{table}: exam_id {row['exam_id'][:20]}"
-        cells = {column: source_table.cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
+        cells = {column: csv_table.cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
         return Recording(
             record_id=cells["exam_id"],
             source_patient_id=cells["patient_id"],
@@ -109,7 +111,7 @@ def _flag(text: str) -> bool:
 CELLS: dict[str, Callable[[str], Any]] = {
     "exam_id": lambda text: str(int(text)),
     "patient_id": lambda text: str(int(text)),
-    "age": source_table.if_given(source_table.age),
+    "age": csv_table.if_given(csv_table.age),
     "is_male": _flag,
     "trace_file": _file,
     **dict.fromkeys(LABELS, _flag),

@@ -8,11 +8,14 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ecgjax.signals import LEADS, InputError
-from tfds_builders import conversion, splits, wfdb, wfdb_annotations, wfdb_header
+from ecgjax.errors import InputError
+from ecgjax.signals import LEADS
+from tfds_builders.conversion import builder
+from tfds_builders.formats import wfdb, wfdb_annotations, wfdb_header
 from tfds_builders.ludb import waves
-from tfds_builders.quality import RecordingError
-from tfds_builders.recordings import Recording, rates
+from tfds_builders.recording import splits
+from tfds_builders.recording.quality import RecordingError
+from tfds_builders.recording.recording import Recording, rates
 
 URL = "https://physionet.org/content/ludb/1.0.1/"
 RHYTHMS = {
@@ -27,7 +30,7 @@ RHYTHMS = {
 """Rhythms that are an SCP-ECG statement, as the header's comments write them."""
 
 
-class Builder(conversion.RecordingsBuilder):
+class Builder(builder.RecordingsBuilder):
     """Every recording with the wave of each sample."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from ecgjax.signals import UNMARKED, WAVES
-from tfds_builders.wfdb_annotations import END, NORMAL, ONSET, P_PEAK, T_PEAK, Annotation
+from tfds_builders.formats.wfdb_annotations import END, NORMAL, ONSET, P_PEAK, T_PEAK, Annotation
 
 _WAVE_OF_PEAK = {P_PEAK: WAVES.index("P"), NORMAL: WAVES.index("QRS"), T_PEAK: WAVES.index("T")}
 

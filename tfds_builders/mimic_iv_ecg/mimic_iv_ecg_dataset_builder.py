@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from tfds_builders import conversion, source_table, splits, wfdb
-from tfds_builders.recordings import Recording, rates
+from tfds_builders.conversion import builder
+from tfds_builders.formats import csv_table, wfdb
+from tfds_builders.recording import splits
+from tfds_builders.recording.recording import Recording, rates
 
 URL = "https://physionet.org/content/mimic-iv-ecg/1.0/"
 TABLE = "record_list.csv"
 REMEDY = "replace the file by PhysioNet's"
 
 
-class Builder(conversion.RecordingsBuilder):
+class Builder(builder.RecordingsBuilder):
     """MIMIC-IV-ECG. Its leads are in the order aVR, aVF, aVL; they are found by name."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -28,11 +30,11 @@ class Builder(conversion.RecordingsBuilder):
 
     def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         table = self.source_folder(URL) / TABLE
-        return [self._recording(row, table) for row in source_table.read(table, CELLS, REMEDY)]
+        return [self._recording(row, table) for row in csv_table.read(table, CELLS, REMEDY)]
 
-    def _recording(self, row: source_table.Row, table: Path) -> Recording:
+    def _recording(self, row: csv_table.Row, table: Path) -> Recording:
         where = f"{table}: study_id {row['study_id'][:20]}"
-        cells = {column: source_table.cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
+        cells = {column: csv_table.cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
         return Recording(
             record_id=cells["study_id"],
             source_patient_id=cells["subject_id"],
@@ -55,7 +57,7 @@ def _path(text: str) -> str:
 CELLS: dict[str, Callable[[str], Any]] = {
     "subject_id": lambda text: str(int(text)),
     "study_id": lambda text: str(int(text)),
-    "ecg_time": source_table.if_given(datetime.datetime.fromisoformat),
+    "ecg_time": csv_table.if_given(datetime.datetime.fromisoformat),
     "path": _path,
 }
 """How the cells of a column that is used are read."""

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ecgjax.signals import InputError
-from tfds_builders import conversion, splits, wfdb, wfdb_header
-from tfds_builders.recordings import Recording, rates
+from ecgjax.errors import InputError
+from tfds_builders.conversion import builder
+from tfds_builders.formats import wfdb, wfdb_header
+from tfds_builders.recording import splits
+from tfds_builders.recording.recording import Recording, rates
 
 URL = "https://physionet.org/content/ptbdb/1.0.0/"
 REASONS = {
@@ -31,7 +33,7 @@ REASONS = {
 """Reasons for admission that become a label. The other comments of a header are free text, of which nothing is kept."""
 
 
-class Builder(conversion.RecordingsBuilder):
+class Builder(builder.RecordingsBuilder):
     """Windows of 10 s of recordings of half a minute to two minutes at 1000 Hz."""
 
     VERSION = tfds.core.Version("1.0.0")

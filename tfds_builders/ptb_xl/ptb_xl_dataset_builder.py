@@ -12,10 +12,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.util import DownloadError
 
-from ecgjax.signals import InputError
-from tfds_builders import conversion, quality, source_table, wfdb
-from tfds_builders.recordings import Recording, RecordingsConfig
-from tfds_builders.source_table import cell, if_given, whole
+from ecgjax.errors import InputError
+from tfds_builders.conversion import builder
+from tfds_builders.formats import csv_table, wfdb
+from tfds_builders.formats.csv_table import cell, if_given, whole
+from tfds_builders.recording import quality
+from tfds_builders.recording.recording import Recording, RecordingsConfig
 
 FOLDER = "ptb-xl-a-large-publicly-available-electrocardiography-dataset-1.0.3"
 URL = f"https://physionet.org/static/published-projects/ptb-xl/{FOLDER}.zip"
@@ -25,7 +27,7 @@ SPLIT_OF_FOLD = {**dict.fromkeys(range(1, 9), "train"), 9: "validation", 10: "te
 """As its authors recommend: all labels of folds 9 and 10 were seen by a person."""
 
 
-class Builder(conversion.RecordingsBuilder):
+class Builder(builder.RecordingsBuilder):
     """PTB-XL at one of its two rates."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -47,7 +49,7 @@ class Builder(conversion.RecordingsBuilder):
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder; choose the config of a rate that the source holds")
         location = {"100": "filename_lr", "500": "filename_hr"}[f"{rate_hz:g}"]
-        rows = source_table.read(table, (*CELLS, location), REMEDY)
+        rows = csv_table.read(table, (*CELLS, location), REMEDY)
         return [_recording(row, location, table) for row in rows]
 
     def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:

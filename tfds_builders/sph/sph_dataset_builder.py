@@ -10,9 +10,11 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from ecgjax.signals import LEADS
-from tfds_builders import conversion, hdf5, leads, source_table, splits, windows
-from tfds_builders.quality import RecordingError
-from tfds_builders.recordings import Recording, rates
+from tfds_builders.conversion import builder
+from tfds_builders.formats import csv_table, hdf5
+from tfds_builders.recording import leads, splits, windows
+from tfds_builders.recording.quality import RecordingError
+from tfds_builders.recording.recording import Recording, rates
 
 URL = "https://doi.org/10.6084/m9.figshare.c.5779802"
 TABLE = "metadata.csv"
@@ -49,7 +51,7 @@ SCP = {
 of their own for incomplete bundle branch block, so that 104 and 106 are complete ones."""
 
 
-class Builder(conversion.RecordingsBuilder):
+class Builder(builder.RecordingsBuilder):
     """Windows of 10 s of recordings of 10 to 60 s."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -60,12 +62,12 @@ class Builder(conversion.RecordingsBuilder):
 
     def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         table = self.source_folder(URL) / TABLE
-        rows = source_table.read(table, CELLS, REMEDY)
+        rows = csv_table.read(table, CELLS, REMEDY)
         return [window for row in rows for window in self._windows(row, table)]
 
-    def _windows(self, row: source_table.Row, table: Path) -> list[Recording]:
+    def _windows(self, row: csv_table.Row, table: Path) -> list[Recording]:
         where = f"{table}: ECG_ID {row['ECG_ID'][:20]}"
-        cells = {column: source_table.cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
+        cells = {column: csv_table.cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
         recording = Recording(
             record_id=cells["ECG_ID"],
             source_patient_id=cells["Patient_ID"],
@@ -106,9 +108,9 @@ CELLS: dict[str, Callable[[str], Any]] = {
     "ECG_ID": _id,
     "Patient_ID": str,
     "AHA_Code": _labels,
-    "Age": source_table.if_given(source_table.age),
-    "Sex": source_table.if_given({"M": "male", "F": "female"}.__getitem__),
+    "Age": csv_table.if_given(csv_table.age),
+    "Sex": csv_table.if_given({"M": "male", "F": "female"}.__getitem__),
     "N": int,
-    "Date": source_table.if_given(datetime.datetime.fromisoformat),
+    "Date": csv_table.if_given(datetime.datetime.fromisoformat),
 }
 """How the cells of a column that is used are read."""

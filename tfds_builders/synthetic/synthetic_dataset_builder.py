@@ -6,9 +6,9 @@ from typing import cast
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ecgjax.signals import InputError
-from tfds_builders import conversion
-from tfds_builders.recordings import Recording, RecordingsConfig
+from ecgjax.errors import InputError
+from tfds_builders.conversion import builder
+from tfds_builders.recording.recording import Recording, RecordingsConfig
 from tfds_builders.synthetic.patient import SITES
 from tfds_builders.synthetic.recording import Plan, plan_patient, simulate
 
@@ -27,7 +27,7 @@ class CohortConfig(RecordingsConfig):
     """Another seed, other patients."""
 
 
-class Builder(conversion.RecordingsBuilder):
+class Builder(builder.RecordingsBuilder):
     """A simulated cohort: see README.md for what is in it."""
 
     VERSION = tfds.core.Version("1.0.0")

@@ -5,13 +5,15 @@ import dataclasses
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ecgjax.signals import InputError
-from tfds_builders import conversion, leads, listing, privacy, splits, vendor, windows
-from tfds_builders.quality import RecordingError
-from tfds_builders.recordings import Recording, rates
+from ecgjax.errors import InputError
+from tfds_builders.conversion import builder
+from tfds_builders.formats import recordings_csv, vendor
+from tfds_builders.recording import leads, privacy, splits, windows
+from tfds_builders.recording.quality import RecordingError
+from tfds_builders.recording.recording import Recording, rates
 
 
-class Builder(conversion.RecordingsBuilder):
+class Builder(builder.RecordingsBuilder):
     """Windows of 10 s."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -23,11 +25,11 @@ class Builder(conversion.RecordingsBuilder):
     def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         source = self.source_folder("a place of your own")
         paths = [path.relative_to(source) for path in source.rglob("*") if path.is_symlink() or path.is_file()]
-        files = [str(path) for path in paths if path.name != listing.FILE and not path.name.startswith(".")]
+        files = [str(path) for path in paths if path.name != recordings_csv.FILE and not path.name.startswith(".")]
         if not files:
             raise InputError(f"{source}: no file in it; give the folder that holds the recordings")
-        listed = listing.read(source)
-        recordings = listing.recordings(files, listed, self.secret())
+        listed = recordings_csv.read(source)
+        recordings = recordings_csv.recordings(files, listed, self.secret())
         return [window for recording in recordings for window in self._windows(recording, listed)]
 
     def _windows(self, recording: Recording, listed: dict | None) -> list[Recording]:

@@ -5,12 +5,13 @@ import functools
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ecgjax.signals import InputError
-from tfds_builders import conversion, listing, wfdb
-from tfds_builders.recordings import Recording, rates
+from ecgjax.errors import InputError
+from tfds_builders.conversion import builder
+from tfds_builders.formats import recordings_csv, wfdb
+from tfds_builders.recording.recording import Recording, rates
 
 
-class Builder(conversion.RecordingsBuilder):
+class Builder(builder.RecordingsBuilder):
     """Windows of 10 s."""
 
     VERSION = tfds.core.Version("1.0.0")
@@ -25,7 +26,7 @@ class Builder(conversion.RecordingsBuilder):
         if not headers:
             raise InputError(f"{source}: no WFDB header (*.hea) in it; give the folder that holds the records")
         find = functools.partial(wfdb.find_windows, source, config=self.builder_config)
-        recordings = listing.recordings(headers, listing.read(source), self.secret())
+        recordings = recordings_csv.recordings(headers, recordings_csv.read(source), self.secret())
         return [
             window
             for recording in recordings

@@ -1,0 +1,50 @@
+"""The figures by which a collapsed run is known."""
+
+import jax
+import numpy as np
+
+from ecgjax.objectives.parts.collapse import embedding_statistics
+from ecgjax.train.sharding import data_mesh, split
+
+
+def _of(embedding):
+    return {name: float(value) for name, value in embedding_statistics(jax.numpy.asarray(embedding)).items()}
+
+
+def test_rank_counts_the_directions_whatever_the_scale():
+    rng = np.random.default_rng(0)
+    for rank in (1, 4, 16):
+        directions = np.linalg.qr(rng.normal(size=(32, rank)))[0]
+        embedding = np.linalg.qr(rng.normal(size=(64, rank)))[0] @ directions.T
+        embedding -= embedding.mean(0)
+        for scale in (1e-3, 1e3):
+            assert abs(_of(scale * embedding)["embedding_rank"] - rank) < 0.1 * rank
+
+
+def test_against_eigenvalues():
+    embedding = np.random.default_rng(1).gamma(2.0, size=(64, 12)) * np.arange(1, 13)
+    values = np.linalg.eigvalsh(np.cov(embedding.T))
+    found = _of(embedding)
+    np.testing.assert_allclose(found["embedding_rank"], values.sum() ** 2 / (values**2).sum(), rtol=1e-4)
+    expected = embedding.std(0).mean() / np.sqrt((embedding**2).mean())
+    np.testing.assert_allclose(found["embedding_std"], expected, rtol=1e-4)
+
+
+def test_of_a_large_batch_the_first_rows_are_looked_at():
+    embedding = np.random.default_rng(2).normal(size=(500, 8))
+    assert _of(embedding) == _of(embedding[:64])
+
+
+def test_devices_send_no_rows_to_each_other():
+    """They did, one by one, as long as the rows were a slice."""
+    rows = np.random.default_rng(3).normal(size=(256, 8)).astype(np.float32)
+    shared = jax.device_put(rows, split(data_mesh()))
+    compiled = jax.jit(embedding_statistics).lower(shared).compile()
+    assert "all-reduce" in compiled.as_text() and "permute" not in compiled.as_text()
+    for name, value in compiled(shared).items():
+        np.testing.assert_allclose(value, _of(rows)[name], rtol=1e-5)
+
+
+def test_all_alike_is_zero():
+    assert _of(np.full((64, 8), 3.0))["embedding_std"] < 1e-5
+    assert _of(np.zeros((64, 8))) == {"embedding_std": 0.0, "embedding_rank": 0.0}
