@@ -21,7 +21,9 @@ FIGURE = "records_per_s_core"
 PREPARE, WFDB = "prepare, one worker", "loop of wfdb.rdrecord"
 
 
-def measure(given: Given, *, limit: int = 1500, wfdb_every: int = 20, rounds: int = 2) -> list[dict]:
+def measure(
+    given: Given, *, limit: int = 1500, wfdb_every: int = 20, rounds: int = 2
+) -> list[dict]:
     """Records a second of CPU time; `limit` recordings of each split are converted."""
     if given.source is None:
         return [{"what": PREPARE, "skipped": "PTB-XL is missing: give its folder as --source"}]
@@ -31,13 +33,20 @@ def measure(given: Given, *, limit: int = 1500, wfdb_every: int = 20, rounds: in
     numbers = itertools.count()
     contenders: dict[str, Callable[[], int]] = {
         PREPARE: lambda: len(_record_ids(_prepared(given, limit, f"turn{next(numbers)}"))),
-        WFDB: lambda: len([wfdb.rdrecord(record, physical=False, return_res=16) for record in some]),
+        WFDB: lambda: len(
+            [wfdb.rdrecord(record, physical=False, return_res=16) for record in some]
+        ),
     }
     with one_core():
         seconds = cpu_seconds(contenders, rounds=rounds)
     counts = {PREPARE: len(names), WFDB: len(some)}
     return [
-        {"what": name, "records": counts[name], FIGURE: 1 / each, "times_wfdb": seconds[WFDB] / each}
+        {
+            "what": name,
+            "records": counts[name],
+            FIGURE: 1 / each,
+            "times_wfdb": seconds[WFDB] / each,
+        }
         for name, each in seconds.items()
     ]
 
@@ -45,8 +54,12 @@ def measure(given: Given, *, limit: int = 1500, wfdb_every: int = 20, rounds: in
 def _prepared(given: Given, limit: int, name: str) -> Path:
     """A new conversion; the one before it goes, since a conversion is done once only."""
     shutil.rmtree(given.scratch / "converted", ignore_errors=True)
-    return prepare("ptb_xl/100hz", given.scratch / "converted" / name, source=given.source, limit=limit)
+    return prepare(
+        "ptb_xl/100hz", given.scratch / "converted" / name, source=given.source, limit=limit
+    )
 
 
 def _record_ids(folder: Path) -> list[str]:
-    return pyarrow.parquet.read_table(folder / table.FILE, columns=["record_id"])["record_id"].to_pylist()
+    return pyarrow.parquet.read_table(folder / table.FILE, columns=["record_id"])[
+        "record_id"
+    ].to_pylist()

@@ -33,27 +33,38 @@ def measure(
 ) -> list[dict]:
     """Recordings a second of CPU time; `times_wfdb` is the ratio to the DataLoader over WFDB."""
     folders = [given.data] if given.data else _made(given.scratch, samples, recordings)
-    return [row for folder in folders for row in _measure(Records(folder), given, recordings, wfdb_recordings, rounds)]
+    return [
+        row
+        for folder in folders
+        for row in _measure(Records(folder), given, recordings, wfdb_recordings, rounds)
+    ]
 
 
 def _made(scratch: Path, samples: tuple[int, ...], recordings: int) -> Iterator[Path]:
     return (made.walks(scratch, recordings=recordings, samples=count) for count in samples)
 
 
-def _measure(records: Records, given: Given, recordings: int, wfdb_recordings: int, rounds: int) -> list[dict]:
+def _measure(
+    records: Records, given: Given, recordings: int, wfdb_recordings: int, rounds: int
+) -> list[dict]:
     order = np.random.default_rng(0).permutation(len(records))[:recordings]
     contenders = {READ: lambda: _read(records, order), PAIRS: lambda: _pairs(records, order)}
     if importlib.util.find_spec("torch"):
         folder = given.scratch / f"copies{records.samples}"
         few = order[:wfdb_recordings]
-        contenders |= {NPY: _over_npy(records, order, folder), WFDB: _over_wfdb(records, few, folder)}
+        contenders |= {
+            NPY: _over_npy(records, order, folder),
+            WFDB: _over_wfdb(records, few, folder),
+        }
     with one_core():
         seconds = cpu_seconds(contenders, rounds=rounds)
     size = {"samples": records.samples}
     rows = [{"what": name, **size, FIGURE: 1 / each} for name, each in seconds.items()]
     if WFDB in seconds:
         return [{**row, "times_wfdb": row[FIGURE] * seconds[WFDB]} for row in rows]
-    return rows + [{"what": name, **size, "skipped": "torch is not installed"} for name in (NPY, WFDB)]
+    return rows + [
+        {"what": name, **size, "skipped": "torch is not installed"} for name in (NPY, WFDB)
+    ]
 
 
 def _read(records: Records, order: np.ndarray) -> int:
@@ -65,8 +76,13 @@ def _read(records: Records, order: np.ndarray) -> int:
 def _pairs(records: Records, order: np.ndarray) -> int:
     """The whole of what a pre-training run does on the host: order, partners, reading, reading ahead."""
     size = min(BATCH // 2, len(order))
-    batches = pretraining_batches(records, np.sort(order), examples="patient_pair", batch_size=size, seed=0)
-    return sum(stack["signal"][0, ..., 0, 0].size for stack in batches.between(0, len(order) // (2 * size) or 1))
+    batches = pretraining_batches(
+        records, np.sort(order), examples="patient_pair", batch_size=size, seed=0
+    )
+    return sum(
+        stack["signal"][0, ..., 0, 0].size
+        for stack in batches.between(0, len(order) // (2 * size) or 1)
+    )
 
 
 def _over_npy(records: Records, order: np.ndarray, folder: Path) -> Callable[[], int]:
@@ -112,7 +128,9 @@ def _loaded(read: Callable[[int], np.ndarray], count: int) -> Callable[[], int]:
 
     def epoch() -> int:
         threads = torch.get_num_threads()
-        torch.set_num_threads(1)  # as in a worker process: several would wait for each other on one core
+        torch.set_num_threads(
+            1
+        )  # as in a worker process: several would wait for each other on one core
         try:
             return sum(len(batch) for batch in loader)
         finally:

@@ -35,12 +35,19 @@ class RandomWalks(builder.RecordingsBuilder):
 
     def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         return [
-            Recording(record_id=f"{number:08d}", source_patient_id=str(number // 2), split="train", location=number)
+            Recording(
+                record_id=f"{number:08d}",
+                source_patient_id=str(number // 2),
+                split="train",
+                location=number,
+            )
             for number in range(self.builder_config.recordings)  # pyright: ignore[reportAttributeAccessIssue]
         ]
 
     def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
-        steps = np.random.default_rng(recording.location).integers(-40, 41, (self.builder_config.samples, len(LEADS)))
+        steps = np.random.default_rng(recording.location).integers(
+            -40, 41, (self.builder_config.samples, len(LEADS))
+        )
         return {"signal": steps.cumsum(axis=0).astype(np.int16)}
 
 
@@ -64,7 +71,9 @@ def cohort(folder: Path, *, shards: int, patients: int) -> Path:
     for number in range(shards):
         os.link(original, template.sharded_filepath(shard_index=number, num_shards=shards))
     size_bytes = shards * original.stat().st_size
-    info = tfds.core.SplitInfo("train", [per_shard] * shards, size_bytes, filename_template=template)
+    info = tfds.core.SplitInfo(
+        "train", [per_shard] * shards, size_bytes, filename_template=template
+    )
     builder.info.set_splits(splits.SplitDict([info]))
     builder.info.write_to_directory(path)
     pa.parquet.write_table(_table(shards * per_shard, patients), path / table.FILE)
@@ -73,7 +82,9 @@ def cohort(folder: Path, *, shards: int, patients: int) -> Path:
 
 def _builder(folder: Path, recordings: int, samples: int) -> RandomWalks:
     rate_hz = max(samples / 10, 1)
-    config = WalksConfig(name=f"{samples}samples", rate_hz=rate_hz, samples=samples, recordings=recordings)
+    config = WalksConfig(
+        name=f"{samples}samples", rate_hz=rate_hz, samples=samples, recordings=recordings
+    )
     builder = RandomWalks(config=config, data_dir=folder)
     builder.download_and_prepare()
     return builder
@@ -87,7 +98,9 @@ def _table(recordings: int, patients: int) -> pa.Table:
     columns = {
         "record_id": pa.array(range(recordings)).cast(pa.string()),
         "patient_id": _hashes(patients, rng).take(rng.integers(patients, size=recordings)),
-        "recorded_at": pa.array(rng.integers(1_200_000_000, 1_700_000_000, recordings), pa.timestamp("s")),
+        "recorded_at": pa.array(
+            rng.integers(1_200_000_000, 1_700_000_000, recordings), pa.timestamp("s")
+        ),
         "age": pa.array(rng.uniform(20, 90, recordings).astype(np.float32)),
         **dict(zip(("sex", "site", "device"), two, strict=True)),
         "split": pa.array(["train"]).take(np.zeros(recordings, np.int8)),
@@ -103,4 +116,6 @@ def _table(recordings: int, patients: int) -> pa.Table:
 def _hashes(count: int, rng: np.random.Generator) -> pa.StringArray:
     """Random 32 hex digits each."""
     ends = np.arange(0, 32 * count + 1, 32, dtype=np.int32)
-    return pa.StringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(rng.bytes(16 * count).hex().encode()))
+    return pa.StringArray.from_buffers(
+        count, pa.py_buffer(ends), pa.py_buffer(rng.bytes(16 * count).hex().encode())
+    )

@@ -37,7 +37,10 @@ def measure(
         for part in (0, microbatch):
             name = f"step, {encoder}" + (f" --microbatch {part}" if part else "")
             sizes = [size for size in pairs if size > part]
-            rows += [{"what": name, "views": 2 * size, FIGURE: _of_step(encoder, size, part)} for size in sizes]
+            rows += [
+                {"what": name, "views": 2 * size, FIGURE: _of_step(encoder, size, part)}
+                for size in sizes
+            ]
     return rows
 
 
@@ -46,7 +49,9 @@ def _textbook(projections: jax.Array, patients: jax.Array) -> jax.Array:
     positive = jnp.repeat((unit[:, 0] * unit[:, 1]).sum(-1) / TEMPERATURE, 2)
     views = unit.reshape(-1, unit.shape[-1])
     logits = jnp.matmul(views, views.T, precision="highest") / TEMPERATURE
-    negatives = jax.nn.logsumexp(jnp.where(owner[:, None] == owner[None, :], -jnp.inf, logits), axis=1)
+    negatives = jax.nn.logsumexp(
+        jnp.where(owner[:, None] == owner[None, :], -jnp.inf, logits), axis=1
+    )
     return (jnp.logaddexp(positive, negatives) - positive).mean()
 
 
@@ -65,7 +70,9 @@ def _of_step(encoder: str, pairs: int, microbatch: int) -> float:
     settings = with_precision(Pretraining(encoder=encoder, objective=objective, batch_size=pairs))
     step, create = step_and_state(settings, rate_hz=RATE_HZ, mesh=data_mesh())
     key = jax.random.key(0)
-    return _temporaries(step.lower(jax.eval_shape(create, key), batch_shapes(settings, SAMPLES), key, None))
+    return _temporaries(
+        step.lower(jax.eval_shape(create, key), batch_shapes(settings, SAMPLES), key, None)
+    )
 
 
 def _temporaries(lowered: jax.stages.Lowered) -> float:

@@ -96,7 +96,9 @@ def main() -> None:
         encoder = own.encoder if settings.encoder == "own" else settings.encoder
         workdir = settings.out / f"{method}-{encoder}"
         if not (workdir / DONE).exists():
-            _pretrain(settings, method, encoder, settings.rate_hz or own.preprocessing.rate_hz, workdir)
+            _pretrain(
+                settings, method, encoder, settings.rate_hz or own.preprocessing.rate_hz, workdir
+            )
             _probe(settings, workdir)
         collect(settings.out)
 
@@ -114,16 +116,28 @@ def _refuse_what_cannot_be(settings: Methods) -> None:
             f"--recordings {settings.recordings}, --batch-recordings {settings.batch_recordings}: give two or more to "
             f"a batch, and one batch or more"
         )
-    Benchmark(labels=settings.labels, seeds=settings.seeds, random_encoders=settings.random_encoders)
+    Benchmark(
+        labels=settings.labels, seeds=settings.seeds, random_encoders=settings.random_encoders
+    )
     if settings.crop_s is not None:
-        whole = [method for method in settings.methods if not hasattr(OBJECTIVES[method](), "augmentation")]
+        whole = [
+            method
+            for method in settings.methods
+            if not hasattr(OBJECTIVES[method](), "augmentation")
+        ]
         if whole:
-            raise InputError(f"--crop-s {settings.crop_s:g}: {' '.join(whole)} take no crops of it; leave them out")
+            raise InputError(
+                f"--crop-s {settings.crop_s:g}: {' '.join(whole)} take no crops of it; leave them out"
+            )
 
 
 def _refuse_other_terms(settings: Methods) -> None:
     """All runs of a folder see as many of the same recordings and are probed alike."""
-    terms = {name: value for name, value in vars(settings).items() if name not in ("out", "methods", "encoder")}
+    terms = {
+        name: value
+        for name, value in vars(settings).items()
+        if name not in ("out", "methods", "encoder")
+    }
     terms = json.loads(json.dumps(terms | {"data": str(settings.data.resolve())}))
     file = settings.out / "settings.json"
     if not file.exists():
@@ -132,11 +146,15 @@ def _refuse_other_terms(settings: Methods) -> None:
     kept = json.loads(file.read_text())
     for name, value in terms.items():
         if kept.get(name) != value:  # a term that is younger than the folder: None, as it was then
-            raise InputError(f"{file}: {name} is {kept.get(name)} there, {value} was asked for; give another --out")
+            raise InputError(
+                f"{file}: {name} is {kept.get(name)} there, {value} was asked for; give another --out"
+            )
 
 
 def _pretrain(settings: Methods, method: str, encoder: str, rate_hz: float, workdir: Path) -> None:
-    batch_size = settings.batch_recordings // (1 if OBJECTIVES[method]().examples == "single" else 2)
+    batch_size = settings.batch_recordings // (
+        1 if OBJECTIVES[method]().examples == "single" else 2
+    )
     steps = settings.recordings // settings.batch_recordings
     crop = () if settings.crop_s is None else ("--augmentation.crop-s", settings.crop_s)
     _command(
@@ -177,7 +195,9 @@ def collect(out: Path) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    table = markdown(rows, [n for n in json.loads((out / "settings.json").read_text())["labels"] if n])
+    table = markdown(
+        rows, [n for n in json.loads((out / "settings.json").read_text())["labels"] if n]
+    )
     (out / "methods.md").write_text(table)
     print(table)
 
@@ -212,7 +232,12 @@ def _table(rows: list[dict]) -> str:
         mean = sum(float(row["gain"]) for row in of) / len(of)
         above = sum(float(row["gain_low"]) > 0 for row in of)
         cells = (f"{float(row['auroc']):.3f} ({_interval(row)})" for row in of)
-        line = [f"`{method}`", f"{mean:+.3f}, {above} of {len(of)}", *cells, REPORTED.get(method, "")]
+        line = [
+            f"`{method}`",
+            f"{mean:+.3f}, {above} of {len(of)}",
+            *cells,
+            REPORTED.get(method, ""),
+        ]
         lines.append((mean, line))
     head = ["method", "mean gain, tasks surely above 0", *tasks, "reported"]
     rule, floor = ["---"] * len(head), ["random encoder", "", *(random[task] for task in tasks), ""]

@@ -18,7 +18,9 @@ FIGURE = "peak_gb"
 SHARDS, PATIENTS, BATCH = 4883, 1_700_000, 4096
 
 
-def measure(given: Given, *, shards: int = SHARDS, patients: int = PATIENTS, batch_size: int = BATCH) -> list[dict]:
+def measure(
+    given: Given, *, shards: int = SHARDS, patients: int = PATIENTS, batch_size: int = BATCH
+) -> list[dict]:
     """Seconds of each stage, and the peak of resident memory up to its end, which is the process's so far."""
     from benchmarks import made
 

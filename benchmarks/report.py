@@ -19,7 +19,9 @@ def write(name: str, rows: Rows, *, figure: str, out: Path) -> None:
     """Prints `rows` and writes OUT/NAME.json and OUT/NAME.png, bars of `figure` if any row has it."""
     out.mkdir(parents=True, exist_ok=True)
     show(name, rows)
-    (out / f"{name}.json").write_text(json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n")
+    (out / f"{name}.json").write_text(
+        json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n"
+    )
     print(out / f"{name}.json")
     if drawn := [row for row in rows if row.get(figure)]:
         _plot(name, drawn, figure, out / f"{name}.png")
@@ -88,4 +90,6 @@ def _plot(name: str, rows: Rows, figure: str, file: Path) -> None:
 
 def _context(row: dict[str, Any], figure: str) -> list[str]:
     """What tells a row from others of the same name: its whole numbers, with their units."""
-    return [f"{value:,} {key}" for key, value in row.items() if isinstance(value, int) and key != figure]
+    return [
+        f"{value:,} {key}" for key, value in row.items() if isinstance(value, int) and key != figure
+    ]

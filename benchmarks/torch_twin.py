@@ -18,7 +18,14 @@ class Conv(nn.Module):
     """Convolution over time without bias; `pad` samples on both sides, or as many as JAX's "SAME" adds."""
 
     def __init__(
-        self, inputs: int, channels: int, kernel: int, stride: int = 1, *, pad: int | None = None, layout: str
+        self,
+        inputs: int,
+        channels: int,
+        kernel: int,
+        stride: int = 1,
+        *,
+        pad: int | None = None,
+        layout: str,
     ):
         super().__init__()
         window = (kernel,) if layout == "ncl" else (1, kernel)
@@ -26,7 +33,11 @@ class Conv(nn.Module):
         self.kernel, self.stride, self.pad = kernel, stride, pad
 
     def forward(self, hidden: Tensor) -> Tensor:
-        left, right = _same(hidden.shape[-1], self.kernel, self.stride) if self.pad is None else (self.pad, self.pad)
+        left, right = (
+            _same(hidden.shape[-1], self.kernel, self.stride)
+            if self.pad is None
+            else (self.pad, self.pad)
+        )
         if left != right:
             hidden, left = F.pad(hidden, (left, right)), 0
         if hidden.ndim == 3:
@@ -46,10 +57,14 @@ class ConvNorm(nn.Sequential):
 class Bottleneck(nn.Module):
     """Twin of `ecgjax.encoders.xresnet1d.Bottleneck`."""
 
-    def __init__(self, inputs: int, width: int, channels: int, kernel: int, stride: int, layout: str):
+    def __init__(
+        self, inputs: int, width: int, channels: int, kernel: int, stride: int, layout: str
+    ):
         super().__init__()
         self.stride = stride
-        self.shortcut = ConvNorm(inputs, channels, 1, layout=layout) if inputs != channels else nn.Identity()
+        self.shortcut = (
+            ConvNorm(inputs, channels, 1, layout=layout) if inputs != channels else nn.Identity()
+        )
         self.reduce = ConvNorm(inputs, width, 1, layout=layout)
         self.conv = ConvNorm(width, width, kernel, stride, layout=layout)
         self.expand = ConvNorm(width, channels, 1, layout=layout)
@@ -65,18 +80,30 @@ class XResnet1d(nn.Module):
 
     dimension = 512
 
-    def __init__(self, layout: str, leads: int = 12, depths=(3, 4, 6, 3), stem=(32, 32, 64), width=64, expansion=4):
+    def __init__(
+        self,
+        layout: str,
+        leads: int = 12,
+        depths=(3, 4, 6, 3),
+        stem=(32, 32, 64),
+        width=64,
+        expansion=4,
+    ):
         super().__init__()
         self.stems, self.blocks = [], []
         for number, (inputs, channels) in enumerate(zip((leads, *stem), stem, strict=False)):
             self.stems.append(f"stem{number + 1}")
-            self.add_module(self.stems[-1], ConvNorm(inputs, channels, 5, 1 if number else 2, layout=layout))
+            self.add_module(
+                self.stems[-1], ConvNorm(inputs, channels, 5, 1 if number else 2, layout=layout)
+            )
         inputs = stem[-1]
         for stage, depth in enumerate(depths):
             for block in range(depth):
                 stride = 2 if stage and block == 0 else 1
                 self.blocks.append(f"stage{stage + 1}_block{block + 1}")
-                self.add_module(self.blocks[-1], Bottleneck(inputs, width, width * expansion, 5, stride, layout))
+                self.add_module(
+                    self.blocks[-1], Bottleneck(inputs, width, width * expansion, 5, stride, layout)
+                )
                 inputs = width * expansion
 
     def forward(self, signal: Tensor) -> Tensor:
@@ -103,7 +130,9 @@ class ResidualUnit(nn.Module):
 
     def forward(self, hidden: Tensor, shortcut: Tensor) -> tuple[Tensor, Tensor]:
         step = self.downsample
-        shortcut = self.shortcut(_max_pool(shortcut, step, step, _same(shortcut.shape[-1], step, step)))
+        shortcut = self.shortcut(
+            _max_pool(shortcut, step, step, _same(shortcut.shape[-1], step, step))
+        )
         hidden = self.conv2(F.relu(self.norm1(self.conv1(hidden))))
         total = hidden + shortcut
         return F.relu(self.norm2(total)), total
@@ -114,11 +143,20 @@ class PclrResnet(nn.Module):
 
     dimension = 320
 
-    def __init__(self, layout: str, leads: int = 12, stem: int = 64, widths=(128, 196, 256, 320), kernel: int = 16):
+    def __init__(
+        self,
+        layout: str,
+        leads: int = 12,
+        stem: int = 64,
+        widths=(128, 196, 256, 320),
+        kernel: int = 16,
+    ):
         super().__init__()
         self.stem, self.stem_norm = Conv(leads, stem, kernel, layout=layout), _norm(stem, layout)
         self.units = []
-        for number, (inputs, width) in enumerate(zip((stem, *widths), widths, strict=False), start=1):
+        for number, (inputs, width) in enumerate(
+            zip((stem, *widths), widths, strict=False), start=1
+        ):
             self.units.append(f"unit{number}")
             self.add_module(self.units[-1], ResidualUnit(inputs, width, kernel, 4, layout))
 
@@ -168,7 +206,11 @@ def load(twin: nn.Module, variables: dict) -> None:
         for path, leaf in _leaves(variables[collection]):
             *modules, last = path
             name = ".".join((*modules, _NAMES[last]))
-            found[name] = _kernel(leaf, state[name].ndim) if last == "kernel" else torch.from_numpy(np.array(leaf))
+            found[name] = (
+                _kernel(leaf, state[name].ndim)
+                if last == "kernel"
+                else torch.from_numpy(np.array(leaf))
+            )
     if found.keys() != wanted:
         raise ValueError(f"not the same architecture: {sorted(found.keys() ^ wanted)}")
     twin.load_state_dict({**state, **found})
@@ -182,12 +224,20 @@ def as_input(signal: np.ndarray, layout: str) -> Tensor:
     return channel_first[:, :, None].contiguous(memory_format=torch.channels_last)
 
 
-_NAMES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+_NAMES = {
+    "kernel": "weight",
+    "scale": "weight",
+    "bias": "bias",
+    "mean": "running_mean",
+    "var": "running_var",
+}
 
 
 def _leaves(tree: dict, path: tuple = ()):
     for name, value in tree.items():
-        yield from _leaves(value, (*path, name)) if isinstance(value, dict) else [((*path, name), value)]
+        yield from (
+            _leaves(value, (*path, name)) if isinstance(value, dict) else [((*path, name), value)]
+        )
 
 
 def _kernel(kernel, ndim: int) -> Tensor:

@@ -54,7 +54,10 @@ def measure(given: Given, settings: Settings = Settings()) -> list[dict]:  # noq
     """A row for each encoder and length; `times_torch` is the ratio of the best rounds to the fastest twin's."""
     cases = [(name, samples) for name in settings.encoders for samples in settings.samples]
     if not importlib.util.find_spec("torch"):
-        return [{"what": name, "samples": samples, "skipped": "needs pip install torch"} for name, samples in cases]
+        return [
+            {"what": name, "samples": samples, "skipped": "needs pip install torch"}
+            for name, samples in cases
+        ]
     return [_row(settings, name, samples) for name, samples in cases]
 
 
@@ -64,7 +67,9 @@ def _row(settings: Settings, name: str, samples: int) -> dict:
     precision = settings.precision or ("float32" if on_cpu else "bfloat16")
     signal = np.random.default_rng(0).normal(size=(batch_size, samples, 12)).astype(np.float32)
     contenders = {"ecgjax": jax_step(name, signal, precision)}
-    contenders |= torch_steps(name, signal, precision, not on_cpu if settings.compile is None else settings.compile)
+    contenders |= torch_steps(
+        name, signal, precision, not on_cpu if settings.compile is None else settings.compile
+    )
     seconds = race(contenders, settings.rounds)
     best = {contender: min(times) for contender, times in seconds.items()}
     median = {contender: statistics.median(times) for contender, times in seconds.items()}
@@ -88,7 +93,9 @@ def jax_step(name: str, signal: np.ndarray, precision: str):
     mesh, tx = data_mesh(jax.devices()[:1]), Optimizer(schedule="constant").build(1000)
 
     def loss(variables, batch, key):
-        (_, projections), updates = network.apply(variables, batch["signal"], train=True, mutable=["batch_stats"])
+        (_, projections), updates = network.apply(
+            variables, batch["signal"], train=True, mutable=["batch_stats"]
+        )
         pairs = projections.reshape(len(signal) // 2, 2, -1)
         return nt_xent(pairs, jnp.arange(len(pairs)), temperature=0.1)[0], ({}, updates)
 
@@ -128,8 +135,14 @@ def _torch_step(torch, twin, name, signal, precision, layout, compiled, device):
     network.to(device).train()
     parameters = list(network.parameters())
     groups = [
-        {"params": [parameter for parameter in parameters if parameter.ndim > 1], "weight_decay": 1e-2},
-        {"params": [parameter for parameter in parameters if parameter.ndim == 1], "weight_decay": 0.0},
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim > 1],
+            "weight_decay": 1e-2,
+        },
+        {
+            "params": [parameter for parameter in parameters if parameter.ndim == 1],
+            "weight_decay": 0.0,
+        },
     ]
     optimizer = torch.optim.AdamW(groups, lr=1e-3, fused=True)
     batch = twin.as_input(signal, layout).to(device)

@@ -41,9 +41,15 @@ class Augmentation:
     """A piece of 1 - stretch to all of the crop is stretched to its length, unevenly."""
 
     def __post_init__(self):
-        if not (self.crop_s > 0 and all(0 <= value < math.inf for value in dataclasses.astuple(self))):
+        if not (
+            self.crop_s > 0 and all(0 <= value < math.inf for value in dataclasses.astuple(self))
+        ):
             raise InputError(f"{self}: crop_s must be positive, and nothing negative or infinite")
-        if self.stretch >= 1 or not self.shortest_time_out <= self.time_out <= 1 or self.lead_mask > 1:
+        if (
+            self.stretch >= 1
+            or not self.shortest_time_out <= self.time_out <= 1
+            or self.lead_mask > 1
+        ):
             raise InputError(
                 f"{self}: stretch must be below 1, lead_mask and time_out at most 1, and shortest_time_out at most "
                 f"time_out"
@@ -51,20 +57,30 @@ class Augmentation:
 
     def view(self, signal: jax.Array, key: jax.Array, *, rate_hz: float) -> jax.Array:
         """One view of one recording: float32 [time, lead] -> [crop_s * rate_hz, lead]."""
-        crop_key, gain_key, wander_key, noise_key, time_key, lead_key, stretch_key = jax.random.split(key, 7)
+        crop_key, gain_key, wander_key, noise_key, time_key, lead_key, stretch_key = (
+            jax.random.split(key, 7)
+        )
         samples = min(round(self.crop_s * rate_hz), signal.shape[0])
         if samples < 1:
-            raise InputError(f"crop_s {self.crop_s}: less than a sample at {rate_hz:g} Hz; give a longer one")
+            raise InputError(
+                f"crop_s {self.crop_s}: less than a sample at {rate_hz:g} Hz; give a longer one"
+            )
         view = crop(signal, crop_key, samples=samples)
         view = stretch(view, stretch_key, most=self.stretch) if self.stretch else view
         view = scale(view, gain_key, spread=self.gain) if self.gain else view
-        view = baseline_wander(view, wander_key, rate_hz=rate_hz, most_mv=self.wander_mv) if self.wander_mv else view
+        view = (
+            baseline_wander(view, wander_key, rate_hz=rate_hz, most_mv=self.wander_mv)
+            if self.wander_mv
+            else view
+        )
         view = white_noise(view, noise_key, most_mv=self.noise_mv) if self.noise_mv else view
         if self.time_out:
             view = time_out(view, time_key, longest=self.time_out, shortest=self.shortest_time_out)
         return lead_mask(view, lead_key, most=self.lead_mask) if self.lead_mask else view
 
-    def views(self, signals: jax.Array, key: jax.Array, *, rate_hz: float, each: int = 1) -> jax.Array:
+    def views(
+        self, signals: jax.Array, key: jax.Array, *, rate_hz: float, each: int = 1
+    ) -> jax.Array:
         """Views of each recording: float32 [batch, time, lead] -> [batch * each, crop_s * rate_hz, lead].
 
         Those of one recording stand one after the other.
@@ -79,10 +95,19 @@ class Augmentation:
 
 GENTLE_VIEWS = Augmentation(lead_mask=0.0, gain=0.1, noise_mv=0.01, wander_mv=0.05, time_out=0.0)
 """What leaves a label true: a piece of 2.5 s with all its leads, a little louder or noisier."""
-PLAIN_VIEWS = Augmentation(crop_s=10.0, lead_mask=0.0, gain=0.0, noise_mv=0.0, wander_mv=0.0, time_out=0.0)
+PLAIN_VIEWS = Augmentation(
+    crop_s=10.0, lead_mask=0.0, gain=0.0, noise_mv=0.0, wander_mv=0.0, time_out=0.0
+)
 """A piece of 10 s as it is."""
 MEHARI_VIEWS = Augmentation(
-    crop_s=2.5, stretch=0.5, time_out=0.4, shortest_time_out=0.2, lead_mask=0, gain=0, noise_mv=0, wander_mv=0
+    crop_s=2.5,
+    stretch=0.5,
+    time_out=0.4,
+    shortest_time_out=0.2,
+    lead_mask=0,
+    gain=0,
+    noise_mv=0,
+    wander_mv=0,
 )
 """RandomResizedCrop and TimeOut, those of SimCLR, BYOL and SwAV in Mehari & Strodthoff 2022 (arXiv:2103.12676)."""
 
@@ -119,7 +144,9 @@ def scale(signal: jax.Array, key: jax.Array, *, spread: float) -> jax.Array:
     return signal * jnp.exp(spread * jax.random.normal(key))
 
 
-def baseline_wander(signal: jax.Array, key: jax.Array, *, rate_hz: float, most_mv: float) -> jax.Array:
+def baseline_wander(
+    signal: jax.Array, key: jax.Array, *, rate_hz: float, most_mv: float
+) -> jax.Array:
     """A slow sine a lead, of 0.05 to 0.5 Hz (respiration and movement) and up to `most_mv` mV."""
     time, leads = signal.shape
     frequency_key, phase_key, amplitude_key = jax.random.split(key, 3)
@@ -135,7 +162,11 @@ def white_noise(signal: jax.Array, key: jax.Array, *, most_mv: float) -> jax.Arr
     level_key, noise_key = jax.random.split(key)
     # Four samples a random word and a table: jax.random.normal took a quarter of a training step on a CPU.
     words = jax.random.bits(noise_key, (-(-signal.size // 4),), jnp.uint32)
-    levels = jax.lax.bitcast_convert_type(words, jnp.uint8).reshape(-1)[: signal.size].reshape(signal.shape)
+    levels = (
+        jax.lax.bitcast_convert_type(words, jnp.uint8)
+        .reshape(-1)[: signal.size]
+        .reshape(signal.shape)
+    )
     deviates = jnp.asarray(_NORMAL_QUANTILES)[levels.astype(jnp.int32)]
     return signal + most_mv * jax.random.uniform(level_key) * deviates
 
@@ -143,7 +174,9 @@ def white_noise(signal: jax.Array, key: jax.Array, *, most_mv: float) -> jax.Arr
 _NORMAL_QUANTILES = scipy.special.ndtri((np.arange(256) + 0.5) / 256).astype(np.float32)
 
 
-def time_out(signal: jax.Array, key: jax.Array, *, longest: float, shortest: float = 0.0) -> jax.Array:
+def time_out(
+    signal: jax.Array, key: jax.Array, *, longest: float, shortest: float = 0.0
+) -> jax.Array:
     """All leads silent for a span of `shortest` to `longest` of the view."""
     time = signal.shape[0]
     span_key, start_key = jax.random.split(key)
@@ -156,5 +189,7 @@ def time_out(signal: jax.Array, key: jax.Array, *, longest: float, shortest: flo
 def lead_mask(signal: jax.Array, key: jax.Array, *, most: float) -> jax.Array:
     """Each lead silent with a probability drawn from 0 to `most` for the whole view."""
     share_key, lead_key = jax.random.split(key)
-    silent = jax.random.uniform(lead_key, signal.shape[-1:]) < jax.random.uniform(share_key, maxval=most)
+    silent = jax.random.uniform(lead_key, signal.shape[-1:]) < jax.random.uniform(
+        share_key, maxval=most
+    )
     return jnp.where(silent, 0.0, signal)

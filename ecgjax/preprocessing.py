@@ -33,9 +33,13 @@ class Preprocessing:
         if not (self.rate_hz > 0 and self.seconds > 0 and self.clip_mv > 0):
             raise InputError(f"{self}: rate_hz, seconds and clip_mv must be positive")
         if not self.leads or len(set(self.leads)) < len(self.leads):
-            raise InputError(f"preprocessing: leads {' '.join(self.leads) or '(none)'}; give one or more, each once")
+            raise InputError(
+                f"preprocessing: leads {' '.join(self.leads) or '(none)'}; give one or more, each once"
+            )
         if unknown := sorted(set(self.leads) - set(LEADS)):
-            raise InputError(f"preprocessing: unknown lead {', '.join(unknown)}; known: {' '.join(LEADS)}")
+            raise InputError(
+                f"preprocessing: unknown lead {', '.join(unknown)}; known: {' '.join(LEADS)}"
+            )
 
     @property
     def samples(self) -> int:
@@ -44,7 +48,7 @@ class Preprocessing:
 
 
 @dataclasses.dataclass(frozen=True)
-class Reader:
+class Preprocessor:
     """Stored recordings of one rate on their way to an encoder."""
 
     preprocessing: Preprocessing
@@ -77,7 +81,9 @@ def preprocess(signal: jax.Array, preprocessing: Preprocessing, *, rate_hz: floa
         signal = signal[..., jnp.array(columns)]
     signal_mv = jnp.where(signal == MISSING, 0.0, signal.astype(jnp.float32) * 1e-3)
     signal_mv = resample(signal_mv, from_hz=rate_hz, to_hz=preprocessing.rate_hz)
-    return _normalise(jnp.clip(signal_mv, -preprocessing.clip_mv, preprocessing.clip_mv), preprocessing)
+    return _normalise(
+        jnp.clip(signal_mv, -preprocessing.clip_mv, preprocessing.clip_mv), preprocessing
+    )
 
 
 def _normalise(signal_mv: jax.Array, preprocessing: Preprocessing) -> jax.Array:
@@ -140,4 +146,6 @@ def band_pass(signal: jax.Array, band_hz: tuple[float, float], *, rate_hz: float
     above = 1 / np.sqrt(1 + (low_hz / np.maximum(hz, 1e-9)) ** 8)
     below = 1 / np.sqrt(1 + (hz / high_hz) ** 8)
     gain = (above * below).astype(np.float32)[None, :, None]
-    return by_rows(lambda rows: jnp.fft.irfft(jnp.fft.rfft(rows, axis=1) * gain, rows.shape[1], axis=1), signal)
+    return by_rows(
+        lambda rows: jnp.fft.irfft(jnp.fft.rfft(rows, axis=1) * gain, rows.shape[1], axis=1), signal
+    )

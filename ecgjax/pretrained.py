@@ -17,7 +17,7 @@ from ecgjax.data.inference import each_batch, read_in_batches
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen
 from ecgjax.errors import InputError
-from ecgjax.preprocessing import Preprocessing, Reader
+from ecgjax.preprocessing import Preprocessing, Preprocessor
 from ecgjax.signals import MISSING, lead_indices, rate_ratio
 from ecgjax.train.checkpoint import load_encoder
 
@@ -51,7 +51,13 @@ class Encoder:
         return hashlib.sha256(weights).hexdigest()[:16] if self.restored else "random weights"
 
     def __call__(
-        self, signal: np.ndarray, *, rate_hz: float, leads: Sequence[str], units: str, batch_size: int = 64
+        self,
+        signal: np.ndarray,
+        *,
+        rate_hz: float,
+        leads: Sequence[str],
+        units: str,
+        batch_size: int = 64,
     ) -> np.ndarray:
         """Embeds raw recordings.
 
@@ -89,17 +95,21 @@ class Encoder:
 
     def embed(self, records: Records, indices: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
         """Embeddings of prepared recordings, float32 [len(indices), dimension]."""
-        return self._embed(read_in_batches(records, indices, batch_size), records.rate_hz, batch_size)
+        return self._embed(
+            read_in_batches(records, indices, batch_size), records.rate_hz, batch_size
+        )
 
     def _embed(self, batches: Iterable[np.ndarray], rate_hz: float, batch_size: int) -> np.ndarray:
-        embed = _jitted_embed(self.module, Reader(self.preprocessing, rate_hz))
-        return each_batch(functools.partial(embed, jax.device_put(self.variables)), batches, batch_size)
+        embed = _jitted_embed(self.module, Preprocessor(self.preprocessing, rate_hz))
+        return each_batch(
+            functools.partial(embed, jax.device_put(self.variables)), batches, batch_size
+        )
 
 
 @functools.lru_cache(maxsize=8)
-def _jitted_embed(module: nn.Module, read: Reader):
+def _jitted_embed(module: nn.Module, preprocess: Preprocessor):
     def embed(variables: dict, signal: jax.Array) -> jax.Array:
-        outputs: Any = module.apply(variables, read(signal), train=False)
+        outputs: Any = module.apply(variables, preprocess(signal), train=False)
         return outputs[1].astype(jnp.float32)
 
     return jax.jit(embed)
@@ -115,7 +125,9 @@ def load(path: str | Path) -> Encoder:
       InputError: no checkpoint there, a damaged one, or one of another architecture.
     """
     module, variables, preprocessing, config, seen = load_encoder(path)
-    return Encoder(module, variables, preprocessing, config, seen, restored=len(jax.tree.leaves(variables)))
+    return Encoder(
+        module, variables, preprocessing, config, seen, restored=len(jax.tree.leaves(variables))
+    )
 
 
 def untrained(name: str, preprocessing: Preprocessing, *, seed: int = 0) -> Encoder:
@@ -148,5 +160,7 @@ def as_stored(signal: np.ndarray, units: str) -> np.ndarray:
     missing = ~np.isfinite(signal_uv)
     largest_uv = np.abs(np.where(missing, 0, signal_uv)).max(initial=0)
     if largest_uv > 32767 or 0 < largest_uv < 20:
-        raise InputError(f"the largest amplitude is {largest_uv / 1e3:g} mV if these are {units}; check the units")
+        raise InputError(
+            f"the largest amplitude is {largest_uv / 1e3:g} mV if these are {units}; check the units"
+        )
     return np.where(missing, MISSING, signal_uv).astype(np.int16)

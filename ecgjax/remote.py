@@ -33,7 +33,10 @@ def local(path: str | Path) -> Path:
     url = str(path).rstrip("/")
     store, root = _store(url)
     try:
-        files = {name[len(root) :].lstrip("/"): about["size"] for name, about in store.find(root, detail=True).items()}
+        files = {
+            name[len(root) :].lstrip("/"): about["size"]
+            for name, about in store.find(root, detail=True).items()
+        }
         if not files:
             raise InputError(f"{url}: no such folder, or an empty one; give one that holds files")
         # Of another listing, another copy: a source may get more files.

@@ -34,8 +34,12 @@ def lead_indices(names: Sequence[str], where: str) -> list[int]:
     absent = [lead for lead in LEADS if lead.casefold() not in folded]
     twice = sorted({name for name, low in zip(names, folded, strict=True) if folded.count(low) > 1})
     if absent or twice:
-        problem = f"lacks lead {', '.join(absent)}" if absent else f"has lead {', '.join(twice)} twice"
-        raise InputError(f"{where}: {problem} (found: {' '.join(names)}); give all twelve standard leads once")
+        problem = (
+            f"lacks lead {', '.join(absent)}" if absent else f"has lead {', '.join(twice)} twice"
+        )
+        raise InputError(
+            f"{where}: {problem} (found: {' '.join(names)}); give all twelve standard leads once"
+        )
     return [folded.index(lead.casefold()) for lead in LEADS]
 
 
@@ -43,7 +47,11 @@ def lead_indices(names: Sequence[str], where: str) -> list[int]:
 def rate_ratio(from_hz: float, to_hz: float) -> tuple[int, int]:
     """(up, down), the smallest integers with from_hz * up / down = to_hz."""
     if not (math.isfinite(from_hz) and from_hz > 0):
-        raise InputError(f"sampling rate {from_hz} Hz: give the recording's rate in Hz, a positive number")
-    ratio = np.rint(np.array([to_hz, from_hz]) * 1000).astype(int)  # rates are known to a thousandth of a Hz
+        raise InputError(
+            f"sampling rate {from_hz} Hz: give the recording's rate in Hz, a positive number"
+        )
+    ratio = np.rint(np.array([to_hz, from_hz]) * 1000).astype(
+        int
+    )  # rates are known to a thousandth of a Hz
     divisor = math.gcd(*ratio.tolist())
     return int(ratio[0] // divisor), int(ratio[1] // divisor)

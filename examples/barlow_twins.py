@@ -6,7 +6,7 @@ import dataclasses
 import jax.numpy as jnp
 
 from ecgjax.augment import Augmentation
-from ecgjax.objectives.parts.collapse import embedding_statistics
+from ecgjax.objectives.parts.collapse import collapse_metrics
 from ecgjax.objectives.parts.projection_head import ProjectedEncoder
 
 
@@ -26,9 +26,9 @@ class BarlowTwins:
     def init(self, encoder, key, signal):
         return dict(ProjectedEncoder(encoder, self.projection).init(key, signal, train=False))
 
-    def loss(self, encoder, variables, batch, key, *, read):
-        signal = read(batch["signal"].reshape(-1, *batch["signal"].shape[2:]))
-        views = self.augmentation.views(signal, key, rate_hz=read.rate_hz)
+    def loss(self, encoder, variables, batch, key, *, preprocess):
+        signal = preprocess(batch["signal"].reshape(-1, *batch["signal"].shape[2:]))
+        views = self.augmentation.views(signal, key, rate_hz=preprocess.rate_hz)
         (embedding, projected), updates = ProjectedEncoder(encoder, self.projection).apply(
             variables, views, train=True, mutable=["batch_stats"]
         )
@@ -37,4 +37,4 @@ class BarlowTwins:
         correlation = jnp.matmul(one.T, other, precision="highest") / len(one)
         same = jnp.eye(len(correlation))
         loss = (jnp.square(correlation - same) * (same + self.redundancy * (1 - same))).sum()
-        return loss, (embedding_statistics(embedding), updates)
+        return loss, (collapse_metrics(embedding), updates)

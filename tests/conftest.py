@@ -13,7 +13,9 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
 # Most of the suite's time is spent compiling programs that run for milliseconds: LLVM's level 1 instead of 3 takes a
 # third off, in the commands that tests start too. Not 0. XLA_FLAGS= (empty) tests what users run.
 FLAGS = "--xla_backend_optimization_level=1"
-if importlib.metadata.version("jaxlib").startswith("0.10."):  # another one may not know this flag, and would abort
+if importlib.metadata.version("jaxlib").startswith(
+    "0.10."
+):  # another one may not know this flag, and would abort
     FLAGS += " --xla_cpu_use_fusion_emitters=false"  # a quarter less
 os.environ.setdefault("XLA_FLAGS", FLAGS)
 
@@ -39,9 +41,18 @@ TINY = CompactResnet(widths=(8,))
 CROPS = Augmentation(gain=0.0, noise_mv=0.0, wander_mv=0.0, time_out=0.0)
 """A random piece with random leads silent. All augmentations take longer to compile than the rest of a step; on eight
 devices test_patient_contrast has them all, and test_augment each by itself."""
-SETTINGS = Pretraining(objective=PatientContrast(projection=(16, 8), augmentation=CROPS), batch_size=16, num_steps=4)
+SETTINGS = Pretraining(
+    objective=PatientContrast(projection=(16, 8), augmentation=CROPS), batch_size=16, num_steps=4
+)
 OPTIONS = ["--batch-size", 16, "--num-steps", 4, "--projection", 16, 8, "--augmentation.gain", 0]
-OPTIONS += ["--augmentation.noise-mv", 0, "--augmentation.wander-mv", 0, "--augmentation.time-out", 0]
+OPTIONS += [
+    "--augmentation.noise-mv",
+    0,
+    "--augmentation.wander-mv",
+    0,
+    "--augmentation.time-out",
+    0,
+]
 """The run in `workdir`, and the same on the command line."""
 
 

@@ -21,7 +21,9 @@ ABOUT = {"rate_hz": 500, "units": "mV", "leads": list(LEADS), "axes": ["recordin
 
 def _recordings(count: int = 2, samples: int = 10_500) -> np.ndarray:
     """float32 [recording, time, lead] in mV."""
-    return np.random.default_rng(0).integers(-900, 900, (count, samples, 12)).astype(np.float32) / 1000
+    return (
+        np.random.default_rng(0).integers(-900, 900, (count, samples, 12)).astype(np.float32) / 1000
+    )
 
 
 def _write_npz(path: Path, data: np.ndarray) -> None:
@@ -40,7 +42,9 @@ def _write_zarr(path: Path, data: np.ndarray) -> None:
 
 
 def _write_parquet(path: Path, data: np.ndarray) -> None:
-    columns = {lead: [recording[:, i].tolist() for recording in data] for i, lead in enumerate(LEADS)}
+    columns = {
+        lead: [recording[:, i].tolist() for recording in data] for i, lead in enumerate(LEADS)
+    }
     pyarrow.parquet.write_table(pa.table(columns), path, row_group_size=1)
 
 
@@ -64,7 +68,9 @@ def _prepare(tmp_path: Path, **about: Any) -> tuple[dict[str, np.ndarray], dict]
     arguments = {"source": tmp_path / "raw", "patient_key": tmp_path / "key"}
     prepared = prepare("arrays/500hz", tmp_path / "out", **arguments)
     summary = json.loads((prepared / "report.json").read_text())
-    builder = arrays_dataset_builder.Builder(config="500hz", source=tmp_path / "raw", key_file=tmp_path / "key")
+    builder = arrays_dataset_builder.Builder(
+        config="500hz", source=tmp_path / "raw", key_file=tmp_path / "key"
+    )
     found = {}
     for recording in builder.find_recordings(None):  # pyright: ignore[reportArgumentType]
         name = f"{recording.location[0]}:{recording.location[1]}"
@@ -82,12 +88,16 @@ def test_every_kind_of_file(tmp_path, ending):
     data[1, 7, 3] = np.nan
     WRITERS[ending](tmp_path / f"raw/deeper/a{ending}", data)
     found, summary = _prepare(tmp_path)
-    assert list(found) == [f"deeper/a{ending}#{recording}:{window}" for recording in (0, 1) for window in (0, 1)]
+    assert list(found) == [
+        f"deeper/a{ending}#{recording}:{window}" for recording in (0, 1) for window in (0, 1)
+    ]
     assert summary["written"] == 4 and summary["quality"]["missing"] == 1
     for name, signal in found.items():
         recording, window = (int(number) for number in re.findall(r"\d+", name.replace("h5", "")))
         expected = data[recording, 5000 * window :][:5000] * 1000.0
-        np.testing.assert_allclose(np.where(signal == MISSING, np.nan, signal.astype(float)), expected, atol=0.51)
+        np.testing.assert_allclose(
+            np.where(signal == MISSING, np.nan, signal.astype(float)), expected, atol=0.51
+        )
 
 
 def test_other_axes_units_and_marks(tmp_path):
@@ -96,7 +106,9 @@ def test_other_axes_units_and_marks(tmp_path):
     stored[2, 5] = 9999
     np.save(tmp_path / "raw/a.npy", stored)
     names = ["Lead I", "Lead II", *LEADS[6:]]
-    found, _ = _prepare(tmp_path, axes=["lead", "time"], leads=names, units="V", scale=4.88e-6, missing=9999)
+    found, _ = _prepare(
+        tmp_path, axes=["lead", "time"], leads=names, units="V", scale=4.88e-6, missing=9999
+    )
     (signal,) = found.values()
     np.testing.assert_allclose(signal[:, 0], stored[0] * 4.88, atol=0.51)
     np.testing.assert_allclose(signal[:, 2], (stored[1] - stored[0]) * 4.88, atol=0.51)
@@ -159,7 +171,9 @@ def test_hdf5_may_not_reach_into_another_file(tmp_path):
         file.create_virtual_dataset("signals", layout)
     (tmp_path / "raw.bin").write_bytes(bytes(240_000))
     with h5py.File(tmp_path / "external.h5", "w") as file:
-        file.create_dataset("signals", (1, 5000, 12), "f4", external=[(tmp_path / "raw.bin", 0, 240_000)])
+        file.create_dataset(
+            "signals", (1, 5000, 12), "f4", external=[(tmp_path / "raw.bin", 0, 240_000)]
+        )
     for name in ("link.h5", "virtual.h5", "external.h5"):
         with pytest.raises(InputError, match="has no array signals of its own"):
             files.read(tmp_path / name, 0, about)
@@ -187,9 +201,16 @@ def test_descriptions_that_do_not_fit(tmp_path, changes, message):
 
 
 def test_descriptions_that_are_none(tmp_path):
-    with pytest.raises(InputError, match="arrays.json: No such file or directory; write one, such as"):
+    with pytest.raises(
+        InputError, match="arrays.json: No such file or directory; write one, such as"
+    ):
         description.read(tmp_path)
-    for content, message in ((b"{", "not JSON"), (b"[]", "has list"), (b"[" * 9999, "not JSON"), (b"\xff", "not JSON")):
+    for content, message in (
+        (b"{", "not JSON"),
+        (b"[]", "has list"),
+        (b"[" * 9999, "not JSON"),
+        (b"\xff", "not JSON"),
+    ):
         (tmp_path / description.FILE).write_bytes(content)
         with pytest.raises(InputError, match=message):
             description.read(tmp_path)

@@ -22,7 +22,9 @@ def _draws(augmentation, signal=SIGNAL, **settings) -> np.ndarray:
     return np.asarray(jax.jit(jax.vmap(lambda key: augmentation(signal, key, **settings)))(KEYS))
 
 
-@pytest.mark.parametrize("wrong", [{"crop_s": 0}, {"lead_mask": 2}, {"time_out": 1.5}, {"gain": float("nan")}])
+@pytest.mark.parametrize(
+    "wrong", [{"crop_s": 0}, {"lead_mask": 2}, {"time_out": 1.5}, {"gain": float("nan")}]
+)
 def test_impossible_augmentations_are_refused(wrong):
     with pytest.raises(InputError, match="must be|most 1"):
         Augmentation(**wrong)
@@ -37,7 +39,9 @@ def test_crop_is_a_piece_and_every_start_occurs():
     position = jnp.arange(60.0)[:, None] + jnp.zeros((1, 12))
     pieces = _draws(augment.crop, position, samples=50)
     starts = pieces[:, 0, 0]
-    np.testing.assert_array_equal(pieces, starts[:, None, None] + np.arange(50)[:, None] + np.zeros((1, 12)))
+    np.testing.assert_array_equal(
+        pieces, starts[:, None, None] + np.arange(50)[:, None] + np.zeros((1, 12))
+    )
     assert set(starts) == set(range(11))
     assert np.bincount(starts.astype(int)).min() > 500 / 11 / 2
 
@@ -80,19 +84,27 @@ def test_noise_is_white_normal_and_up_to_the_level_asked_for():
     assert deviation.max() < 0.021 and abs(deviation.mean() - 0.01) < 0.001
     standard = noise / deviation[:, None, None]
     assert abs((standard**4).mean() - 3) < 0.1 and abs((standard**3).mean()) < 0.02
-    neighbours = (standard[:, 1:] * standard[:, :-1]).mean(), (standard[..., 1:] * standard[..., :-1]).mean()
+    neighbours = (
+        (standard[:, 1:] * standard[:, :-1]).mean(),
+        (standard[..., 1:] * standard[..., :-1]).mean(),
+    )
     assert np.abs(neighbours).max() < 0.01
 
 
 def test_time_out_is_as_long_as_asked_for():
     share = (_draws(augment.time_out, longest=0.4, shortest=0.2) == 0).mean((1, 2))
-    assert 0.195 < share.min() < 0.21 and 0.39 < share.max() < 0.405 and abs(share.mean() - 0.3) < 0.01
+    assert (
+        0.195 < share.min() < 0.21 and 0.39 < share.max() < 0.405 and abs(share.mean() - 0.3) < 0.01
+    )
 
 
 def test_time_out_is_one_silent_span_of_all_leads():
     silenced = _draws(augment.time_out, longest=0.25) == 0
     assert (silenced.all(axis=2) == silenced.any(axis=2)).all()
-    spans, edges = silenced[..., 0].sum(1), np.abs(np.diff(silenced[..., 0].astype(int), axis=1)).sum(1)
+    spans, edges = (
+        silenced[..., 0].sum(1),
+        np.abs(np.diff(silenced[..., 0].astype(int), axis=1)).sum(1),
+    )
     assert spans.max() <= 75 and abs(spans.mean() - 37.5) < 5 and edges.max() <= 2
     assert silenced[:, :10].any() and silenced[:, -10:].any()
 

@@ -15,7 +15,9 @@ class Numbered:
     patients = np.repeat(np.arange(20), 3).astype(np.int32)
 
     def read(self, indices):
-        return np.broadcast_to(np.asarray(indices, np.int16)[..., None, None], (*np.shape(indices), 1, 12))
+        return np.broadcast_to(
+            np.asarray(indices, np.int16)[..., None, None], (*np.shape(indices), 1, 12)
+        )
 
 
 RECORDS = Numbered()
@@ -23,12 +25,16 @@ INDICES = np.arange(10, 50)
 
 
 def _pairs(seed=0, batch_size=8, indices=INDICES, **settings):
-    return pretraining_batches(RECORDS, indices, examples="patient_pair", batch_size=batch_size, seed=seed, **settings)
+    return pretraining_batches(
+        RECORDS, indices, examples="patient_pair", batch_size=batch_size, seed=seed, **settings
+    )
 
 
 def _seen(batches, first, last, **settings) -> np.ndarray:
     """Numbers of the recordings in batches `first` to `last` - 1, [batch, example] or [batch, example, view]."""
-    return np.concatenate([stack["signal"][..., 0, 0] for stack in batches.between(first, last, **settings)])
+    return np.concatenate(
+        [stack["signal"][..., 0, 0] for stack in batches.between(first, last, **settings)]
+    )
 
 
 def test_every_recording_is_a_first_view_once_an_epoch_in_a_new_order():
@@ -52,7 +58,11 @@ def test_pairs_are_of_one_patient_within_the_recordings_allowed():
     seen = _seen(_pairs(), 0, 50)
     assert np.isin(seen, INDICES).all()
     assert (RECORDS.patients[seen[..., 0]] == RECORDS.patients[seen[..., 1]]).all()
-    alone = [index for index in INDICES if (RECORDS.patients[INDICES] == RECORDS.patients[index]).sum() == 1]
+    alone = [
+        index
+        for index in INDICES
+        if (RECORDS.patients[INDICES] == RECORDS.patients[index]).sum() == 1
+    ]
     np.testing.assert_array_equal(seen[..., 0] == seen[..., 1], np.isin(seen[..., 0], alone))
     np.testing.assert_array_equal(batch["patient"], RECORDS.patients[batch["signal"][:, 0, 0, 0]])
 
@@ -77,7 +87,9 @@ def test_pairs_keep_the_rule(records):
 
 def test_single_recordings():
     batches = pretraining_batches(RECORDS, INDICES, examples="single", batch_size=8, seed=0)
-    assert batches.make(0)["signal"].shape == (8, 1, 12) and batches.make(0)["patient"].shape == (8,)
+    assert batches.make(0)["signal"].shape == (8, 1, 12) and batches.make(0)["patient"].shape == (
+        8,
+    )
     np.testing.assert_array_equal(np.sort(_seen(batches, 0, 5).ravel()), INDICES)
     assert batches.recordings == 8 and _pairs().recordings == 16
 
@@ -92,7 +104,9 @@ def test_any_start_and_any_stack_give_the_same_batches(at_once):
     """Also beyond the edge of an epoch (five batches)."""
     whole = _seen(_pairs(), 0, 14)
     for first, last in ((0, 14), (3, 7), (7, 14), (13, 14)):
-        np.testing.assert_array_equal(_seen(_pairs(), first, last, at_once=at_once), whole[first:last])
+        np.testing.assert_array_equal(
+            _seen(_pairs(), first, last, at_once=at_once), whole[first:last]
+        )
     lengths = [len(stack["patient"]) for stack in _pairs().between(3, 14, at_once=4)]
     assert lengths == [4, 4, 3]
     assert list(_pairs().between(5, 5)) == []
@@ -100,7 +114,9 @@ def test_any_start_and_any_stack_give_the_same_batches(at_once):
 
 def test_processes_read_their_rows_of_the_same_batch():
     whole = _seen(_pairs(), 0, 6)
-    parts = [_seen(_pairs(rows=rows), 0, 6) for rows in (np.array([0, 1, 4]), np.array([2, 3, 5, 6, 7]))]
+    parts = [
+        _seen(_pairs(rows=rows), 0, 6) for rows in (np.array([0, 1, 4]), np.array([2, 3, 5, 6, 7]))
+    ]
     np.testing.assert_array_equal(parts[0], whole[:, [0, 1, 4]])
     np.testing.assert_array_equal(parts[1], whole[:, [2, 3, 5, 6, 7]])
     assert _pairs(rows=np.array([7])).make(3)["patient"] == _pairs().make(3)["patient"][7]
@@ -108,7 +124,9 @@ def test_processes_read_their_rows_of_the_same_batch():
 
 def test_signals_may_be_replaced_by_their_places():
     batch = _pairs(read=lambda rows: rows * 10).make(2)
-    np.testing.assert_array_equal(batch["signal"], 10 * _pairs().make(2)["signal"][..., 0, 0].astype(int))
+    np.testing.assert_array_equal(
+        batch["signal"], 10 * _pairs().make(2)["signal"][..., 0, 0].astype(int)
+    )
 
 
 def test_labelled_recordings_are_the_only_ones_read_and_keep_their_targets():
@@ -140,7 +158,9 @@ def test_impossible_batch_is_refused(batch_size):
     with pytest.raises(InputError, match=f"batch of {batch_size} from 40 recordings"):
         _pairs(batch_size=batch_size)
     with pytest.raises(InputError, match=f"batch of {batch_size} from 40 labelled recordings"):
-        labelled_batches(RECORDS, INDICES, np.zeros((40, 1), np.float32), batch_size=batch_size, seed=0)
+        labelled_batches(
+            RECORDS, INDICES, np.zeros((40, 1), np.float32), batch_size=batch_size, seed=0
+        )
 
 
 def test_contrast_needs_two_patients():

@@ -12,7 +12,9 @@ import pytest
 from conftest import CROPS
 from helpers import tiny_ptb_xl  # first: it keeps wfdb's import quiet
 
-sys.path.append(str(Path(__file__).parents[1]))  # where benchmarks/ is; last, so that an installed ecgjax comes first
+sys.path.append(
+    str(Path(__file__).parents[1])
+)  # where benchmarks/ is; last, so that an installed ecgjax comes first
 from benchmarks import Given, __main__, conversion, input_path, memory, pairing, report
 from ecgjax.launch.command import run
 from ecgjax.objectives.patient_contrast import PatientContrast
@@ -52,13 +54,19 @@ def test_without_torch_its_rows_say_so(given, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     rows = _by_name(input_path.measure(given, **TINY_INPUT))
     assert rows[input_path.READ]["ecg_per_s_core"] > 0
-    assert rows[input_path.WFDB]["skipped"] == rows[input_path.NPY]["skipped"] == "torch is not installed"
+    assert (
+        rows[input_path.WFDB]["skipped"]
+        == rows[input_path.NPY]["skipped"]
+        == "torch is not installed"
+    )
 
 
 def test_wfdb_copies_are_the_recordings(tmp_path):
     signal = np.random.default_rng(0).integers(-3000, 3000, (40, 12)).astype(np.int16)
     input_path._write_wfdb(tmp_path / "7", signal, 100.0)
-    np.testing.assert_array_equal(tiny_ptb_xl.read_by_wfdb(tmp_path / "7", physical=False).d_signal, signal)
+    np.testing.assert_array_equal(
+        tiny_ptb_xl.read_by_wfdb(tmp_path / "7", physical=False).d_signal, signal
+    )
     stored, rate_hz = read_record(tmp_path / "7")
     np.testing.assert_array_equal(stored, signal)
     assert rate_hz == 100
@@ -66,7 +74,9 @@ def test_wfdb_copies_are_the_recordings(tmp_path):
 
 def test_conversion_compares_the_same_records(tmp_path):
     source = tiny_ptb_xl.write(tmp_path / "source", tiny_ptb_xl.rows([1, 2, 3, 9, 10]))
-    rows = _by_name(conversion.measure(Given(tmp_path, source=source), limit=2, wfdb_every=2, rounds=1))
+    rows = _by_name(
+        conversion.measure(Given(tmp_path, source=source), limit=2, wfdb_every=2, rounds=1)
+    )
     assert rows[conversion.PREPARE]["records"] == 4 and rows[conversion.WFDB]["records"] == 2
     assert all(row["records_per_s_core"] > 0 for row in rows.values())
 
@@ -78,8 +88,12 @@ def test_conversion_without_source_says_what_is_missing(given):
 
 @pytest.mark.usefixtures("tiny_encoders")
 def test_memory_of_the_loss_and_of_the_step(given, monkeypatch):
-    monkeypatch.setattr(memory, "PatientContrast", functools.partial(PatientContrast, augmentation=CROPS))
-    rows = memory.measure(given, views=(512, 2048), encoders=("compact_resnet",), pairs=(8, 32), microbatch=8)
+    monkeypatch.setattr(
+        memory, "PatientContrast", functools.partial(PatientContrast, augmentation=CROPS)
+    )
+    rows = memory.measure(
+        given, views=(512, 2048), encoders=("compact_resnet",), pairs=(8, 32), microbatch=8
+    )
     figure = {(row["what"], row["views"]): row["temporary_mb"] for row in rows}
     assert len(figure) == 7 and all(value > 0 for value in figure.values())
     assert figure["NT-Xent, ecgjax", 2048] < figure["NT-Xent, textbook", 2048] / 2
@@ -89,7 +103,9 @@ def test_memory_of_the_loss_and_of_the_step(given, monkeypatch):
 def test_both_losses_are_the_same():
     projections = jax.random.normal(jax.random.key(0), (64, 2, memory.DIMENSION))
     patients = jax.numpy.arange(64) // 2
-    textbook, ours = (jax.jit(loss)(projections, patients) for loss in (memory._textbook, memory._ours))
+    textbook, ours = (
+        jax.jit(loss)(projections, patients) for loss in (memory._textbook, memory._ours)
+    )
     np.testing.assert_allclose(textbook, ours, rtol=1e-5)
 
 
@@ -102,12 +118,18 @@ def test_pairing_measures_a_process_of_its_own(given):
 
 
 def test_report_has_a_table_json_and_a_plot(tmp_path, capsys):
-    rows = [{"what": "fast", "ecg_per_s": 12345.6, "batch": 2048}, {"what": "slow", "skipped": "not installed"}]
+    rows = [
+        {"what": "fast", "ecg_per_s": 12345.6, "batch": 2048},
+        {"what": "slow", "skipped": "not installed"},
+    ]
     report.write("speed", rows, figure="ecg_per_s", out=tmp_path)
     printed = capsys.readouterr().out
     assert "| fast | 12,346    | 2,048 |" in printed and "not installed" in printed
     saved = json.loads((tmp_path / "speed.json").read_text())
-    assert saved["rows"] == rows and {"platform", "cores", "device_kind", "jax", "date"} <= saved["machine"].keys()
+    assert (
+        saved["rows"] == rows
+        and {"platform", "cores", "device_kind", "jax", "date"} <= saved["machine"].keys()
+    )
     assert (tmp_path / "speed.png").stat().st_size > 5000
 
 

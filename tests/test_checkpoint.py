@@ -54,8 +54,12 @@ def _after(state, steps):
 
 def _assert_same(found, expected):
     assert jax.tree.structure(found) == jax.tree.structure(expected)
-    for (path, leaf), other in zip(jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True):
-        assert leaf.dtype == other.dtype and leaf.sharding == other.sharding, jax.tree_util.keystr(path)
+    for (path, leaf), other in zip(
+        jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True
+    ):
+        assert leaf.dtype == other.dtype and leaf.sharding == other.sharding, jax.tree_util.keystr(
+            path
+        )
         np.testing.assert_array_equal(leaf, other, err_msg=jax.tree_util.keystr(path))
 
 
@@ -84,12 +88,19 @@ def test_round_trip_is_bit_for_bit(saved, fresh):
 
 
 def test_newest_two_are_kept_and_the_newest_is_found(saved):
-    assert sorted(path.name for path in (saved / "checkpoints").iterdir() if path.name.isdigit()) == [
+    assert sorted(
+        path.name for path in (saved / "checkpoints").iterdir() if path.name.isdigit()
+    ) == [
         "2",
         "4",
     ]
     newest = saved / "checkpoints" / "4"
-    assert find_checkpoint(saved) == find_checkpoint(saved / "checkpoints") == find_checkpoint(newest) == newest
+    assert (
+        find_checkpoint(saved)
+        == find_checkpoint(saved / "checkpoints")
+        == find_checkpoint(newest)
+        == newest
+    )
 
 
 def test_nothing_saved_is_nothing_to_resume(tmp_path, fresh):
@@ -128,7 +139,9 @@ def test_one_flipped_bit_is_never_restored(copy, fresh):
         step = int(found.step)
         _assert_same(found, states[step])
         messages = [str(warning.message) for warning in said]
-        named = [message for message in messages if "checkpoints/4: " in message and "trying" in message]
+        named = [
+            message for message in messages if "checkpoints/4: " in message and "trying" in message
+        ]
         assert len(named) == (step == 2), (place, messages)
         fallbacks += step == 2
     assert fallbacks > PLACES / 4
@@ -139,13 +152,17 @@ def test_only_damaged_checkpoints_are_an_error(copy, fresh):
         shutil.rmtree(folder / "encoder")
     with pytest.warns(UserWarning, match="cannot be read"), pytest.raises(InputError) as error:
         _resume(copy, fresh)
-    assert str(copy / "checkpoints") in str(error.value) and "no undamaged checkpoint" in str(error.value)
+    assert str(copy / "checkpoints") in str(error.value) and "no undamaged checkpoint" in str(
+        error.value
+    )
 
 
 def test_other_settings_are_refused_by_name(saved, fresh):
     other = json.loads(json.dumps(CONFIG))
     other["pretraining"]["optimizer"]["learning_rate"] = 0.1
-    with pytest.raises(InputError, match=r"pretraining.optimizer.learning_rate was 0.001, now 0.1") as error:
+    with pytest.raises(
+        InputError, match=r"pretraining.optimizer.learning_rate was 0.001, now 0.1"
+    ) as error:
         _resume(saved, fresh, other)
     assert str(saved) in str(error.value)
 
@@ -153,7 +170,10 @@ def test_other_settings_are_refused_by_name(saved, fresh):
 def test_encoder_is_loaded_as_it_was_trained(workdir, records):
     encoder, variables, preprocessing, config, seen = load_encoder(workdir)
     assert encoder.widths == (8,) and preprocessing == Preprocessing()
-    assert config["pretraining"]["num_steps"] == 4 and config["pretraining"]["objective"]["name"] == "PatientContrast"
+    assert (
+        config["pretraining"]["num_steps"] == 4
+        and config["pretraining"]["objective"]["name"] == "PatientContrast"
+    )
     assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(variables))
     expected = seen_in(records, records.split("train"))
     np.testing.assert_array_equal(seen.waveforms, expected.waveforms)
@@ -176,8 +196,14 @@ def _save_as(workdir, fresh, config):
             {"name": "pclr_resnet", "stem": 64, "widths": [128], "kernel": 16, "downsample": 4},
             "cannot be read as pclr",
         ),
-        ({"name": "compact_resnet", "widths": [8, 16], "kernel": 5}, "cannot be read as compact_resnet"),
-        ({"name": "compact_resnet", "widths": [8, 8], "kernel": 5}, "cannot be read as compact_resnet"),
+        (
+            {"name": "compact_resnet", "widths": [8, 16], "kernel": 5},
+            "cannot be read as compact_resnet",
+        ),
+        (
+            {"name": "compact_resnet", "widths": [8, 8], "kernel": 5},
+            "cannot be read as compact_resnet",
+        ),
         ({"name": "vit", "width": 8}, "encoder 'vit' is unknown"),
     ],
 )
@@ -196,13 +222,19 @@ def test_checkpoint_of_another_format_is_refused(tmp_path, fresh):
 def test_edited_config_is_refused(workdir, tmp_path):
     """Another rate or order of leads would silently change every embedding."""
     copy = shutil.copytree(workdir, tmp_path / "copy")
-    file = next(file for file in (copy / "checkpoints" / "4" / "config").rglob("*") if b"rate_hz" in file.read_bytes())
+    file = next(
+        file
+        for file in (copy / "checkpoints" / "4" / "config").rglob("*")
+        if b"rate_hz" in file.read_bytes()
+    )
     file.write_text(file.read_text().replace('"rate_hz": 100.0', '"rate_hz": 500.0'))
     with pytest.raises(InputError, match="config is not what was saved"):
         load_encoder(copy)
 
 
-@pytest.mark.parametrize(("folder", "message"), [("", "no ecgjax checkpoint in it"), ("absent", "no such folder")])
+@pytest.mark.parametrize(
+    ("folder", "message"), [("", "no ecgjax checkpoint in it"), ("absent", "no such folder")]
+)
 def test_folder_without_a_checkpoint_is_refused(tmp_path, folder, message):
     with pytest.raises(InputError, match=message) as error:
         load_encoder(tmp_path / folder)
@@ -211,7 +243,9 @@ def test_folder_without_a_checkpoint_is_refused(tmp_path, folder, message):
 
 def test_the_encoder_of_a_checkpoint_is_the_result_where_there_is_one(fresh, tmp_path):
     other = jax.tree.map(lambda leaf: leaf + 1, fresh.params["encoder"])
-    state = fresh.replace(collections={**fresh.collections, "result": {"params": {"encoder": other}}})
+    state = fresh.replace(
+        collections={**fresh.collections, "result": {"params": {"encoder": other}}}
+    )
     config = {**CONFIG, **describe("compact_resnet", TINY, Preprocessing())}
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config, SEEN)

@@ -25,8 +25,12 @@ def _write(
     record: Path, *, samples: int = 2500, rate_hz: int = 250, age="60", sex="Male", dx="164889003"
 ) -> np.ndarray:
     comments = [f"Age: {age}", f"Sex: {sex}", f"Dx: {dx}", "Rx: Unknown", "Hx: Mr Doe, born 1950"]
-    seed = int.from_bytes(record.name.encode(), "big")  # no two alike, or they would be rejected as duplicates
-    return tiny_ptb_xl.write_record(record, seed=seed, samples=samples, fs=rate_hz, comments=comments)
+    seed = int.from_bytes(
+        record.name.encode(), "big"
+    )  # no two alike, or they would be rejected as duplicates
+    return tiny_ptb_xl.write_record(
+        record, seed=seed, samples=samples, fs=rate_hz, comments=comments
+    )
 
 
 def _records(prepared: Path) -> dict[str, dict[str, Any]]:
@@ -37,7 +41,12 @@ def _records(prepared: Path) -> dict[str, dict[str, Any]]:
 def test_names_say_the_source_and_comments_the_person(tmp_path):
     for name in ("A0001", "E00001", "JS00001", "JS10647", "HR00001", "Q0001", "S0001", "I0001"):
         _write(tmp_path / "raw" / "g1" / name)
-    _write(tmp_path / "raw" / "E00002", age="NaN", sex="Unknown", dx="164889003, 59118001,164889003,free text")
+    _write(
+        tmp_path / "raw" / "E00002",
+        age="NaN",
+        sex="Unknown",
+        dx="164889003, 59118001,164889003,free text",
+    )
     _write(tmp_path / "raw" / "other")
     prepared = prepare("cinc2021/100hz", tmp_path / "out", source=tmp_path / "raw")
     rows = _records(prepared)
@@ -52,7 +61,11 @@ def test_names_say_the_source_and_comments_the_person(tmp_path):
         "S0001": "ptb",
         "I0001": "st_petersburg_incart",
     }
-    assert (rows["A0001"]["age"], rows["A0001"]["sex"], rows["A0001"]["labels"]) == (60.0, "male", ["AFIB"])
+    assert (rows["A0001"]["age"], rows["A0001"]["sex"], rows["A0001"]["labels"]) == (
+        60.0,
+        "male",
+        ["AFIB"],
+    )
     assert rows["E00002"]["age"] is None and rows["E00002"]["sex"] is None
     assert rows["E00002"]["labels"] == ["AFIB", "snomed:59118001"]
     assert rows["S0001"]["split"] == rows["I0001"]["split"] == "train"
@@ -71,7 +84,9 @@ def test_windows_of_a_record_keep_its_patient_and_a_short_one_is_rejected(tmp_pa
     rows = _records(prepared)
     assert set(rows) == {"A0001-w1", "A0001-w2", "A0001-w3", "A0003"}
     windows = [row for name, row in rows.items() if name.startswith("A0001")]
-    assert len({row["patient_id"] for row in windows}) == len({row["split"] for row in windows}) == 1
+    assert (
+        len({row["patient_id"] for row in windows}) == len({row["split"] for row in windows}) == 1
+    )
     assert len({row["waveform_hash"] for row in rows.values()}) == 4
     summary = json.loads((prepared / "report.json").read_text())
     reasons = {rejection["record_id"]: rejection["reason"] for rejection in summary["rejections"]}
@@ -79,9 +94,13 @@ def test_windows_of_a_record_keep_its_patient_and_a_short_one_is_rejected(tmp_pa
 
 
 def test_a_folder_without_records_of_the_challenge(tmp_path):
-    with pytest.raises(InputError, match="cinc2021: give the folder of its files as --source; they are at https://"):
+    with pytest.raises(
+        InputError, match="cinc2021: give the folder of its files as --source; they are at https://"
+    ):
         prepare("cinc2021", tmp_path)
-    with pytest.raises(InputError, match="absent: no such folder; give the one that holds cinc2021"):
+    with pytest.raises(
+        InputError, match="absent: no such folder; give the one that holds cinc2021"
+    ):
         prepare("cinc2021", tmp_path, source=tmp_path / "absent")
     with pytest.raises(InputError, match="no A0001.hea, JS00001.hea or the like"):
         prepare("cinc2021", tmp_path, source=tmp_path)
@@ -120,10 +139,14 @@ def test_real_records_equal_wfdbs(tmp_path):
     for header in source.glob("[!S]*.hea"):
         expected = _oracle_uv(header, tmp_path)
         windows = [
-            written[name] for name in (header.stem, *(f"{header.stem}-w{i}" for i in range(1, 99))) if name in written
+            written[name]
+            for name in (header.stem, *(f"{header.stem}-w{i}" for i in range(1, 99)))
+            if name in written
         ]
         assert len(windows) == len(expected) // 5000
         for index, window in enumerate(windows):
-            np.testing.assert_allclose(window, expected[5000 * index : 5000 * (index + 1)], atol=0.51)
+            np.testing.assert_allclose(
+                window, expected[5000 * index : 5000 * (index + 1)], atol=0.51
+            )
             compared += 1
     assert compared == 43

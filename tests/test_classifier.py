@@ -38,7 +38,9 @@ def _config(encoder):
     return {**describe("compact_resnet", encoder.module, encoder.preprocessing), "task": "parity"}
 
 
-@pytest.mark.parametrize(("window_s", "count"), [(2.5, 7), (3.0, 6), (7.3, 2), (None, 1), (10.0, 1), (20.0, 1)])
+@pytest.mark.parametrize(
+    ("window_s", "count"), [(2.5, 7), (3.0, 6), (7.3, 2), (None, 1), (10.0, 1), (20.0, 1)]
+)
 def test_windows_cover_the_recording(window_s, count):
     position = np.arange(1000.0)[None, :, None] + np.zeros((2, 1, 12))
     windows = np.asarray(_windows(position, window_s, 100))
@@ -63,7 +65,9 @@ def probed(encoder, records, labelled, tmp_path_factory):
 def test_probe_as_a_classifier_has_the_probes_scores(encoder, records, labelled, probed):
     (indices, targets), (adapted, _) = labelled, probed
     test = records.split("test")
-    probe = linear_probe.fit(encoder.embed(records, indices), targets, records.patients[indices], seed=0)
+    probe = linear_probe.fit(
+        encoder.embed(records, indices), targets, records.patients[indices], seed=0
+    )
     expected = 1 / (1 + np.exp(-probe.scores(encoder.embed(records, test))))
     found = predict(adapted, encoder, records, test, batch_size=16)
     np.testing.assert_allclose(found, expected, atol=2e-5)
@@ -71,15 +75,21 @@ def test_probe_as_a_classifier_has_the_probes_scores(encoder, records, labelled,
 
 
 def test_an_encoder_without_batch_statistics(records, labelled, tmp_path, monkeypatch):
-    monkeypatch.setitem(encoders.ENCODERS, "vit1d", encoders.ENCODERS["vit1d"].clone(width=16, layers=1, heads=2))
+    monkeypatch.setitem(
+        encoders.ENCODERS, "vit1d", encoders.ENCODERS["vit1d"].clone(width=16, layers=1, heads=2)
+    )
     (indices, targets), encoder = labelled, untrained("vit1d", Preprocessing(), seed=0)
     config = {**describe("vit1d", encoder.module, encoder.preprocessing), "task": "parity"}
     for way in LinearProbing(), FineTuning(min_steps=3, epochs=0, augmentation=SHORT.augmentation):
         workdir = tmp_path / type(way).__name__
-        adapted = way.adapt(encoder, Labelled(records, indices, targets), Run(workdir, config, "vit"))
+        adapted = way.adapt(
+            encoder, Labelled(records, indices, targets), Run(workdir, config, "vit")
+        )
         found = predict(adapted, encoder, records, indices[:4], batch_size=4)
         assert np.isfinite(found).all() and not np.array_equal(found[0], found[1])
-        np.testing.assert_array_equal(predict(adapted, ecgjax.load(workdir), records, indices[:4], batch_size=4), found)
+        np.testing.assert_array_equal(
+            predict(adapted, ecgjax.load(workdir), records, indices[:4], batch_size=4), found
+        )
 
 
 def test_probe_leaves_the_encoder_as_it_is(encoder, probed):
@@ -98,21 +108,33 @@ def test_probe_refuses_the_workdir_of_another_run(encoder, records, labelled, pr
 
 # Twenty recordings on eight devices make batches of sixteen.
 SHORT = FineTuning(
-    epochs=0, min_steps=3, batch_size=24, dropout=0.0, augmentation=dataclasses.replace(CROPS, crop_s=1.0, lead_mask=0)
+    epochs=0,
+    min_steps=3,
+    batch_size=24,
+    dropout=0.0,
+    augmentation=dataclasses.replace(CROPS, crop_s=1.0, lead_mask=0),
 )
 
 
 def _fine_tune(encoder, records, labelled, workdir, **changes):
     indices, targets = labelled
     settings = dataclasses.replace(SHORT, **changes)
-    return settings.adapt(encoder, Labelled(records, indices, targets), Run(workdir, _config(encoder), "parity"))
+    return settings.adapt(
+        encoder, Labelled(records, indices, targets), Run(workdir, _config(encoder), "parity")
+    )
 
 
 def test_fine_tuning_starts_from_the_given_weights(encoder, records, labelled, tmp_path):
     """With an encoder's rate of 0 they are still there at the end; another start is another end."""
-    for number, start in enumerate((encoder, dataclasses.replace(untrained_twin(encoder), restored=1))):
+    for number, start in enumerate(
+        (encoder, dataclasses.replace(untrained_twin(encoder), restored=1))
+    ):
         adapted = _fine_tune(start, records, labelled, tmp_path / str(number), encoder_rate=0.0)
-        jax.tree.map(np.testing.assert_array_equal, adapted.variables["params"]["encoder"], start.variables["params"])
+        jax.tree.map(
+            np.testing.assert_array_equal,
+            adapted.variables["params"]["encoder"],
+            start.variables["params"],
+        )
         assert np.abs(adapted.variables["params"]["head"]["kernel"]).max() > 1e-4
 
 
@@ -136,14 +158,18 @@ def test_a_trained_encoder_is_spared_while_labels_are_few(encoder):
     assert {FineTuning(encoder_rate=0.3).rate(untrained, number) for number in numbers} == {1.0}
 
 
-def test_probabilities_are_means_over_windows_and_do_not_depend_on_the_batch(encoder, records, labelled, tmp_path):
+def test_probabilities_are_means_over_windows_and_do_not_depend_on_the_batch(
+    encoder, records, labelled, tmp_path
+):
     adapted = _fine_tune(encoder, records, labelled, tmp_path)
     test = records.split("test")
     found = predict(adapted, encoder, records, test, batch_size=16)
     assert found.shape == (len(test), 2) and (found > 0).all() and (found < 1).all()
     alone = predict(adapted, encoder, records, test[-3:], batch_size=16)
     np.testing.assert_allclose(alone, found[-3:], atol=1e-6)
-    ways = [dataclasses.replace(adapted, window_s=window_s) for window_s in (None, adapted.window_s)]
+    ways = [
+        dataclasses.replace(adapted, window_s=window_s) for window_s in (None, adapted.window_s)
+    ]
     whole, windows = (predict(way, encoder, records, test, batch_size=16) for way in ways)
     np.testing.assert_array_equal(windows, found)
     assert not np.allclose(whole, windows, atol=1e-4)
@@ -151,13 +177,19 @@ def test_probabilities_are_means_over_windows_and_do_not_depend_on_the_batch(enc
 
 def test_finished_run_is_not_taken_for_one_from_other_weights(encoder, records, labelled, tmp_path):
     _fine_tune(encoder, records, labelled, tmp_path)
-    with pytest.raises(InputError, match=f"start_weights was {encoder.fingerprint}, now random weights"):
+    with pytest.raises(
+        InputError, match=f"start_weights was {encoder.fingerprint}, now random weights"
+    ):
         _fine_tune(untrained_twin(encoder), records, labelled, tmp_path)
 
 
-@pytest.mark.parametrize("wrong", [{"encoder_rate": -0.1}, {"epochs": float("nan")}, {"min_steps": 0}])
+@pytest.mark.parametrize(
+    "wrong", [{"encoder_rate": -0.1}, {"epochs": float("nan")}, {"min_steps": 0}]
+)
 def test_impossible_training_is_refused(wrong):
-    with pytest.raises(InputError, match="give a rate and epochs of 0 or more, and steps and a batch of 1 or more"):
+    with pytest.raises(
+        InputError, match="give a rate and epochs of 0 or more, and steps and a batch of 1 or more"
+    ):
         FineTuning(**wrong)
 
 

@@ -11,7 +11,7 @@ from helpers.steps import TWO_SECONDS, check_equal, check_learns, first_step, in
 
 from ecgjax.errors import InputError
 from ecgjax.objectives.clocs import Clocs, patient_contrast_of_views
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 from ecgjax.signals import LEADS
 
 BATCH = noise_batch(16)
@@ -29,11 +29,22 @@ def _reference(views, patients, temperature):
             for i in range(recordings):
                 for j in range(recordings):
                     entry = math.exp(views[i, a] @ views[j, b] / temperature)
-                    row = sum(math.exp(views[i, a] @ views[k, b] / temperature) for k in range(recordings))
-                    column = sum(math.exp(views[k, a] @ views[j, b] / temperature) for k in range(recordings))
+                    row = sum(
+                        math.exp(views[i, a] @ views[k, b] / temperature) for k in range(recordings)
+                    )
+                    column = sum(
+                        math.exp(views[k, a] @ views[j, b] / temperature) for k in range(recordings)
+                    )
                     shares[i, j] = [entry / row, entry / column]
             terms = [[share for (i, j), both in shares.items() if i == j for share in both]]
-            terms += [[s for (i, j), both in shares.items() if i != j and patients[i] == patients[j] for s in both]]
+            terms += [
+                [
+                    s
+                    for (i, j), both in shares.items()
+                    if i != j and patients[i] == patients[j]
+                    for s in both
+                ]
+            ]
             losses.append(np.mean([-np.log(term).mean() for term in terms if term]))
     return np.mean(losses)
 
@@ -49,7 +60,9 @@ def test_loss_and_gradient_are_those_of_the_loops(patients, kinds):
     for place in np.ndindex(views.shape):
         step = np.zeros_like(views)
         step[place] = 1e-5
-        expected[place] = _reference(views + step, patients, 0.3) - _reference(views - step, patients, 0.3)
+        expected[place] = _reference(views + step, patients, 0.3) - _reference(
+            views - step, patients, 0.3
+        )
     np.testing.assert_allclose(gradient, expected / 2e-5, atol=2e-5)
 
 
@@ -57,7 +70,9 @@ def test_a_silent_view_has_a_finite_gradient():
     """The published code divides by its length: not a number from then on (danikiyasseh/CLOCS, issue 1)."""
     views = np.random.default_rng(0).normal(size=(6, 2, 3)).astype(np.float32)
     views[0, 0] = 0
-    loss = jax.jit(jax.grad(lambda views: patient_contrast_of_views(views, REPEATED, temperature=0.1)[0]))
+    loss = jax.jit(
+        jax.grad(lambda views: patient_contrast_of_views(views, REPEATED, temperature=0.1)[0])
+    )
     assert np.isfinite(loss(views)).all()
 
 
@@ -80,7 +95,9 @@ def test_views_are_halves_leads_or_both():
 @pytest.mark.parametrize("settings", [{}, {"lead_mask": 0.0}, {"kind": "cmsmlc"}], ids=str)
 def test_eight_devices_take_the_step_of_one(settings):
     objective = Clocs(view_leads=("II", "V2"), **settings)
-    one, eight = (first_step(objective, initial(objective), BATCH, devices=devices) for devices in (1, 8))
+    one, eight = (
+        first_step(objective, initial(objective), BATCH, devices=devices) for devices in (1, 8)
+    )
     check_equal(one, eight)
     check_learns(one)
 
@@ -89,7 +106,11 @@ def test_leads_of_halves_are_silenced_by_chance():
     """Without it the two halves of a recording that repeats itself are the same, and so are their embeddings."""
     twice = np.tile(noise_batch(16)["signal"][:, :100], (1, 2, 1))
     accuracy = [
-        float(first_step(objective, initial(objective), {**BATCH, "signal": twice})[0]["pair_accuracy"])
+        float(
+            first_step(objective, initial(objective), {**BATCH, "signal": twice})[0][
+                "pair_accuracy"
+            ]
+        )
         for objective in (Clocs(lead_mask=0.0), Clocs(lead_mask=0.9))
     ]
     assert accuracy[0] == 1 > accuracy[1]
@@ -97,7 +118,9 @@ def test_leads_of_halves_are_silenced_by_chance():
 
 def test_patients_decide_what_attracts():
     objective = Clocs()
-    loss = jax.jit(functools.partial(objective.loss, TINY, read=Reader(TWO_SECONDS, 100.0)))
+    loss = jax.jit(
+        functools.partial(objective.loss, TINY, preprocess=Preprocessor(TWO_SECONDS, 100.0))
+    )
     values = [
         float(loss(initial(objective), {**BATCH, "patient": patients}, jax.random.key(0))[0])
         for patients in (np.arange(16), np.zeros(16, int), BATCH["patient"])

@@ -17,13 +17,23 @@ from tfds_builders.prepare import prepare
 
 h5py = pytest.importorskip("h5py")
 FLAGS = ("1dAVb", "RBBB", "LBBB", "SB", "ST", "AF", "normal_ecg")
-ROW = {"age": "53", "is_male": "True", "patient_id": "7", "trace_file": "exams_part0.hdf5", "death": "", "timey": ""}
+ROW = {
+    "age": "53",
+    "is_male": "True",
+    "patient_id": "7",
+    "trace_file": "exams_part0.hdf5",
+    "death": "",
+    "timey": "",
+}
 
 
 def _write(folder: Path, exams: dict[int, np.ndarray], **changes: str) -> Path:
     """Exams of a patient each, [time, 12] in mV, centred in 4096 samples as Zenodo's are, with a last row of zeros."""
     folder.mkdir()
-    rows = [ROW | dict.fromkeys(FLAGS, "False") | {"exam_id": str(exam), "patient_id": str(exam)} for exam in exams]
+    rows = [
+        ROW | dict.fromkeys(FLAGS, "False") | {"exam_id": str(exam), "patient_id": str(exam)}
+        for exam in exams
+    ]
     with (folder / "exams.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
@@ -43,7 +53,9 @@ def _exam(samples: int, seed: int = 0) -> np.ndarray:
 
 def _signals(prepared: Path) -> dict[str, np.ndarray]:
     builder: Any = tfds.builder_from_directory(prepared)
-    examples = [example for split in builder.info.splits for example in builder.as_data_source(split)]
+    examples = [
+        example for split in builder.info.splits for example in builder.as_data_source(split)
+    ]
     return {example["record_id"].decode(): example["signal"] for example in examples}
 
 
@@ -57,16 +69,27 @@ def test_zeros_are_taken_away_and_short_exams_rejected(tmp_path):
     rejected = {rejection["record_id"]: rejection["reason"] for rejection in summary["rejections"]}
     assert rejected == {"12": "length", "14": "length"}
     row = pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()[0]
-    assert (row["age"], row["sex"], row["labels"]) == (53.0, "male", ["code15:RBBB", "SBRAD", "AFIB"])
+    assert (row["age"], row["sex"], row["labels"]) == (
+        53.0,
+        "male",
+        ["code15:RBBB", "SBRAD", "AFIB"],
+    )
     seven = _signals(prepare("code15/100hz_7s", tmp_path / "out", source=source))
-    assert set(seven) == {"11", "12", "13"} and {signal.shape for signal in seven.values()} == {(700, 12)}
+    assert set(seven) == {"11", "12", "13"} and {signal.shape for signal in seven.values()} == {
+        (700, 12)
+    }
 
 
 def test_exams_of_a_part_that_is_absent_are_rejected(tmp_path):
     source = _write(tmp_path / "raw", {11: _exam(4096)})
     with (source / "exams.csv").open("a") as file:
         last = (source / "exams.csv").read_text().splitlines()[1]
-        file.write(last.replace("part0", "part3").replace("11", "21") + "\n" + last.replace("11", "22") + "\n")
+        file.write(
+            last.replace("part0", "part3").replace("11", "21")
+            + "\n"
+            + last.replace("11", "22")
+            + "\n"
+        )
     prepared = prepare("code15", tmp_path / "out", source=source)
     summary = json.loads((prepared / "report.json").read_text())
     assert summary["reasons"] == {"missing_file": 2} and summary["written"] == 1
@@ -74,7 +97,13 @@ def test_exams_of_a_part_that_is_absent_are_rejected(tmp_path):
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("trace_file", "../x.hdf5"), ("trace_file", "exams_part18.hdf5"), ("is_male", "1"), ("age", "-3"), ("AF", "")],
+    [
+        ("trace_file", "../x.hdf5"),
+        ("trace_file", "exams_part18.hdf5"),
+        ("is_male", "1"),
+        ("age", "-3"),
+        ("AF", ""),
+    ],
 )
 def test_a_cell_that_cannot_be_read(tmp_path, column, value):
     source = _write(tmp_path / "raw", {11: _exam(4096)}, **{column: value})
@@ -87,7 +116,10 @@ def test_real_exams(tmp_path):
         pytest.skip("ECGJAX_SAMPLES does not name a folder with real recordings")
     folder = Path(os.environ["ECGJAX_SAMPLES"], "code-15")
     rows = list(csv.DictReader((folder / "meta.csv").read_text().splitlines()))
-    exams = {int(row["exam_id"]): scipy.io.loadmat(folder / "org" / row["save_file"])["feats"].T for row in rows}
+    exams = {
+        int(row["exam_id"]): scipy.io.loadmat(folder / "org" / row["save_file"])["feats"].T
+        for row in rows
+    }
     source = _write(tmp_path / "raw", exams)
     with (source / "exams.csv").open("w", newline="") as file:
         columns = ["exam_id", *ROW, *FLAGS]
@@ -100,6 +132,7 @@ def test_real_exams(tmp_path):
     for exam, signal in signals.items():
         np.testing.assert_allclose(signal, exams[int(exam)][:4000] * 1000.0, atol=0.51)
     labels = {
-        row["record_id"]: row["labels"] for row in pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()
+        row["record_id"]: row["labels"]
+        for row in pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()
     }
     assert labels["975093"] == ["1AVB"] and labels["270272"] == ["code15:RBBB"]

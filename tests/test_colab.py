@@ -13,7 +13,9 @@ def test_notebook_runs(workdir, prepared, tmp_path, monkeypatch):
     monkeypatch.setenv("ECGJAX_DATA", str(prepared))
     monkeypatch.setenv("PYTHONPATH", str(NOTEBOOK.parent.parent))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    nbclient.NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(
+        notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
+    ).execute()
     outputs = [str(output) for cell in notebook.cells for output in cell.get("outputs", [])]
     assert any("(1000, 12) -> (16,)" in output for output in outputs)
     assert sum("image/png" in output for output in outputs) == 2

@@ -3,12 +3,14 @@
 import jax
 import numpy as np
 
-from ecgjax.objectives.parts.collapse import embedding_statistics
+from ecgjax.objectives.parts.collapse import collapse_metrics
 from ecgjax.train.sharding import data_mesh, split
 
 
 def _of(embedding):
-    return {name: float(value) for name, value in embedding_statistics(jax.numpy.asarray(embedding)).items()}
+    return {
+        name: float(value) for name, value in collapse_metrics(jax.numpy.asarray(embedding)).items()
+    }
 
 
 def test_rank_counts_the_directions_whatever_the_scale():
@@ -25,7 +27,9 @@ def test_against_eigenvalues():
     embedding = np.random.default_rng(1).gamma(2.0, size=(64, 12)) * np.arange(1, 13)
     values = np.linalg.eigvalsh(np.cov(embedding.T))
     found = _of(embedding)
-    np.testing.assert_allclose(found["embedding_rank"], values.sum() ** 2 / (values**2).sum(), rtol=1e-4)
+    np.testing.assert_allclose(
+        found["embedding_rank"], values.sum() ** 2 / (values**2).sum(), rtol=1e-4
+    )
     expected = embedding.std(0).mean() / np.sqrt((embedding**2).mean())
     np.testing.assert_allclose(found["embedding_std"], expected, rtol=1e-4)
 
@@ -39,7 +43,7 @@ def test_devices_send_no_rows_to_each_other():
     """They did, one by one, as long as the rows were a slice."""
     rows = np.random.default_rng(3).normal(size=(256, 8)).astype(np.float32)
     shared = jax.device_put(rows, split(data_mesh()))
-    compiled = jax.jit(embedding_statistics).lower(shared).compile()
+    compiled = jax.jit(collapse_metrics).lower(shared).compile()
     assert "all-reduce" in compiled.as_text() and "permute" not in compiled.as_text()
     for name, value in compiled(shared).items():
         np.testing.assert_allclose(value, _of(rows)[name], rtol=1e-5)

@@ -18,7 +18,9 @@ from ecgjax.tpu.report import describe, show
 from ecgjax.tpu.slices import parse_slice
 from ecgjax.workflows.pretrain import Pretraining
 
-needs_libtpu = pytest.mark.skipif(not importlib.util.find_spec("libtpu"), reason="needs pip install '.[aot]'")
+needs_libtpu = pytest.mark.skipif(
+    not importlib.util.find_spec("libtpu"), reason="needs pip install '.[aot]'"
+)
 
 TEXT = """HloModule jit_step, is_scheduled=true, entry_computation_layout={(f32[64,128]{1,0})->f32[64,128]{1,0}}
 
@@ -84,7 +86,8 @@ backend_config={"known_trip_count":{"n":"5"},"cost":"1"}
 def test_collectives_of_a_program():
     program = hlo.read(TEXT)
     assert program.collectives == {
-        Collective("all-gather", 512 * 128 * 4): 5 + 1,  # five rounds of the loop, one of the endless loop
+        Collective("all-gather", 512 * 128 * 4): 5
+        + 1,  # five rounds of the loop, one of the endless loop
         Collective("all-reduce", 64 * 4 + 4): 1,
         Collective("all-gather", 64 * 128 * 4): 1,  # started, then done: one
         Collective("reduce-scatter", 128 * 2): 1,
@@ -106,12 +109,15 @@ ENTRY %main (p0: f32[512,128], i: s32[]) -> f32[512,128] {
 }
 """
     whole, piece = 512 * 128 * 4, 8 * 128 * 4
-    assert hlo.read(TEXT[: TEXT.index("ENTRY")] + entry).traffic_bytes == whole + (2 + 3 + 2) * piece
+    assert (
+        hlo.read(TEXT[: TEXT.index("ENTRY")] + entry).traffic_bytes == whole + (2 + 3 + 2) * piece
+    )
 
 
 def test_bytes_of_shapes():
     assert (
-        hlo.shape_bytes("(f32[64,128]{1,0:T(8,128)S(1)}, /*index=1*/bf16[8]{0}, pred[3]{0}, u32[])") == 32768 + 16 + 7
+        hlo.shape_bytes("(f32[64,128]{1,0:T(8,128)S(1)}, /*index=1*/bf16[8]{0}, pred[3]{0}, u32[])")
+        == 32768 + 16 + 7
     )
 
 
@@ -121,21 +127,33 @@ def test_collective_times_against_hand_computed_values():
     assert pod.seconds("all-reduce", 100, 0) == pytest.approx(100 * 32e-6)
     assert pod.seconds("all-reduce", 0, 1e9) == pytest.approx(2 * 1e9 * 255 / 256 / 200e9)
     assert host.seconds("all-gather", 1, 1e9) == pytest.approx(4e-6 + 1e9 * 7 / 8 / 100e9)
-    assert host.seconds("reduce-scatter", 1, 1e9 / 8) == pytest.approx(host.seconds("all-gather", 1, 1e9))
+    assert host.seconds("reduce-scatter", 1, 1e9 / 8) == pytest.approx(
+        host.seconds("all-gather", 1, 1e9)
+    )
     assert host.seconds("collective-permute", 1, 1e9) == pytest.approx(4e-6 + 0.02)
     assert host.seconds("all-to-all", 1, 1e9 / 8) == pytest.approx(4e-6 + 1e9 / 4 / 100e9)
     # A cube of 4x4x4 is a torus: 2 + 2 + 2 hops, six links of 100 GB/s; anything smaller is not.
-    assert parse_slice("v5p:4x4x4").seconds("all-gather", 1, 6e9) == pytest.approx(6e-6 + 6e9 * 63 / 64 / 600e9)
+    assert parse_slice("v5p:4x4x4").seconds("all-gather", 1, 6e9) == pytest.approx(
+        6e-6 + 6e9 * 63 / 64 / 600e9
+    )
     assert parse_slice("v5p:2x2x4").seconds("all-gather", 1, 0) == pytest.approx(5e-6)
     assert parse_slice("v5e:1x1").seconds("all-reduce", 1, 1e9) == 0
 
 
 def _step(chips: int, *, gathered: int) -> Step:
-    collectives = Counter({Collective("all-reduce", 1000): 10, Collective("all-gather", gathered): 1})
+    collectives = Counter(
+        {Collective("all-reduce", 1000): 10, Collective("all-gather", gathered): 1}
+    )
     program = hlo.Program(collectives, traffic_bytes=819_000_000, cycles=3_000_000, endless=0)
     slice = parse_slice("v5e:2x4").of(chips)
     return Step(
-        slice, 64 * chips, flops=1e9 * chips, hbm_bytes=3 * 2**30, temp_bytes=2**30, program=program, compile_s=1
+        slice,
+        64 * chips,
+        flops=1e9 * chips,
+        hbm_bytes=3 * 2**30,
+        temp_bytes=2**30,
+        program=program,
+        compile_s=1,
     )
 
 
@@ -152,7 +170,9 @@ def test_weak_scaling_between_two_compiled_ends(monkeypatch):
     assert compiled == [(32 * 8, "v5e:2x4", -1.0), (32 * 256, "v5e:16x16", -1.0)]
     assert [row.slice.chips for row in rows] == [8, 16, 32, 64, 128, 256]
     assert [row.recordings for row in rows] == [64 * row.slice.chips for row in rows]
-    assert [row.collectives["all-gather"] for row in rows] == [(1, 100 * row.slice.chips) for row in rows]
+    assert [row.collectives["all-gather"] for row in rows] == [
+        (1, 100 * row.slice.chips) for row in rows
+    ]
     assert rows[3] == scaling.estimate(step)
     # 1 ms of traffic, 2 ms of cycles at 1.5 GHz; 10 all-reduces of 8 us and a gather of 4 us on 2x4, next to no bytes.
     assert rows[0].step_s == pytest.approx((1e-3 + 84e-6, 2e-3 + 84e-6), rel=1e-3)
@@ -181,7 +201,9 @@ def test_flops_of_products_convolutions_and_loops():
             signal = jax.lax.conv_general_dilated(
                 signal, kernel, (2,), [(2, 2)], dimension_numbers=("NWC", "WIO", "NWC")
             )
-        return jax.lax.scan(lambda hidden, weight: (hidden @ weight, None), signal.mean(1), weights)[0].sum()
+        return jax.lax.scan(
+            lambda hidden, weight: (hidden @ weight, None), signal.mean(1), weights
+        )[0].sum()
 
     shapes = jnp.zeros((4, 64, 8)), jnp.zeros((5, 8, 8)), jnp.zeros((3, 8, 8))
     forward = 2 * 4 * (32 + 16) * 5 * 8 * 8 + 3 * 2 * 4 * 8 * 8
@@ -191,20 +213,30 @@ def test_flops_of_products_convolutions_and_loops():
     assert flops.count(gradient.jaxpr) == pytest.approx(3 * forward)
 
 
-SETTINGS = Pretraining(objective=PatientContrast(projection=(16, 128), augmentation=CROPS), batch_size=64)
+SETTINGS = Pretraining(
+    objective=PatientContrast(projection=(16, 128), augmentation=CROPS), batch_size=64
+)
 STORED = {"samples": 400, "rate_hz": 100.0}
 
 
 @needs_libtpu
 def test_a_small_step_for_eight_chips(tiny_encoders, capsys):
     step = compile_step(SETTINGS, parse_slice("v5e:2x4"), effort=-1.0, **STORED)
-    views, width, parameters = 128, 8, 4 * (7 * 12 * 8 + 11 * 8 * 8 + 4 * 2 * 8 + 16 * 16 + 16 + 16 * 128 + 128)
+    views, width, parameters = (
+        128,
+        8,
+        4 * (7 * 12 * 8 + 11 * 8 * 8 + 4 * 2 * 8 + 16 * 16 + 16 + 16 * 128 + 128),
+    )
     # Views of 250 samples. No gradient reaches the signal, so the stem costs two thirds of what the others do.
     stem, rest = 125 * 7 * 12 * 8, 63 * 11 * 8 * 8 + 16 * 16 + 16 * 128
-    assert step.flops * 8 == pytest.approx(2 * views * (2 * stem + 3 * rest + 3 * views * 128), rel=0.01)
+    assert step.flops * 8 == pytest.approx(
+        2 * views * (2 * stem + 3 * rest + 3 * views * 128), rel=0.01
+    )
     exchanged = scaling.totals(step.program.collectives)
     statistics, embeddings = 4 * 4 * width * 4, views * 128 * 4
-    halved = 2 * (7 * 12 * 8 + 11 * 8 * 8)  # the kernels' gradients are exchanged in bfloat16, as they are computed
+    halved = 2 * (
+        7 * 12 * 8 + 11 * 8 * 8
+    )  # the kernels' gradients are exchanged in bfloat16, as they are computed
     least = parameters - halved + statistics
     assert least <= exchanged["all-reduce"][1] <= parameters + statistics + embeddings + 4096
     assert exchanged["all-gather"][1] >= embeddings / 2  # in bfloat16 at least

@@ -25,9 +25,9 @@ def test_lstm_is_flaxs():
 
     def both(layer, params):
         """Outputs and gradients with respect to parameters and inputs."""
-        outputs, gradients = jax.jit(lambda *given: jax.vjp(lambda p, h: layer.apply({"params": p}, h), *given))(
-            params, hidden
-        )
+        outputs, gradients = jax.jit(
+            lambda *given: jax.vjp(lambda p, h: layer.apply({"params": p}, h), *given)
+        )(params, hidden)
         return outputs, gradients(cotangent)
 
     with jax.numpy_rank_promotion("allow"):
@@ -35,14 +35,22 @@ def test_lstm_is_flaxs():
     found, (of_params, of_input) = both(Lstm(4), params)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     np.testing.assert_allclose(of_input, of_hidden, atol=1e-5)
-    for name, letter, part in (("input", "i", "kernel"), ("recurrent", "h", "kernel"), ("bias", "h", "bias")):
+    for name, letter, part in (
+        ("input", "i", "kernel"),
+        ("recurrent", "h", "kernel"),
+        ("bias", "h", "bias"),
+    ):
         of_gates = [of_theirs["cell"][f"{letter}{gate}"][part] for gate in "ifgo"]
-        np.testing.assert_allclose(of_params[name], np.concatenate(of_gates, axis=-1), atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            of_params[name], np.concatenate(of_gates, axis=-1), atol=1e-5, err_msg=name
+        )
     half, (of_params_in_half, _) = both(Lstm(4, "bfloat16"), params)
     assert half.dtype == jnp.float32 and 1e-6 < np.abs(half - expected).max() < 0.05
     for name, gradient in of_params_in_half.items():
         assert gradient.dtype == jnp.float32
-        assert 1e-6 < np.abs(gradient - of_params[name]).max() < 0.05 * np.abs(of_params[name]).max(), name
+        assert (
+            1e-6 < np.abs(gradient - of_params[name]).max() < 0.05 * np.abs(of_params[name]).max()
+        ), name
 
 
 def test_pool_joins_last_largest_and_mean():

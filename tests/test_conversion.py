@@ -56,7 +56,9 @@ class Toy(builder.RecordingsBuilder):
     def read_recording(self, recording):
         assert self.source is not None
         if str(recording.location) in (self.source / "reject").read_text().split():
-            raise quality.RecordingError("checksum", f"recording {recording.location}: bad; fetch it again")
+            raise quality.RecordingError(
+                "checksum", f"recording {recording.location}: bad; fetch it again"
+            )
         number = recording.location
         return {"signal": _signal(self.same.get(number, number)), "number": number}
 
@@ -82,8 +84,12 @@ def test_tfds_reads_the_shards_in_the_order_of_the_table(tmp_path):
     builder: Any = tfds.builder_from_directory(prepared)
     examples = [example for split in ("train", "test") for example in builder.as_data_source(split)]
     records = pyarrow.parquet.read_table(prepared / "records.parquet")
-    assert [example["record_id"].decode() for example in examples] == records["record_id"].to_pylist()
-    assert [example["number"] for example in examples] == list(range(12)) == records["age"].to_pylist()
+    assert [example["record_id"].decode() for example in examples] == records[
+        "record_id"
+    ].to_pylist()
+    assert (
+        [example["number"] for example in examples] == list(range(12)) == records["age"].to_pylist()
+    )
     assert records["split"].to_pylist() == Toy.splits
     for example in examples:
         np.testing.assert_array_equal(example["signal"], _signal(example["number"]))
@@ -129,7 +135,9 @@ def test_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
         _convert(tmp_path / "b", reject="4")
     reads = []
     read = Toy.read_recording
-    monkeypatch.setattr(Toy, "read_recording", lambda self, row: reads.append(row.record_id) or read(self, row))
+    monkeypatch.setattr(
+        Toy, "read_recording", lambda self, row: reads.append(row.record_id) or read(self, row)
+    )
     resumed = _convert(tmp_path / "b", reject="4")
     assert reads == ["r6", "r7", "r8", "r9", "r10", "r11"]  # of the third shard on
     assert sorted(os.listdir(whole)) == sorted(os.listdir(resumed))
@@ -190,12 +198,18 @@ def test_rejected_recordings_are_counted_with_their_reason(tmp_path):
     summary = json.loads((prepared / report.JSON).read_text())
     assert (summary["found"], summary["written"], summary["rejected"]) == (12, 7, 5)
     assert summary["splits"]["train"] == {"written": 4, "rejected": 4, "patients": 3}
-    assert summary["labels"] == {"AFIB": 5, "NORM": 2, "SR": 2} and summary["reasons"] == {"checksum": 5}
+    assert summary["labels"] == {"AFIB": 5, "NORM": 2, "SR": 2} and summary["reasons"] == {
+        "checksum": 5
+    }
     first = {"record_id": "r1", "split": "train", "reason": "checksum"}
     assert summary["rejections"][0] == first | {"detail": "recording 1: bad; fetch it again"}
     builder: Any = tfds.builder_from_directory(prepared)
     assert builder.info.splits["train"].shard_lengths == [2, 2]
-    numbers = [example["number"] for split in ("train", "test") for example in builder.as_data_source(split)]
+    numbers = [
+        example["number"]
+        for split in ("train", "test")
+        for example in builder.as_data_source(split)
+    ]
     assert numbers == [0, 2, 6, 7, 8, 9, 10]
     assert not list(prepared.glob("*.part"))
 
@@ -209,7 +223,9 @@ def test_a_split_of_which_all_is_rejected_is_told_in_the_report(tmp_path):
 
 
 def test_a_data_set_of_which_all_is_rejected_is_an_error_and_leaves_nothing(tmp_path):
-    with pytest.raises(InputError, match="all 12 recordings were rejected, the first because recording 0: bad"):
+    with pytest.raises(
+        InputError, match="all 12 recordings were rejected, the first because recording 0: bad"
+    ):
         _convert(tmp_path, reject=" ".join(map(str, range(12))))
     assert not list((tmp_path / "out").rglob("*array_record*"))
 
@@ -235,7 +251,10 @@ def test_the_report_escapes_what_it_shows(tmp_path):
     ("second", "message"),
     [
         ({"record_id": "a"}, "record id a occurs twice"),
-        ({"source_patient_id": "p", "split": "test"}, "recording b is in test, its patient's recording a in train"),
+        (
+            {"source_patient_id": "p", "split": "test"},
+            "recording b is in test, its patient's recording a in train",
+        ),
     ],
 )
 def test_what_must_hold_of_all_recordings(second, message):
@@ -298,7 +317,11 @@ def test_of_two_recordings_with_the_same_samples_one_is_rejected_naming_both(tmp
     assert summary["reasons"] == {"duplicate": 2} and summary["written"] == 10
     builder: Any = tfds.builder_from_directory(prepared)
     assert builder.info.splits["train"].shard_lengths == [2, 2, 2]
-    ids = [example["record_id"].decode() for split in ("train", "test") for example in builder.as_data_source(split)]
+    ids = [
+        example["record_id"].decode()
+        for split in ("train", "test")
+        for example in builder.as_data_source(split)
+    ]
     assert ids == pyarrow.parquet.read_table(prepared / "records.parquet")["record_id"].to_pylist()
     assert ids == ["r0", "r2", "r3", "r5", "r6", "r7", "r8", "r9", "r10", "r11"]
 
@@ -313,7 +336,9 @@ def test_a_shard_of_duplicates_alone_is_left_out(tmp_path, monkeypatch):
 
 def test_what_is_no_ecg_is_rejected():
     signal = np.random.default_rng(0).integers(-20, 20, (500, 12)).astype(np.int16)
-    with pytest.raises(quality.RecordingError, match="a: no lead covers more than 39 uV; check gain") as caught:
+    with pytest.raises(
+        quality.RecordingError, match="a: no lead covers more than 39 uV; check gain"
+    ) as caught:
         quality.require_ecg(signal, "a")
     assert caught.value.reason == "amplitude"
     signal[3:5, 7] = 40, -40
@@ -326,13 +351,19 @@ def test_what_is_no_ecg_is_rejected():
 def _limb_leads(time: np.ndarray) -> np.ndarray:
     one, two = 300 * np.sin(time / 7), 500 * np.sin(time / 9 + 1)
     limb = [one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2]
-    return np.stack([*limb, *(200 * np.sin(time / (10 + v)) for v in range(6))], axis=1).round().astype(np.int16)
+    return (
+        np.stack([*limb, *(200 * np.sin(time / (10 + v)) for v in range(6))], axis=1)
+        .round()
+        .astype(np.int16)
+    )
 
 
 def test_flags_of_leads_that_do_not_agree():
     right = _limb_leads(np.arange(1000))
     assert quality.flags(right, 100) == []
-    assert quality.flags(right + np.array([0, 0, 900, *[0] * 9], np.int16), 100) == []  # an offset is no other lead
+    assert (
+        quality.flags(right + np.array([0, 0, 900, *[0] * 9], np.int16), 100) == []
+    )  # an offset is no other lead
     mimic = right[:, [0, 1, 2, 3, 5, 4, *range(6, 12)]]  # aVF, aVL
     assert quality.flags(mimic, 100) == ["goldberger:aVL", "goldberger:aVF"]
     assert "einthoven:III" in quality.flags(right[:, [1, 0, *range(2, 12)]], 100)
@@ -352,8 +383,12 @@ def test_flags_of_heights():
 
 def test_the_report_draws_what_is_rejected_or_flagged(tmp_path):
     prepared = _convert(tmp_path, reject="4")
-    assert "<svg" in (prepared / report.HTML).read_text()  # the leads of noise do not agree with each other
-    small = thumbnails.shrink(np.where(np.arange(5000)[:, None] == 777, 5000, np.zeros((5000, 12))).astype(np.int16))
+    assert (
+        "<svg" in (prepared / report.HTML).read_text()
+    )  # the leads of noise do not agree with each other
+    small = thumbnails.shrink(
+        np.where(np.arange(5000)[:, None] == 777, 5000, np.zeros((5000, 12))).astype(np.int16)
+    )
     assert small.shape == (thumbnails.POINTS, 12) and small.max() == 5000
     small[50:60, 3] = MISSING
     drawing = thumbnails.svg(small)

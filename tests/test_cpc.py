@@ -27,7 +27,10 @@ def _reference(predictions, tokens, others, steps):
     losses = []
     for recording, context in np.ndindex(len(tokens), tokens.shape[1] - steps):
         right = math.exp(predictions[recording, context] @ tokens[recording, context + steps])
-        wrong = [math.exp(predictions[recording, context] @ tokens[other]) for other in others(recording, context)]
+        wrong = [
+            math.exp(predictions[recording, context] @ tokens[other])
+            for other in others(recording, context)
+        ]
         losses.append(-math.log(right / (right + sum(wrong))))
     return np.mean(losses)
 
@@ -39,7 +42,9 @@ def _others_of_the_recording(key):
 
 def _others_of_the_batch(key):
     drawn = [divmod(int(place), 7) for place in jax.random.randint(key, (5,), 0, 21)]
-    return lambda recording, context: [other for other in drawn if other != (recording, context + 2)]
+    return lambda recording, context: [
+        other for other in drawn if other != (recording, context + 2)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -84,17 +89,24 @@ def test_accuracy_is_the_share_of_contexts_that_prefer_the_right_token(candidate
     ahead = np.roll(tokens, -2, axis=1)
 
     def accuracy(predictions):
-        return info_nce(*candidates(jax.random.key(0), predictions, tokens, steps=2, negatives=50))[1]
+        return info_nce(*candidates(jax.random.key(0), predictions, tokens, steps=2, negatives=50))[
+            1
+        ]
 
     assert accuracy(ahead) == 1 and accuracy(tokens) == 0
     ahead[0, 0] = tokens[0, 0]
     assert accuracy(ahead) == 0.75
 
 
-@pytest.mark.parametrize("encoder", [TINY, SMALL], ids=["tokens of any encoder", "context of its own"])
+@pytest.mark.parametrize(
+    "encoder", [TINY, SMALL], ids=["tokens of any encoder", "context of its own"]
+)
 def test_eight_devices_take_the_step_of_one(encoder):
     variables = initial(OBJECTIVE, encoder)
-    one, eight = (first_step(OBJECTIVE, variables, BATCH, encoder=encoder, devices=devices) for devices in (1, 8))
+    one, eight = (
+        first_step(OBJECTIVE, variables, BATCH, encoder=encoder, devices=devices)
+        for devices in (1, 8)
+    )
     check_equal(one, eight)
     check_learns(one)
     assert ("lstm" in variables["params"]) == (encoder is TINY)
@@ -102,7 +114,9 @@ def test_eight_devices_take_the_step_of_one(encoder):
     check_equal(one, first_step(place, variables, BATCH, encoder=encoder, devices=1))
 
 
-@pytest.mark.parametrize("encoder", [SMALL, S4(widths=(6, 6), kernels=(3, 1), strides=(2, 1), layers=2, states=4)])
+@pytest.mark.parametrize(
+    "encoder", [SMALL, S4(widths=(6, 6), kernels=(3, 1), strides=(2, 1), layers=2, states=4)]
+)
 def test_context_knows_nothing_of_what_is_to_be_foretold(encoder):
     """A change from sample 100 on shows in tokens that hold it and in no context before them; what came before does."""
     signal = np.random.default_rng(0).normal(size=(1, 200, 12)).astype(np.float32)
@@ -119,7 +133,9 @@ def test_context_knows_nothing_of_what_is_to_be_foretold(encoder):
 
 def test_ecg_cpc_has_as_many_parameters_as_published():
     init = functools.partial(Cpc(steps=14, hidden=(512,)).init, ENCODERS["s4"])
-    shapes = jax.eval_shape(init, jax.random.key(0), jax.ShapeDtypeStruct((2, 600, 12), jnp.float32))
+    shapes = jax.eval_shape(
+        init, jax.random.key(0), jax.ShapeDtypeStruct((2, 600, 12), jnp.float32)
+    )
     total = sum(leaf.size for leaf in jax.tree.leaves(shapes["params"]))
     assert 3.7e6 < total < 3.85e6
 
@@ -133,4 +149,6 @@ def test_impossible_settings_are_refused(wrong):
 @pytest.mark.parametrize("place", ["recording", "batch"])
 def test_horizon_beyond_the_recording_is_refused(place):
     with pytest.raises(InputError, match="--steps 50: the encoder makes 50 tokens of a recording"):
-        first_step(dataclasses.replace(OBJECTIVE, steps=50, negatives_of=place), initial(OBJECTIVE), BATCH)
+        first_step(
+            dataclasses.replace(OBJECTIVE, steps=50, negatives_of=place), initial(OBJECTIVE), BATCH
+        )

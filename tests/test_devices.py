@@ -22,7 +22,11 @@ class Filter(nn.Module):
         return band_pass(signal, (0.67, 40.0), rate_hz=100.0)
 
 
-MODULES = {"s4": StateSpaces(states=4), "grouped convolution": GroupedConv(8, kernel=5, groups=2), "filter": Filter()}
+MODULES = {
+    "s4": StateSpaces(states=4),
+    "grouped convolution": GroupedConv(8, kernel=5, groups=2),
+    "filter": Filter(),
+}
 
 
 @pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)

@@ -31,7 +31,9 @@ SMALL = {
     "lead_branches": LeadBranches(widths=(4,)),
     "vit1d": Vit1d(width=8, layers=2, heads=2),
     "vit1d_leads": Vit1d(width=8, layers=1, heads=2, patch=50, lead_patches=True),
-    "vit1d_st_mem": Vit1d(width=8, layers=1, heads=2, patch=75, lead_patches=True, registers=0, separators=True),
+    "vit1d_st_mem": Vit1d(
+        width=8, layers=1, heads=2, patch=75, lead_patches=True, registers=0, separators=True
+    ),
     "wav2vec_transformer": Wav2vecTransformer(
         channels=4, halvings=2, width=8, layers=1, heads=2, position_kernel=8, position_groups=2
     ),
@@ -44,8 +46,12 @@ def _described(name, samples=1000):
     """Shapes of variables, tokens and embedding of the full-sized encoder, without computing anything."""
     signal = jax.ShapeDtypeStruct((3, samples, 12), jnp.float32)
     encoder = ENCODERS[name]
-    variables = jax.eval_shape(functools.partial(encoder.init, train=False), jax.random.key(0), signal)
-    tokens, embedding = jax.eval_shape(functools.partial(encoder.apply, train=False), variables, signal)
+    variables = jax.eval_shape(
+        functools.partial(encoder.init, train=False), jax.random.key(0), signal
+    )
+    tokens, embedding = jax.eval_shape(
+        functools.partial(encoder.apply, train=False), variables, signal
+    )
     return variables, tokens, embedding
 
 
@@ -118,9 +124,13 @@ def test_gradient_reaches_every_parameter_and_statistics_move(small):
     encoder, variables, signal = small
 
     def some_function_of_the_outputs(params):
-        outputs, updates = encoder.apply({**variables, "params": params}, signal, train=True, mutable=["batch_stats"])
+        outputs, updates = encoder.apply(
+            {**variables, "params": params}, signal, train=True, mutable=["batch_stats"]
+        )
         # Of both: the way back to the input's rate in a U-Net has no part in the embedding.
-        return sum((part * jnp.cos(jnp.arange(part.size)).reshape(part.shape)).sum() for part in outputs), updates
+        return sum(
+            (part * jnp.cos(jnp.arange(part.size)).reshape(part.shape)).sum() for part in outputs
+        ), updates
 
     gradient = jax.jit(jax.grad(some_function_of_the_outputs, has_aux=True))
     gradients, updates = gradient(variables["params"])
@@ -133,7 +143,9 @@ def test_gradient_reaches_every_parameter_and_statistics_move(small):
 def test_embedding_does_not_depend_on_the_batch_when_not_training(small):
     encoder, variables, signal = small
     embed = jax.jit(lambda signal: encoder.apply(variables, signal, train=False)[1])
-    others = np.concatenate([signal[:1], 100 * signal[1:, ::-1]])  # backwards: wav2vec_transformer sees no amplitude
+    others = np.concatenate(
+        [signal[:1], 100 * signal[1:, ::-1]]
+    )  # backwards: wav2vec_transformer sees no amplitude
     np.testing.assert_allclose(embed(signal)[0], embed(others)[0], atol=1e-5)
     assert not np.allclose(embed(signal)[1], embed(others)[1])
 
@@ -155,7 +167,9 @@ def test_settings_go_through_json(name):
 )
 def test_impossible_sizes_are_refused(encoder, message):
     with pytest.raises(InputError, match=message):
-        jax.eval_shape(functools.partial(encoder.init, train=False), jax.random.key(0), jnp.zeros((1, 250, 12)))
+        jax.eval_shape(
+            functools.partial(encoder.init, train=False), jax.random.key(0), jnp.zeros((1, 250, 12))
+        )
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,11 @@ def start(tmp_path_factory):
 
     def start(command, *arguments, tiny=False):
         log = output / str(time.monotonic_ns())
-        how = [Path(__file__).with_name("helpers") / "tiny_command.py", command] if tiny else ["-m", f"ecgjax.launch.{command}"]
+        how = (
+            [Path(__file__).with_name("helpers") / "tiny_command.py", command]
+            if tiny
+            else ["-m", f"ecgjax.launch.{command}"]
+        )
         words = list(map(str, [sys.executable, *how, *arguments]))
         with log.open("w") as file:
             process = subprocess.Popen(words, env=environment, cwd=output, stdout=file, stderr=file)
@@ -72,10 +76,22 @@ def _kill_after(process, workdir, step, delay_s) -> None:
 
 
 def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(start, prepared, tmp_path):
-    options = ["--data", prepared, *OPTIONS, "--batch-size", 8, "--num-steps", STEPS, "--save-every", 2]
+    options = [
+        "--data",
+        prepared,
+        *OPTIONS,
+        "--batch-size",
+        8,
+        "--num-steps",
+        STEPS,
+        "--save-every",
+        2,
+    ]
     options += ["--log-every", 1, "--augmentation.crop-s", 0.64]
     whole, stitched = tmp_path / "whole", tmp_path / "stitched"
-    start = functools.partial(start, "pretrain", *options, tiny=True)  # the real one would mostly compile
+    start = functools.partial(
+        start, "pretrain", *options, tiny=True
+    )  # the real one would mostly compile
     said = _finish(*start("--workdir", whole))
     for name in ("loss.png", "pair.png", "map.png"):
         assert (whole / name).stat().st_size > 5000
@@ -128,9 +144,13 @@ QUICK = ["--batch-size", 16, "--epochs", 0, "--min-steps", 2]
     ],
     ids=["scratch", "checkpoint", "probe", "random probe"],
 )
-def test_finetune_leaves_a_classifier_figures_and_plots(command, prepared, records, workdir, tmp_path, options, start):
+def test_finetune_leaves_a_classifier_figures_and_plots(
+    command, prepared, records, workdir, tmp_path, options, start
+):
     options = [workdir if option == "RUN" else option for option in options]
-    status, out, err = command(finetune, "--data", prepared, "--task", "af", "--workdir", tmp_path / "ft", *options)
+    status, out, err = command(
+        finetune, "--data", prepared, "--task", "af", "--workdir", tmp_path / "ft", *options
+    )
     assert status == 0, err
     figures = json.loads((tmp_path / "ft" / "metrics.json").read_text())
     everything = len(records.split("train"))
@@ -144,13 +164,30 @@ def test_finetune_leaves_a_classifier_figures_and_plots(command, prepared, recor
     assert (tmp_path / "ft" / "loss.png").exists() == ("linear_probe" not in options)
     again = shutil.copytree(tmp_path / "ft", tmp_path / "again")
     status, out, _ = command(compare, again, "--against", tmp_path / "ft", "--split", "test")
-    assert status == 0 and f"af{figures['test']['auroc']['af'][0]:>22.3f}" in out and "+0.000 (+0.000 to +0.000)" in out
+    assert (
+        status == 0
+        and f"af{figures['test']['auroc']['af'][0]:>22.3f}" in out
+        and "+0.000 (+0.000 to +0.000)" in out
+    )
 
 
 def test_finetune_learns_from_recordings_without_labels(command, prepared, workdir, tmp_path):
-    options = ["--method", "consistency", "--labels", 0.5, "--batch-size", 16, "--epochs", 0, "--min-steps", 2]
+    options = [
+        "--method",
+        "consistency",
+        "--labels",
+        0.5,
+        "--batch-size",
+        16,
+        "--epochs",
+        0,
+        "--min-steps",
+        2,
+    ]
     options += ["--unlabelled", 2, "--checkpoint", workdir]
-    status, out, err = command(finetune, "--data", prepared, "--task", "af", "--workdir", tmp_path / "ft", *options)
+    status, out, err = command(
+        finetune, "--data", prepared, "--task", "af", "--workdir", tmp_path / "ft", *options
+    )
     assert status == 0, err
     figures = json.loads((tmp_path / "ft" / "metrics.json").read_text())
     assert f"{figures['test']['auroc']['af'][0]:.3f}" in out
@@ -159,9 +196,22 @@ def test_finetune_learns_from_recordings_without_labels(command, prepared, workd
 
 def test_finetune_marks_waves(command, prepared, monkeypatch, tmp_path):
     monkeypatch.setitem(encoders.ENCODERS, "unet1d", Unet1d(widths=(4, 8)))
-    options = ["--method", "local_contrast", "--labels", 10, "--batch-size", 8, "--min-steps", 3, "--epochs", 0]
+    options = [
+        "--method",
+        "local_contrast",
+        "--labels",
+        10,
+        "--batch-size",
+        8,
+        "--min-steps",
+        3,
+        "--epochs",
+        0,
+    ]
     options += OPTIONS[OPTIONS.index("--augmentation.gain") :]
-    status, out, err = command(finetune, "--data", prepared, "--task", "waves", "--workdir", tmp_path / "ft", *options)
+    status, out, err = command(
+        finetune, "--data", prepared, "--task", "waves", "--workdir", tmp_path / "ft", *options
+    )
     assert status == 0, err
     figures = json.loads((tmp_path / "ft" / "metrics.json").read_text())
     assert figures["labelled"] == 10
@@ -179,7 +229,18 @@ def _rows(out) -> list[dict]:
 
 
 def test_benchmark_keeps_the_scores_of_random_encoders(command, prepared, workdir, tmp_path):
-    options = ["--checkpoint", workdir, "--data", prepared, "--tasks", "af", "--labels", 16, "--seeds", 2]
+    options = [
+        "--checkpoint",
+        workdir,
+        "--data",
+        prepared,
+        "--tasks",
+        "af",
+        "--labels",
+        16,
+        "--seeds",
+        2,
+    ]
     options += ["--train-at", 1, "--random-scores", tmp_path / "random"]
     status, out, err = command(benchmark, *options, "--out", tmp_path / "first")
     assert status == 0 and "random 1" in out + err
@@ -188,10 +249,39 @@ def test_benchmark_keeps_the_scores_of_random_encoders(command, prepared, workdi
     assert _rows(tmp_path / "first") == _rows(tmp_path / "second")
 
 
-def test_benchmark_compares_all_ways_and_does_no_training_twice(command, prepared, workdir, tmp_path):
-    options = ["--checkpoint", workdir, "--data", prepared, "--out", tmp_path / "out", "--tasks", "af"]
-    options += ["--labels", 16, 0, "--seeds", 2, "--train-at", 16, "--trained", "scratch", "finetuned"]
-    options += ["--finetuning.batch-size", 16, "--finetuning.epochs", 0, "--finetuning.min-steps", 2]
+def test_benchmark_compares_all_ways_and_does_no_training_twice(
+    command, prepared, workdir, tmp_path
+):
+    options = [
+        "--checkpoint",
+        workdir,
+        "--data",
+        prepared,
+        "--out",
+        tmp_path / "out",
+        "--tasks",
+        "af",
+    ]
+    options += [
+        "--labels",
+        16,
+        0,
+        "--seeds",
+        2,
+        "--train-at",
+        16,
+        "--trained",
+        "scratch",
+        "finetuned",
+    ]
+    options += [
+        "--finetuning.batch-size",
+        16,
+        "--finetuning.epochs",
+        0,
+        "--finetuning.min-steps",
+        2,
+    ]
     status, out, err = command(benchmark, *options)
     assert status == 0, err
     rows = _rows(tmp_path / "out")
@@ -205,12 +295,17 @@ def test_benchmark_compares_all_ways_and_does_no_training_twice(command, prepare
         (everything, "frozen"),
         (everything, "random"),
     }
-    assert all(0 <= float(row["low"]) <= float(row["auroc"]) <= float(row["high"]) <= 1 for row in rows)
+    assert all(
+        0 <= float(row["low"]) <= float(row["auroc"]) <= float(row["high"]) <= 1 for row in rows
+    )
     assert all((row["gain"] == "") == (row["way"] == "random") for row in rows)
     for name in ("per_seed.csv", "benchmark.md", "benchmark.png", "settings.json"):
         assert (tmp_path / "out" / name).stat().st_size > 100
     assert (tmp_path / "out" / "benchmark.md").read_text() in out
-    trained = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*/checkpoints/*/manifest")}
+    trained = {
+        path: path.stat().st_mtime_ns
+        for path in (tmp_path / "out").glob("*/checkpoints/*/manifest")
+    }
     assert len(trained) == 4
     status, _, err = command(benchmark, *options)
     assert status == 0, err
@@ -230,7 +325,10 @@ BENCHMARK = [benchmark, "--checkpoint", "RUN", "--data", "DATA", "--out", "NEW"]
         ([*PRETRAIN, "--data", "EMPTY"], "EMPTY: no prepared data set"),
         ([*PRETRAIN, "--batch-size", 4096], "batch of 4096 from "),
         ([*PRETRAIN, "--batch-size", 0], "batch of 0 over 8 devices"),
-        ([*PRETRAIN, "--batch-size", 12], "batch of 12 over 8 devices: give --batch-size a multiple of 8"),
+        (
+            [*PRETRAIN, "--batch-size", 12],
+            "batch of 12 over 8 devices: give --batch-size a multiple of 8",
+        ),
         ([*PRETRAIN, "--batch-size", "many"], "Error parsing --batch-size"),
         ([*PRETRAIN, "--workdir", "RUN", *OPTIONS, "--seed", 7], "pretraining.seed was 0, now 7"),
         ([*PRETRAIN, "--encoder", "vit"], "invalid choice 'vit'"),
@@ -239,16 +337,31 @@ BENCHMARK = [benchmark, "--checkpoint", "RUN", "--data", "DATA", "--out", "NEW"]
         ([*PRETRAIN, "--nonsense"], "--nonsense"),
         ([*FINETUNE, "--data", "EMPTY"], "EMPTY: no prepared data set"),
         ([*FINETUNE, "--checkpoint", "EMPTY"], "EMPTY: no ecgjax checkpoint in it"),
-        ([*FINETUNE, "--checkpoint", "RUN", "--encoder", "pclr_resnet"], "RUN: holds a compact_resnet, not a pclr_res"),
+        (
+            [*FINETUNE, "--checkpoint", "RUN", "--encoder", "pclr_resnet"],
+            "RUN: holds a compact_resnet, not a pclr_res",
+        ),
         ([*FINETUNE, "--task", "superclass"], " has no recording with (or none without)"),
         ([*FINETUNE, "--task", "heartburn"], "invalid choice 'heartburn'"),
         ([*FINETUNE, "--labels", 100000], "100000 labelled recordings wanted of"),
         ([*FINETUNE, "--labels", -0.5], "labelled recordings wanted of"),
         ([*FINETUNE, "--method", "linear_probe", "--batch-size", 16], "--batch-size"),
-        ([*FINETUNE, "--method", "consistency"], "no recording is left without a label; give --labels"),
-        ([*FINETUNE, "--method", "consistency", "--pseudo.threshold", 0.3], "give a threshold above 0.5"),
-        ([*FINETUNE, "--method", "local_contrast"], "it learns where waves are, not af; give --task waves"),
-        ([*FINETUNE, "--task", "waves"], "marks of single samples are learnt by --method local_contrast"),
+        (
+            [*FINETUNE, "--method", "consistency"],
+            "no recording is left without a label; give --labels",
+        ),
+        (
+            [*FINETUNE, "--method", "consistency", "--pseudo.threshold", 0.3],
+            "give a threshold above 0.5",
+        ),
+        (
+            [*FINETUNE, "--method", "local_contrast"],
+            "it learns where waves are, not af; give --task waves",
+        ),
+        (
+            [*FINETUNE, "--task", "waves"],
+            "marks of single samples are learnt by --method local_contrast",
+        ),
         ([finetune, "--task", "af"], "--data"),
         ([prepare, "--dataset", "ptb_xl", "--out", "NEW", "--source", "absent"], "absent"),
         ([prepare, "--dataset", "nonsense", "--out", "NEW"], "data set 'nonsense' is unknown"),
@@ -262,7 +375,12 @@ BENCHMARK = [benchmark, "--checkpoint", "RUN", "--data", "DATA", "--out", "NEW"]
 )
 def test_wrong_input_ends_with_one_line(command, prepared, workdir, tmp_path, arguments, message):
     (tmp_path / "EMPTY").mkdir()
-    places = {"DATA": prepared, "RUN": workdir, "NEW": tmp_path / "NEW", "EMPTY": tmp_path / "EMPTY"}
+    places = {
+        "DATA": prepared,
+        "RUN": workdir,
+        "NEW": tmp_path / "NEW",
+        "EMPTY": tmp_path / "EMPTY",
+    }
     status, out, err = command(*(places.get(word, word) for word in arguments))
     errors = [line for line in err.splitlines() if line.startswith("error: ")]
     assert status == 2 and len(errors) == 1 and "Traceback" not in out + err, (status, err)
@@ -272,14 +390,29 @@ def test_wrong_input_ends_with_one_line(command, prepared, workdir, tmp_path, ar
 
 def test_the_real_encoder_is_trained_by_the_real_command(start, prepared, tmp_path):
     options = [*OPTIONS, "--batch-size", 8, "--num-steps", 2, "--augmentation.crop-s", 0.64]
-    _finish(*start("pretrain", "--data", prepared, "--workdir", tmp_path / "run", "--no-first-look", *options))
+    _finish(
+        *start(
+            "pretrain",
+            "--data",
+            prepared,
+            "--workdir",
+            tmp_path / "run",
+            "--no-first-look",
+            *options,
+        )
+    )
     assert find_checkpoint(tmp_path / "run").name == "2"
     assert ecgjax.load(tmp_path / "run").module == CompactResnet()
 
 
 def test_commands_run_as_modules_and_explain_themselves(start):
-    processes = {name: start(name, "--help") for name in ("prepare", "pretrain", "finetune", "benchmark", "compare")}
+    processes = {
+        name: start(name, "--help")
+        for name in ("prepare", "pretrain", "finetune", "benchmark", "compare")
+    }
     for name, process in processes.items():
         said = _finish(*process)
         options = "--workdir", "--out", "--against"
-        assert f"python -m ecgjax.launch.{name}" in said and any(option in said for option in options)
+        assert f"python -m ecgjax.launch.{name}" in said and any(
+            option in said for option in options
+        )

@@ -45,7 +45,9 @@ def test_values_and_gradients_are_the_plain_sums(taps, samples, pads):
     signal, kernel = _random(3, samples, 64), _random(taps, 64, 96)
     slope = _random(3, samples + sum(pads) - taps + 1, 96)
     output, back = jax.vjp(lambda signal, kernel: dense_conv(signal, kernel, pads), signal, kernel)
-    for found, expected in zip((output, *back(slope)), _sums(signal, kernel, slope, pads), strict=True):
+    for found, expected in zip(
+        (output, *back(slope)), _sums(signal, kernel, slope, pads), strict=True
+    ):
         np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
 
 
@@ -54,13 +56,20 @@ def test_over_eight_devices_it_is_the_same():
 
     @jax.jit
     def run(signal, kernel, slope):
-        output, back = jax.vjp(lambda signal, kernel: dense_conv(signal, kernel, (7, 8)), signal, kernel)
+        output, back = jax.vjp(
+            lambda signal, kernel: dense_conv(signal, kernel, (7, 8)), signal, kernel
+        )
         return output, *back(slope)
 
     mesh = data_mesh()
     assert mesh.size == 8
     batch, everywhere = split(mesh), replicated(mesh)
-    shared = run(*(jax.device_put(of, to) for of, to in ((signal, batch), (kernel, everywhere), (slope, batch))))
+    shared = run(
+        *(
+            jax.device_put(of, to)
+            for of, to in ((signal, batch), (kernel, everywhere), (slope, batch))
+        )
+    )
     assert shared[0].sharding.is_equivalent_to(batch, 3)
     for found, expected in zip(shared, run(signal, kernel, slope), strict=True):
         np.testing.assert_allclose(found, expected, rtol=0, atol=5e-6 * np.abs(expected).max())
@@ -70,15 +79,24 @@ def test_a_wide_convolution_takes_fewer_products():
     signal, kernel, slope = _random(2, 128 + 15, 64), _random(16, 64, 64), _random(2, 128, 64)
     plain = _operations(lambda signal, kernel: conv(signal, kernel, pads=(0, 0)), signal, kernel)
     # 9/16 for two halvings; the additions, and what the parts overlap, come on top.
-    assert _operations(lambda signal, kernel: fast_conv(signal, kernel, (0, 0)), signal, kernel) < 0.65 * plain
-    gradient = _operations(lambda signal, slope: fast_kernel_gradient(signal, slope, 16, (0, 0)), signal, slope)
+    assert (
+        _operations(lambda signal, kernel: fast_conv(signal, kernel, (0, 0)), signal, kernel)
+        < 0.65 * plain
+    )
+    gradient = _operations(
+        lambda signal, slope: fast_kernel_gradient(signal, slope, 16, (0, 0)), signal, slope
+    )
     assert gradient < 0.65 * plain
 
 
 @pytest.mark.parametrize(("inputs", "dtype"), [(12, "float32"), (64, "bfloat16")])
 def test_few_channels_and_bfloat16_are_convolved_plainly(inputs, dtype):
-    signal, kernel = (jnp.asarray(of, dtype) for of in (_random(2, 40, inputs), _random(16, inputs, 64)))
-    np.testing.assert_array_equal(fast_conv(signal, kernel, (7, 8)), conv(signal, kernel, pads=(7, 8)))
+    signal, kernel = (
+        jnp.asarray(of, dtype) for of in (_random(2, 40, inputs), _random(16, inputs, 64))
+    )
+    np.testing.assert_array_equal(
+        fast_conv(signal, kernel, (7, 8)), conv(signal, kernel, pads=(7, 8))
+    )
 
 
 def _operations(function, *arrays):

@@ -22,7 +22,9 @@ from helpers.steps import (
 from ecgjax.errors import InputError
 from ecgjax.objectives.jepa import Jepa, _Predicting, hidden_difference
 
-OBJECTIVE = Jepa(predictor_width=8, predictor_layers=1, predictor_heads=2, span_samples=20, momentum=(0.5, 0.75))
+OBJECTIVE = Jepa(
+    predictor_width=8, predictor_layers=1, predictor_heads=2, span_samples=20, momentum=(0.5, 0.75)
+)
 ON_EIGHT_DEVICES = TINY_VIT  # the others compile as long again
 _RNG = np.random.default_rng(0)
 PREDICTED, TARGET = 1.5 * _RNG.normal(size=(2, 3, 2, 4, 5)).astype(np.float32)
@@ -51,9 +53,16 @@ def test_step_reaches_every_parameter_and_is_the_same_on_eight_devices(encoder):
     variables, batch = lively(initial(OBJECTIVE, encoder, FOUR_LEADS)), noise_batch(8, patients=6)
     one = first_step(OBJECTIVE, variables, batch, encoder=encoder, preprocessing=FOUR_LEADS)
     check_learns(one)
-    assert 0.7 <= one[0]["hidden"] <= 0.9 and one[0]["target_std"] > 0 and one[0]["embedding_rank"] > 1
+    assert (
+        0.7 <= one[0]["hidden"] <= 0.9 and one[0]["target_std"] > 0 and one[0]["embedding_rank"] > 1
+    )
     if encoder is ON_EIGHT_DEVICES:
-        check_equal(one, first_step(OBJECTIVE, variables, batch, encoder=encoder, devices=8, preprocessing=FOUR_LEADS))
+        check_equal(
+            one,
+            first_step(
+                OBJECTIVE, variables, batch, encoder=encoder, devices=8, preprocessing=FOUR_LEADS
+            ),
+        )
 
 
 def test_slow_encoder_keeps_what_the_progress_says():
@@ -82,7 +91,9 @@ def test_prediction_depends_on_what_is_kept_alone(encoder):
     predict = functools.partial(compiled, own, hidden=hidden)
     signal = np.random.default_rng(2).normal(size=(4, 200, 4)).astype(np.float32)
     by_sample = np.repeat(hidden, 200 // columns, axis=1)[..., None]
-    np.testing.assert_allclose(predict(np.where(by_sample, 9.0, signal)), predict(signal), atol=1e-6)
+    np.testing.assert_allclose(
+        predict(np.where(by_sample, 9.0, signal)), predict(signal), atol=1e-6
+    )
     assert np.abs(predict(np.where(by_sample, signal, signal + 1.0)) - predict(signal)).max() > 1e-6
 
 

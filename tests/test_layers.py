@@ -32,13 +32,19 @@ def _values_and_gradients(function, *arrays):
         output = function(*arrays)
         return (output * jnp.cos(jnp.arange(output.size)).reshape(output.shape)).sum(), output
 
-    (_, output), gradients = jax.jit(jax.value_and_grad(total, range(len(arrays)), has_aux=True))(*arrays)
+    (_, output), gradients = jax.jit(jax.value_and_grad(total, range(len(arrays)), has_aux=True))(
+        *arrays
+    )
     return output, gradients
 
 
 def _agree(function, reference, *arrays):
     found, expected = (_values_and_gradients(each, *arrays) for each in (function, reference))
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5 * np.abs(b).max()), found, expected)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5 * np.abs(b).max()),
+        found,
+        expected,
+    )
 
 
 def _random(*shape):
@@ -61,7 +67,11 @@ def _random(*shape):
 def test_convolution_is_flax(kernel, stride, padding, time):
     pads = "SAME" if padding is None else [(padding, padding)]
     theirs = nn.Conv(4, (kernel,), strides=stride, padding=pads, use_bias=False)
-    ours, signal, weights = Conv(4, kernel, stride, padding), _random(2, time, 3), _random(kernel, 3, 4)
+    ours, signal, weights = (
+        Conv(4, kernel, stride, padding),
+        _random(2, time, 3),
+        _random(kernel, 3, 4),
+    )
     apply = [
         functools.partial(lambda layer, x, w: layer.apply({"params": {"kernel": w}}, x), layer)
         for layer in (ours, theirs)
@@ -76,14 +86,17 @@ def test_grouped_convolution_is_flax(kernel):
     theirs, ours = nn.Conv(12, (kernel,), feature_group_count=4), GroupedConv(12, kernel, 4)
     signal, weights, bias = _random(3, 37, 24), _random(kernel, 6, 12), _random(12)
     apply = [
-        functools.partial(lambda layer, x, w, b: layer.apply({"params": {"kernel": w, "bias": b}}, x), layer)
+        functools.partial(
+            lambda layer, x, w, b: layer.apply({"params": {"kernel": w, "bias": b}}, x), layer
+        )
         for layer in (ours, theirs)
     ]
     _agree(*apply, signal, weights, bias)
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "pads", "time"), [(5, 2, (2, 2), 21), (16, 4, (6, 7), 41), (3, 2, (0, 1), 8)]
+    ("kernel", "stride", "pads", "time"),
+    [(5, 2, (2, 2), 21), (16, 4, (6, 7), 41), (3, 2, (0, 1), 8)],
 )
 def test_folded_convolution_is_the_strided_one(kernel, stride, pads, time):
     lowered = (functools.partial(each, stride=stride, pads=pads) for each in (folded_conv, conv))
@@ -126,7 +139,9 @@ def test_pools_are_flax(time):
 
 def test_once_changes_nothing():
     hidden = np.array([0.0, -0.0, 1.2e-38, -3.4e38, 1 / 3, np.inf, -np.inf, np.nan], np.float32)
-    np.testing.assert_array_equal(jax.jit(once)(hidden).view(np.int32)[:-1], hidden.view(np.int32)[:-1])
+    np.testing.assert_array_equal(
+        jax.jit(once)(hidden).view(np.int32)[:-1], hidden.view(np.int32)[:-1]
+    )
     assert np.isnan(jax.jit(once)(hidden)[-1])
 
 
@@ -152,7 +167,9 @@ def test_what_several_read_is_computed_once(monkeypatch):
 
 
 def test_gradients_at_ties():
-    np.testing.assert_array_equal(jax.grad(lambda x: relu(x).sum())(jnp.array([-1.0, 0, 2])), [0, 0, 1])
+    np.testing.assert_array_equal(
+        jax.grad(lambda x: relu(x).sum())(jnp.array([-1.0, 0, 2])), [0, 0, 1]
+    )
     slope = jax.grad(lambda x: max_pool(x, 2, 2).sum())(jnp.ones((1, 4, 1)))
     np.testing.assert_array_equal(slope[0, :, 0], [1, 0, 1, 0])
 
@@ -163,7 +180,9 @@ def test_bfloat16_is_near_and_leaves_float32_outside():
     variables = jax.eval_shape(functools.partial(half.init, train=False), jax.random.key(0), signal)
     apply = functools.partial(half.apply, train=True, mutable=["batch_stats"])
     (tokens, embedding), updates = jax.eval_shape(apply, variables, signal)
-    assert {leaf.dtype for leaf in (tokens, embedding, *jax.tree.leaves(updates))} == {np.dtype("float32")}
+    assert {leaf.dtype for leaf in (tokens, embedding, *jax.tree.leaves(updates))} == {
+        np.dtype("float32")
+    }
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(variables))
     assert 0 < bfloat16_deviation(encoder, samples=100) < 0.3
 
@@ -176,4 +195,9 @@ def test_computing_dtype_is_a_setting(encoder):
 @pytest.mark.parametrize("pads", [(2, 2), (0, 0), (1, 3)])
 def test_dense_convolution_is_the_plain_one(pads):
     plain = functools.partial(conv, pads=pads)
-    _agree(lambda hidden, kernel: dense_conv(hidden, kernel, pads), plain, _random(3, 20, 4), _random(5, 4, 6))
+    _agree(
+        lambda hidden, kernel: dense_conv(hidden, kernel, pads),
+        plain,
+        _random(3, 20, 4),
+        _random(5, 4, 6),
+    )

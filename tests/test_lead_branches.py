@@ -19,7 +19,12 @@ def branches(request):
     encoder = LeadBranches(widths=(4,), shared=request.param)
     variables = jax.jit(functools.partial(encoder.init, train=False))(jax.random.key(0), SIGNAL)
     embed = functools.partial(encoder.apply, variables, train=False)
-    return encoder, variables, jax.jit(functools.partial(embed, method="lead_embeddings")), jax.jit(embed)
+    return (
+        encoder,
+        variables,
+        jax.jit(functools.partial(embed, method="lead_embeddings")),
+        jax.jit(embed),
+    )
 
 
 def test_a_lead_is_embedded_by_itself(branches):
@@ -41,7 +46,11 @@ def test_a_branch_is_a_compact_resnet(branches):
     alike = np.repeat(SIGNAL[:, :, :1], 3, axis=2)
     found = lead_embeddings(alike)
     for lead in range(3):
-        own = variables if encoder.shared else jax.tree.map(lambda leaf, lead=lead: leaf[lead], variables)
+        own = (
+            variables
+            if encoder.shared
+            else jax.tree.map(lambda leaf, lead=lead: leaf[lead], variables)
+        )
         own = {name: part["branch"] for name, part in own.items()}
         _, expected = CompactResnet(widths=(4,)).apply(own, alike[:, :, :1], train=False)
         np.testing.assert_allclose(found[:, lead], expected, atol=1e-5)
@@ -57,6 +66,8 @@ def test_private_weights_are_twelve_times_the_shared(shared, leads):
     assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == leads * BRANCH
 
 
-BRANCH = 112 + 32 + (5 * 16 * 16 * 2 + 16 * 16 + 3 * 32) + (16 * 32 + 5 * 16 * 32 + 5 * 32 * 32 + 3 * 64)
+BRANCH = (
+    112 + 32 + (5 * 16 * 16 * 2 + 16 * 16 + 3 * 32) + (16 * 32 + 5 * 16 * 32 + 5 * 32 * 32 + 3 * 64)
+)
 BRANCH += 32 * 64 + 5 * 32 * 64 + 5 * 64 * 64 + 3 * 128
 """Stem and its normalisation; three blocks of a shortcut, two convolutions and three normalisations."""

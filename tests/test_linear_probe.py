@@ -18,7 +18,11 @@ def _recordings(rng, n, *, features=20, classes=2):
     targets = (rng.random((n, classes)) < 0.4).astype(np.float32)
     embeddings = rng.normal(size=(n, features))
     embeddings[:, :classes] += 2 * targets
-    return (embeddings * np.logspace(-1, 1, features) + 5).astype(np.float32), targets, np.arange(n) // 2
+    return (
+        (embeddings * np.logspace(-1, 1, features) + 5).astype(np.float32),
+        targets,
+        np.arange(n) // 2,
+    )
 
 
 def test_equals_scikit_learn_on_standardised_embeddings():
@@ -44,7 +48,9 @@ def test_regularisation_is_that_of_a_grid_search(noise):
     """One recording a patient, so that scikit-learn's own folds are grouped too."""
     rng = np.random.default_rng(2)
     embeddings = rng.normal(size=(120, 40)).astype(np.float32)
-    targets = (embeddings.sum(1, keepdims=True) / 6 + noise * rng.normal(size=(120, 1)) > 0).astype(np.float32)
+    targets = (embeddings.sum(1, keepdims=True) / 6 + noise * rng.normal(size=(120, 1)) > 0).astype(
+        np.float32
+    )
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     search = GridSearchCV(LogisticRegression(), {"C": STRENGTHS}, scoring="roc_auc", cv=folds)
     standardised = (embeddings - embeddings.mean(0)) / embeddings.std(0)
@@ -63,7 +69,10 @@ def test_folds_keep_patients_whole_and_spread_the_condition(positive_patients):
     assert np.sum(folds, axis=0).tolist() == [1] * 120
     for held_out in folds:
         assert not set(patients[held_out]) & set(patients[~held_out])
-        assert 0 < is_case[held_out].sum() < held_out.sum() and 0 < is_case[~held_out].sum() < (~held_out).sum()
+        assert (
+            0 < is_case[held_out].sum() < held_out.sum()
+            and 0 < is_case[~held_out].sum() < (~held_out).sum()
+        )
 
 
 def test_large_sets_are_split_once():

@@ -27,7 +27,10 @@ def test_each_is_scikit_learns(recordings, rare):
         model = LogisticRegression(C=c, tol=1e-8, solver="newton-cholesky").fit(
             features[rows].astype(float), case[rows]
         )
-        expected, found = model.decision_function(features), features @ weights[:, column] + bias[column]
+        expected, found = (
+            model.decision_function(features),
+            features @ weights[:, column] + bias[column],
+        )
         assert np.corrcoef(expected, found)[0, 1] > 0.999
         assert _objective(found, weights[:, column], c, case, rows) <= 1.003 * _objective(
             expected, model.coef_[0], c, case, rows
@@ -41,5 +44,7 @@ def _objective(score, weights, c, case, rows):
 
 def test_without_recordings_that_it_may_use_there_is_nothing_to_learn():
     features = np.random.default_rng(1).normal(size=(10, 3)).astype(np.float32)
-    weights, bias = Regressions(features).fit(np.ones((10, 1), bool), np.zeros((10, 1), bool), np.ones(1))
+    weights, bias = Regressions(features).fit(
+        np.ones((10, 1), bool), np.zeros((10, 1), bool), np.ones(1)
+    )
     assert not weights.any() and not bias.any()

@@ -34,15 +34,22 @@ def manifest(workdir) -> dict:
 
 
 def _lines(workdir):
-    return [{name: value for name, value in line.items() if name not in SPEED} for line in read_metrics(workdir)]
+    return [
+        {name: value for name, value in line.items() if name not in SPEED}
+        for line in read_metrics(workdir)
+    ]
 
 
-def test_resumed_run_ends_bit_for_bit_like_the_uninterrupted_one(workdir, mixture, tmp_path, tiny_encoders):
+def test_resumed_run_ends_bit_for_bit_like_the_uninterrupted_one(
+    workdir, mixture, tmp_path, tiny_encoders
+):
     copy = shutil.copytree(workdir, tmp_path / "copy")
     shutil.rmtree(copy / "checkpoints" / "4")
     with (copy / "metrics.jsonl").open("a") as file:
         file.write('{"step": 5, "loss"')  # cut short by a kill
-    assert pretrain(SETTINGS, mixture, copy, save_every=2, log_every=1) == copy / "checkpoints" / "4"
+    assert (
+        pretrain(SETTINGS, mixture, copy, save_every=2, log_every=1) == copy / "checkpoints" / "4"
+    )
     assert manifest(copy) == manifest(workdir)
     assert _lines(copy) == _lines(workdir)
     assert [line["step"] for line in _lines(workdir)] == [1, 2, 3, 4]
@@ -60,13 +67,22 @@ def test_recordings_in_device_memory_train_alike(workdir, mixture, tmp_path, tin
 
 def test_recordings_of_another_length_are_refused(mixture, tmp_path):
     settings = dataclasses.replace(SETTINGS, preprocessing=Preprocessing(seconds=5.0))
-    with pytest.raises(InputError, match="--preprocessing.seconds 5: the recordings of .* are 10 s long; give 10, or"):
+    with pytest.raises(
+        InputError,
+        match="--preprocessing.seconds 5: the recordings of .* are 10 s long; give 10, or",
+    ):
         pretrain(settings, mixture, tmp_path, save_every=2, log_every=1)
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"learning_rate": -1}, {"warmup": 3}, {"weight_decay": float("nan")}, {"clip_norm": 0}, {"betas": (0.9, 1.0)}],
+    [
+        {"learning_rate": -1},
+        {"warmup": 3},
+        {"weight_decay": float("nan")},
+        {"clip_norm": 0},
+        {"betas": (0.9, 1.0)},
+    ],
 )
 def test_impossible_optimizers_are_refused(wrong):
     with pytest.raises(InputError, match="give a learning_rate and a clip_norm above 0"):
@@ -93,15 +109,21 @@ def test_precision_is_chosen_by_the_machine_and_checked(monkeypatch, capsys):
     assert pretraining.with_precision(settings).precision == "bfloat16"
     assert pretraining.with_precision(Pretraining(precision="float32")).precision == "float32"
     for wrong in (0.7, float("nan")):
-        monkeypatch.setattr(pretraining, "bfloat16_deviation", lambda encoder, samples, wrong=wrong: wrong)
+        monkeypatch.setattr(
+            pretraining, "bfloat16_deviation", lambda encoder, samples, wrong=wrong: wrong
+        )
         assert pretraining.with_precision(settings).precision == "float32"
         assert "WARNING: bfloat16 is wrong" in capsys.readouterr().err
         with pytest.raises(InputError, match="--precision bfloat16: bfloat16 is wrong by"):
             pretraining.with_precision(Pretraining(precision="bfloat16"))
 
 
-def test_bfloat16_run_leaves_a_float32_encoder(workdir, mixture, tmp_path, tiny_encoders, monkeypatch):
-    monkeypatch.setattr(pretraining, "bfloat16_deviation", lambda encoder, samples: 0.0)  # tested by test_layers.py
+def test_bfloat16_run_leaves_a_float32_encoder(
+    workdir, mixture, tmp_path, tiny_encoders, monkeypatch
+):
+    monkeypatch.setattr(
+        pretraining, "bfloat16_deviation", lambda encoder, samples: 0.0
+    )  # tested by test_layers.py
     settings = dataclasses.replace(SETTINGS, precision="bfloat16")
     pretrain(settings, mixture, tmp_path, save_every=4, log_every=1)
     _, variables, _, config, _ = load_encoder(tmp_path)
@@ -122,7 +144,10 @@ def test_finished_run_is_left_as_it_is(workdir, mixture, tiny_encoders):
 def test_config_says_everything_about_the_run(workdir, records):
     config = read_config(find_checkpoint(workdir))
     assert config["data"] == records.name and config["encoder"]["widths"] == [8]
-    assert config["preprocessing"]["leads"][0] == "I" and config["pretraining"]["optimizer"]["warmup"] == 0.05
+    assert (
+        config["preprocessing"]["leads"][0] == "I"
+        and config["pretraining"]["optimizer"]["warmup"] == 0.05
+    )
 
 
 @pytest.fixture
@@ -131,10 +156,14 @@ def run(records, tmp_path):
 
     def start(losses, **settings):
         def step_fn(state, stack, key, resident):
-            return state.replace(step=state.step + 1), {"loss": jnp.asarray(losses[int(state.step)])}
+            return state.replace(step=state.step + 1), {
+                "loss": jnp.asarray(losses[int(state.step)])
+            }
 
         state = TrainState(jnp.zeros((), jnp.int32), {"encoder": {"w": jnp.ones(3)}}, {}, ())
-        batches = pretraining_batches(records, records.split("validation"), examples="single", batch_size=8, seed=0)
+        batches = pretraining_batches(
+            records, records.split("validation"), examples="single", batch_size=8, seed=0
+        )
         settings = {"num_steps": len(losses), "save_every": 2, "log_every": 3, **settings}
         return train(
             step_fn, state, batches,
@@ -148,13 +177,17 @@ def run(records, tmp_path):
 def test_log_and_checkpoints_come_when_asked_for(run, tmp_path):
     state, path = run([3.0, 2.5, 2.0, 1.5, 1.0, 0.5, 0.25])
     assert int(state.step) == 7 and path == tmp_path / "checkpoints" / "7"
-    assert _lines(tmp_path) == [{"step": s, "loss": v} for s, v in ((2, 2.5), (3, 2.0), (4, 1.5), (6, 0.5), (7, 0.25))]
+    assert _lines(tmp_path) == [
+        {"step": s, "loss": v} for s, v in ((2, 2.5), (3, 2.0), (4, 1.5), (6, 0.5), (7, 0.25))
+    ]
     assert any((tmp_path / "tensorboard").iterdir())
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_divergence_stops_the_run_before_it_is_saved(run, tmp_path, bad):
-    with pytest.raises(InputError, match=f"step 3: the loss is {bad}; lower --optimizer.learning-rate"):
+    with pytest.raises(
+        InputError, match=f"step 3: the loss is {bad}; lower --optimizer.learning-rate"
+    ):
         run([3.0, 2.0, bad, 1.0])
     assert find_checkpoint(tmp_path).name == "2"
 
@@ -167,7 +200,9 @@ def test_numbers_below_one_are_refused(run, settings):
 
 def test_log_of_a_resumed_run_drops_what_is_done_again(tmp_path):
     for first_step, steps in ((0, (1, 2, 3)), (2, (3, 4))):
-        with RunLog(tmp_path, title="test", num_steps=4, recordings=8, first_step=first_step) as log:
+        with RunLog(
+            tmp_path, title="test", num_steps=4, recordings=8, first_step=first_step
+        ) as log:
             for step in steps:
                 log.write(step, {"loss": jnp.asarray(step + first_step / 10)})
     assert [(line["step"], line["loss"]) for line in read_metrics(tmp_path)] == [
@@ -192,7 +227,9 @@ def test_learning_rate_rises_and_falls():
 
 
 def test_kernels_alone_decay_and_the_encoder_is_slower():
-    tx = Optimizer(learning_rate=0.1, weight_decay=0.5, warmup=0.0, schedule="constant").build(10, encoder_rate=0.1)
+    tx = Optimizer(learning_rate=0.1, weight_decay=0.5, warmup=0.0, schedule="constant").build(
+        10, encoder_rate=0.1
+    )
     zero, state = jax.tree.map(np.zeros_like, PARAMS), tx.init(PARAMS)
     changes, state = tx.update(zero, state, PARAMS)
     np.testing.assert_allclose(changes["head"]["kernel"], -0.05, rtol=1e-5)
@@ -202,7 +239,9 @@ def test_kernels_alone_decay_and_the_encoder_is_slower():
 
 def test_no_normalisation_decays_though_branches_have_theirs_in_one_array():
     params = jax.eval_shape(
-        functools.partial(LeadBranches(widths=(4,)).init, train=False), jax.random.key(0), jnp.zeros((1, 64, 12))
+        functools.partial(LeadBranches(widths=(4,)).init, train=False),
+        jax.random.key(0),
+        jnp.zeros((1, 64, 12)),
     )["params"]
     decayed = flax.traverse_util.flatten_dict(_decayed(params))
     assert {path[-1] for path, decays in decayed.items() if decays} == {"kernel"}

@@ -13,13 +13,22 @@ CASES = (_RNG.random((500, 1)) < 0.06).astype(np.float32)
 
 @pytest.mark.parametrize("balanced", [False, True])
 def test_draw_is_exact_whole_patients_nested_and_reproducible(balanced):
-    draws = {n: draw_labelled(CASES, PATIENTS, n, seed=3, balanced=balanced) for n in (1, 50, 51, 200, 500)}
+    draws = {
+        n: draw_labelled(CASES, PATIENTS, n, seed=3, balanced=balanced)
+        for n in (1, 50, 51, 200, 500)
+    }
     for n, indices in draws.items():
         assert len(indices) == len(set(indices)) == n and (np.diff(indices) > 0).all()
-        cut = [p for p in set(PATIENTS[indices]) if (PATIENTS[indices] == p).sum() < (PATIENTS == p).sum()]
+        cut = [
+            p
+            for p in set(PATIENTS[indices])
+            if (PATIENTS[indices] == p).sum() < (PATIENTS == p).sum()
+        ]
         assert len(cut) <= 1
     assert set(draws[1]) < set(draws[50]) < set(draws[51]) < set(draws[200])
-    np.testing.assert_array_equal(draws[50], draw_labelled(CASES, PATIENTS, 50, seed=3, balanced=balanced))
+    np.testing.assert_array_equal(
+        draws[50], draw_labelled(CASES, PATIENTS, 50, seed=3, balanced=balanced)
+    )
     assert set(draws[50]) != set(draw_labelled(CASES, PATIENTS, 50, seed=4, balanced=balanced))
 
 
@@ -59,7 +68,9 @@ def test_balanced_draw_of_several_classes_is_refused():
 
 def test_a_spread_draw_takes_a_second_recording_of_a_patient_after_everybodys_first():
     number = len(set(PATIENTS.tolist()))
-    few, more = (draw_labelled(CASES, PATIENTS, n, seed=3, spread=True) for n in (number - 1, number + 5))
+    few, more = (
+        draw_labelled(CASES, PATIENTS, n, seed=3, spread=True) for n in (number - 1, number + 5)
+    )
     assert len(set(PATIENTS[few].tolist())) == number - 1
     assert len(set(PATIENTS[more].tolist())) == number
     assert set(few) < set(more)

@@ -25,18 +25,38 @@ with warnings.catch_warnings():
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
 
-BEAT = [("(", -100), ("p", -75), (")", -50), ("(", -25), ("N", 0), (")", 25), ("(", 60), ("t", 120), (")", 170)]
+BEAT = [
+    ("(", -100),
+    ("p", -75),
+    (")", -50),
+    ("(", -25),
+    ("N", 0),
+    (")", 25),
+    ("(", 60),
+    ("t", 120),
+    (")", 170),
+]
 """Marks of a beat, in samples at 500 Hz from its peak; P, QRS, T are what lies between."""
-COMMENTS = ["<age>: 51", "<sex>: F", "<diagnoses>:", "Rhythm: Sinus bradycardia.", "Electric axis of the heart: normal"]
+COMMENTS = [
+    "<age>: 51",
+    "<sex>: F",
+    "<diagnoses>:",
+    "Rhythm: Sinus bradycardia.",
+    "Electric axis of the heart: normal",
+]
 
 
 def _annotate(record: Path, lead: str, marks: list[tuple[int, str]]) -> None:
     samples, symbols = (np.array(part) for part in zip(*sorted(marks), strict=True))
     wfdb.wrann(record.name, "marks", samples, symbol=symbols, write_dir=str(record.parent))
-    record.with_name(f"{record.name}.marks").rename(record.with_name(f"{record.name}.{lead}"))  # v1 it does not write
+    record.with_name(f"{record.name}.marks").rename(
+        record.with_name(f"{record.name}.{lead}")
+    )  # v1 it does not write
 
 
-def _write(record: Path, *, beats=range(600, 4700, 450), late: dict[str, int] | None = None) -> None:
+def _write(
+    record: Path, *, beats=range(600, 4700, 450), late: dict[str, int] | None = None
+) -> None:
     """A recording with the same beats in all leads; in those of `late` they are marked so many samples later."""
     tiny_ptb_xl.write_record(record, seed=int(record.name), samples=5000, fs=500, comments=COMMENTS)
     for lead in LEADS:
@@ -56,14 +76,23 @@ def _expected(beats=range(600, 4700, 450)) -> np.ndarray:
 
 def test_marks_become_the_wave_of_each_sample(tmp_path):
     for number in range(1, 5):
-        _write(tmp_path / f"raw/data/{number}", late={"V3": 40, "aVR": -40, "I": 40, "II": 40, "III": 40})
+        _write(
+            tmp_path / f"raw/data/{number}",
+            late={"V3": 40, "aVR": -40, "I": 40, "II": 40, "III": 40},
+        )
     for rate_hz, step in ((500, 1), (100, 5)):
         prepared = prepare(f"ludb/{rate_hz}hz", tmp_path / "out", source=tmp_path / "raw")
         records = Records(prepared)
-        np.testing.assert_array_equal(records.waves(np.arange(4)), np.tile(_expected()[::step], (4, 1)))
-        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()
+        np.testing.assert_array_equal(
+            records.waves(np.arange(4)), np.tile(_expected()[::step], (4, 1))
+        )
+        rows: list[dict[str, Any]] = pyarrow.parquet.read_table(
+            prepared / "records.parquet"
+        ).to_pylist()
         assert {row["record_id"] for row in rows} == {"001", "002", "003", "004"}
-        assert {(row["age"], row["sex"], *row["labels"]) for row in rows} == {(51.0, "female", "SBRAD")}
+        assert {(row["age"], row["sex"], *row["labels"]) for row in rows} == {
+            (51.0, "female", "SBRAD")
+        }
     stored = tiny_ptb_xl.read_by_wfdb(tmp_path / "raw/data/1", physical=False).d_signal
     at_500 = Records(tmp_path / "out/ludb/500hz")
     first = next(index for index in range(4) if at_500.row(index)["record_id"] == "001")
@@ -76,9 +105,15 @@ def test_annotations_equal_wfdbs(tmp_path, seed):
     rng = np.random.default_rng(seed)
     samples = np.cumsum(rng.choice([0, 3, 700, 1023, 1024, 70_000], size=40)) + 1
     symbols = rng.choice(list("(pNt)VA+"), size=40)
-    beside = {"chan": rng.integers(0, 3, 40), "num": rng.integers(0, 5, 40), "subtype": rng.integers(0, 3, 40)}
+    beside = {
+        "chan": rng.integers(0, 3, 40),
+        "num": rng.integers(0, 5, 40),
+        "subtype": rng.integers(0, 3, 40),
+    }
     texts = [["", "(AFIB", "odd"][k] for k in rng.integers(0, 3, 40)]
-    wfdb.wrann("1", "i", samples, symbol=symbols, aux_note=texts, fs=500, write_dir=str(tmp_path), **beside)
+    wfdb.wrann(
+        "1", "i", samples, symbol=symbols, aux_note=texts, fs=500, write_dir=str(tmp_path), **beside
+    )
     found = wfdb_annotations.read(tmp_path / "1.i")
     oracle = wfdb.rdann(str(tmp_path / "1"), "i", return_label_elements=["label_store"])
     # wfdb writes the rate as a text at sample 0, which its reader takes out again.
@@ -90,8 +125,17 @@ def test_annotations_equal_wfdbs(tmp_path, seed):
 def test_damaged_annotations(tmp_path):
     _annotate(tmp_path / "1", "i", [(100, "("), (2000, "N"), (2050, ")")])
     whole = (tmp_path / "1.i").read_bytes()
-    refused = {"cut": whole[:-2], "odd": whole[:-1], "empty": b"", "within": whole[:-4] + b"\0\xec\0\0"}
-    refused |= {"code": b"\x05\xdc\0\0", "text": b"\x64\xfc\0\0", "back": b"\x0a\x04\0\xec\xff\xff\xf0\xff\0\x04\0\0"}
+    refused = {
+        "cut": whole[:-2],
+        "odd": whole[:-1],
+        "empty": b"",
+        "within": whole[:-4] + b"\0\xec\0\0",
+    }
+    refused |= {
+        "code": b"\x05\xdc\0\0",
+        "text": b"\x64\xfc\0\0",
+        "back": b"\x0a\x04\0\xec\xff\xff\xf0\xff\0\x04\0\0",
+    }
     for name, content in refused.items():
         (tmp_path / "1.i").write_bytes(content)
         with pytest.raises(RecordingError, match="no annotation file in MIT format") as caught:
@@ -102,7 +146,19 @@ def test_damaged_annotations(tmp_path):
 
 
 def test_incomplete_waves_are_left_out():
-    marks = [(5, 40), (10, 39), (12, 1), (15, 40), (20, 39), (22, 27), (30, 24), (33, 40), (40, 39), (41, 24), (43, 40)]
+    marks = [
+        (5, 40),
+        (10, 39),
+        (12, 1),
+        (15, 40),
+        (20, 39),
+        (22, 27),
+        (30, 24),
+        (33, 40),
+        (40, 39),
+        (41, 24),
+        (43, 40),
+    ]
     found = waves.of_lead([Annotation(*mark) for mark in marks], 50)
     expected = np.full(50, UNMARKED)
     expected[10:44] = 0

@@ -20,11 +20,21 @@ from helpers.steps import (
 )
 
 from ecgjax.errors import InputError
-from ecgjax.objectives.masked_autoencoder import MaskedAutoencoder, _Autoencoder, hidden_error, normalised
+from ecgjax.objectives.masked_autoencoder import (
+    MaskedAutoencoder,
+    _Autoencoder,
+    hidden_error,
+    normalised,
+)
 
 OBJECTIVE = MaskedAutoencoder(decoder_width=8, decoder_layers=1, decoder_heads=2, span_samples=20)
 LEAD_WISE = MaskedAutoencoder(
-    decoder_width=8, decoder_layers=1, decoder_heads=2, lead_wise=True, normalised_targets=True, span_samples=20
+    decoder_width=8,
+    decoder_layers=1,
+    decoder_heads=2,
+    lead_wise=True,
+    normalised_targets=True,
+    span_samples=20,
 )
 ON_EIGHT_DEVICES = TINY  # the others compile as long again
 _RNG = np.random.default_rng(0)
@@ -48,7 +58,9 @@ def _reference(predicted, target, hidden, per_patch):
 @pytest.mark.parametrize("per_patch", [False, True])
 def test_error_and_gradient_equal_a_plain_loop(per_patch):
     def error(predicted):
-        return hidden_error(predicted, normalised(TARGET) if per_patch else jnp.asarray(TARGET), HIDDEN)
+        return hidden_error(
+            predicted, normalised(TARGET) if per_patch else jnp.asarray(TARGET), HIDDEN
+        )
 
     value, gradient = jax.jit(jax.value_and_grad(error))(PREDICTED)
     expected, expected_gradient = _reference(PREDICTED, TARGET, HIDDEN, per_patch)
@@ -67,7 +79,12 @@ def test_step_reaches_every_parameter_and_is_the_same_on_eight_devices(objective
     check_learns(one)
     assert one[0]["embedding_rank"] > 1 and one[0]["explained_variance"] < 1
     if encoder is ON_EIGHT_DEVICES:
-        check_equal(one, first_step(objective, variables, batch, encoder=encoder, devices=8, preprocessing=FOUR_LEADS))
+        check_equal(
+            one,
+            first_step(
+                objective, variables, batch, encoder=encoder, devices=8, preprocessing=FOUR_LEADS
+            ),
+        )
 
 
 @pytest.mark.parametrize(
@@ -108,7 +125,9 @@ def test_leads_are_decoded_by_themselves_when_lead_wise():
     kept = jnp.array([[0, 2, 5, 6, 8, 10]] * 2)  # three of each row of six
     moved = tokens.copy()
     moved[:, 3:] += np.random.default_rng(4).normal(size=(2, 3, 5))
-    whole, rows = (TokenDecoder(8, 1, 2, 3, by_row) for by_row in (False, True))  # of the same parameters
+    whole, rows = (
+        TokenDecoder(8, 1, 2, 3, by_row) for by_row in (False, True)
+    )  # of the same parameters
     variables = jax.jit(whole.init, static_argnums=(2, 3))(jax.random.key(0), tokens, 2, 6, kept)
     for by_row, decoder in enumerate((whole, rows)):
         draw = jax.jit(decoder.apply, static_argnums=(2, 3))
@@ -121,14 +140,20 @@ def test_what_is_hidden_depends_on_the_key():
     network, signal = _Autoencoder(TINY_VIT, OBJECTIVE), jnp.ones((4, 200, 4))
     variables = initial(OBJECTIVE, TINY_VIT, FOUR_LEADS)
     draw = jax.jit(functools.partial(network.apply, train=True))
-    first, again, other = (np.asarray(draw(variables, signal, key=jax.random.key(seed))[2]) for seed in (0, 0, 1))
+    first, again, other = (
+        np.asarray(draw(variables, signal, key=jax.random.key(seed))[2]) for seed in (0, 0, 1)
+    )
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     assert not np.array_equal(first[0], first[1])
 
 
 @pytest.mark.parametrize("wrong", [{"hidden": 0.0}, {"hidden": 1.0}, {"span_samples": 0}])
 def test_impossible_settings_are_refused(wrong):
-    with pytest.raises(InputError, match="give a hidden share between 0 and 1 and a span of 1 or more"):
+    with pytest.raises(
+        InputError, match="give a hidden share between 0 and 1 and a span of 1 or more"
+    ):
         MaskedAutoencoder(**wrong)
-    with pytest.raises(InputError, match="decoder: width 256, layers -3, heads 4: give a layer or more"):
+    with pytest.raises(
+        InputError, match="decoder: width 256, layers -3, heads 4: give a layer or more"
+    ):
         MaskedAutoencoder(decoder_layers=-3)

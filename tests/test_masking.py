@@ -5,7 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from ecgjax.objectives.parts.masking import hidden_by_chance, hidden_in_blocks, in_spans, mean_where, silenced
+from ecgjax.objectives.parts.masking import (
+    hidden_by_chance,
+    hidden_in_blocks,
+    in_spans,
+    mean_where,
+    silenced,
+)
 
 
 def test_chance_hides_all_but_the_kept():
@@ -20,7 +26,9 @@ def test_chance_hides_all_but_the_kept():
     ("places", "kept", "shortest"), [(200, 40, 10), (40, 10, 2), (20, 3, 10), (5, 1, 10), (7, 0, 1)]
 )
 def test_blocks_are_as_long_and_hide_as_much_as_they_should(places, kept, shortest):
-    draw = jax.jit(jax.vmap(lambda key: hidden_in_blocks(key, places, jnp.asarray(kept), shortest=shortest)))
+    draw = jax.jit(
+        jax.vmap(lambda key: hidden_in_blocks(key, places, jnp.asarray(kept), shortest=shortest))
+    )
     hidden = np.asarray(draw(jax.random.split(jax.random.key(1), 800)))
     assert (hidden.sum(1) == places - kept).all()
     edges = np.diff(np.pad(hidden, ((0, 0), (1, 1))).astype(int), axis=1)
@@ -49,7 +57,9 @@ def test_spans_are_means_of_the_tokens_that_they_overlap(tokens, samples):
     values = np.random.default_rng(0).normal(size=(2, tokens, 3)).astype(np.float32)
     found = in_spans(jnp.asarray(values), 100, samples)
     fine = values.astype(np.float64)[:, (np.arange(100_000) * tokens) // 100_000]
-    pieces = [fine[:, 1000 * first : 1000 * (first + samples)].mean(1) for first in range(0, 100, samples)]
+    pieces = [
+        fine[:, 1000 * first : 1000 * (first + samples)].mean(1) for first in range(0, 100, samples)
+    ]
     np.testing.assert_allclose(found, np.stack(pieces, axis=1), atol=2e-4)
 
 

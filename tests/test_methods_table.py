@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parents[1]))  # where benchmarks/ is; last, so that an installed ecgjax comes first
+sys.path.append(
+    str(Path(__file__).parents[1])
+)  # where benchmarks/ is; last, so that an installed ecgjax comes first
 from benchmarks import methods
 from ecgjax.errors import InputError
 from ecgjax.objectives import OBJECTIVES
@@ -58,13 +60,21 @@ def test_gains_are_averaged_over_tasks_and_counted_where_they_are_certain(tmp_pa
     better = [*_rows("af", 100, 0.95, 0.2), *_rows("mi", 100, 0.75, 0.1)]
     _probed(tmp_path, "simclr-compact_resnet", [*few, *every])
     _probed(tmp_path, "swav-compact_resnet", [*better, *every])
-    _probed(tmp_path, "jepa-compact_resnet", few[:2], done=False)  # its second task is still being probed
-    _probed(tmp_path, "simclr-xresnet1d50", [*_rows("af", 100, 0.5, -0.2), *_rows("mi", 100, 0.5, -0.2)])
+    _probed(
+        tmp_path, "jepa-compact_resnet", few[:2], done=False
+    )  # its second task is still being probed
+    _probed(
+        tmp_path, "simclr-xresnet1d50", [*_rows("af", 100, 0.5, -0.2), *_rows("mi", 100, 0.5, -0.2)]
+    )
     methods.collect(tmp_path)
     table = (tmp_path / "methods.md").read_text()
     assert table.strip() == capsys.readouterr().out.strip() and "`jepa`" not in table
     titles, (first, second, other) = _read(table)
-    assert titles == ["compact_resnet, 100 labels:", "compact_resnet, all labels:", "xresnet1d50, 100 labels:"]
+    assert titles == [
+        "compact_resnet, 100 labels:",
+        "compact_resnet, all labels:",
+        "xresnet1d50, 100 labels:",
+    ]
     assert list(first) == ["method", "`swav`", "`simclr`", "random encoder"]  # the best first
     assert first["`simclr`"][:3] == [
         "+0.200, 1 of 2",
@@ -82,8 +92,15 @@ def test_a_folder_keeps_to_its_terms(tmp_path):
     settings = methods.Methods(data=tmp_path / "data", out=tmp_path / "out")
     for same in (settings, dataclasses.replace(settings, encoder="own", methods=("jepa",))):
         methods._refuse_other_terms(same)
-    for name, value in {"recordings": 281_600, "rate_hz": None, "labels": (50,), "data": tmp_path / "other"}.items():
-        with pytest.raises(InputError, match=rf"settings\.json: {name} is .* there, .* was asked for; give ano"):
+    for name, value in {
+        "recordings": 281_600,
+        "rate_hz": None,
+        "labels": (50,),
+        "data": tmp_path / "other",
+    }.items():
+        with pytest.raises(
+            InputError, match=rf"settings\.json: {name} is .* there, .* was asked for; give ano"
+        ):
             methods._refuse_other_terms(dataclasses.replace(settings, **{name: value}))
 
 
@@ -101,13 +118,19 @@ def test_a_folder_that_knows_no_crops_takes_none(tmp_path):
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"methods": ("simclr", "nope")}, "--methods simclr nope: give one or more of .* patient_contrast"),
+        (
+            {"methods": ("simclr", "nope")},
+            "--methods simclr nope: give one or more of .* patient_contrast",
+        ),
         ({"methods": ()}, "--methods : give one or more"),
         ({"encoder": "resnet"}, "--encoder resnet: give one or more of own compact_resnet"),
         ({"tasks": ("superclas",)}, "--tasks superclas: give one or more of"),
         ({"recordings": 32}, "--recordings 32, --batch-recordings 64: give two or more to a batch"),
         ({"random_encoders": 4}, "--random-encoders 4: give 1 to 3, the number of seeds"),
-        ({"crop_s": 2.5, "methods": ("cpc", "jepa")}, "--crop-s 2.5: jepa take no crops of it; leave them out"),
+        (
+            {"crop_s": 2.5, "methods": ("cpc", "jepa")},
+            "--crop-s 2.5: jepa take no crops of it; leave them out",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_hours_of_work(wrong, message, records):
@@ -140,7 +163,16 @@ def test_a_method_is_pre_trained_and_probed_once(prepared, tmp_path, monkeypatch
         return subprocess.CompletedProcess(command, 0)
 
     monkeypatch.setattr(methods.subprocess, "run", here)
-    words = ["--data", prepared, "--out", tmp_path, "--methods", "patient_contrast", "--recordings", 64]
+    words = [
+        "--data",
+        prepared,
+        "--out",
+        tmp_path,
+        "--methods",
+        "patient_contrast",
+        "--recordings",
+        64,
+    ]
     words += ["--batch-recordings", 32, "--tasks", "af", "--labels", 16, 0, "--seeds", 2]
     words += ["--crop-s", 1.5, "--random-encoders", 1]
     for _ in range(2):

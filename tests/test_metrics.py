@@ -87,10 +87,14 @@ def test_difference_is_paired_and_seeds_are_averaged():
     rng = np.random.default_rng(2)
     targets, scores, patient = _cohort(rng)
     seeds = np.stack([scores, scores + rng.normal(size=scores.shape)])
-    found = patient_bootstrap(targets, {"one": scores, "same": scores * 2, "seeds": seeds}, patient, draws=50)
+    found = patient_bootstrap(
+        targets, {"one": scores, "same": scores * 2, "seeds": seeds}, patient, draws=50
+    )
     assert dataclasses.astuple(found.macro("one", minus="same")) == (0, 0, 0)
     second = patient_bootstrap(targets, {"second": seeds[1]}, patient, draws=50)
-    np.testing.assert_allclose(found.draws["seeds"], (found.draws["one"] + second.draws["second"]) / 2, rtol=1e-6)
+    np.testing.assert_allclose(
+        found.draws["seeds"], (found.draws["one"] + second.draws["second"]) / 2, rtol=1e-6
+    )
     expected = [interval.value for interval in found.per_class("seeds")]
     np.testing.assert_allclose(expected, (auroc(targets, seeds[0]) + auroc(targets, seeds[1])) / 2)
 

@@ -32,7 +32,13 @@ def _write(folder: Path, **changes: str) -> dict[str, np.ndarray]:
         settings = {"sig_name": NAMES, "adc_gain": [200.0] * 12, "samples": 5000, "fs": 500}
         stored[study] = tiny_ptb_xl.write_record(folder / path, seed=number, **settings)
         time = f"2180-07-{20 + number} 08:44:00"
-        row = {"subject_id": patient, "study_id": study, "file_name": study, "ecg_time": time, "path": path}
+        row = {
+            "subject_id": patient,
+            "study_id": study,
+            "file_name": study,
+            "ecg_time": time,
+            "path": path,
+        }
         rows.append(row | changes)
     with (folder / "record_list.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]))
@@ -46,25 +52,40 @@ def test_leads_are_put_in_order_and_patients_kept_together(tmp_path):
     absent = tmp_path / "raw/files/p1000/p10000248/s40000003/40000003.dat"
     absent.unlink()
     prepared = prepare("mimic_iv_ecg/500hz", tmp_path / "out", source=tmp_path / "raw")
-    rows = {row["record_id"]: row for row in pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()}
-    assert rows["40000000"]["patient_id"] == rows["40000001"]["patient_id"] != rows["40000002"]["patient_id"]
+    rows = {
+        row["record_id"]: row
+        for row in pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()
+    }
+    assert (
+        rows["40000000"]["patient_id"]
+        == rows["40000001"]["patient_id"]
+        != rows["40000002"]["patient_id"]
+    )
     assert rows["40000000"]["recorded_at"] == datetime.datetime(2180, 7, 20, 8, 44)
     summary = json.loads((prepared / "report.json").read_text())
     assert summary["reasons"] == {"missing_file": 1} and summary["written"] == 4
     builder: Any = tfds.builder_from_directory(prepared)
     for split in builder.info.splits:
         for example in builder.as_data_source(split):
-            expected = stored[example["record_id"].decode()][:, [NAMES.index(lead) for lead in LEADS]] * 5
+            expected = (
+                stored[example["record_id"].decode()][:, [NAMES.index(lead) for lead in LEADS]] * 5
+            )
             np.testing.assert_array_equal(example["signal"], expected)
 
 
 @pytest.mark.parametrize(
     ("column", "value"),
-    [("path", "../../etc/passwd"), ("path", "files/p1000/p10000032/../40000000"), ("subject_id", "Jane")],
+    [
+        ("path", "../../etc/passwd"),
+        ("path", "files/p1000/p10000032/../40000000"),
+        ("subject_id", "Jane"),
+    ],
 )
 def test_a_cell_that_cannot_be_read(tmp_path, column, value):
     _write(tmp_path / "raw", **{column: value})
-    with pytest.raises(InputError, match=f"record_list.csv: study_id 40000000: {column} .* replace the file"):
+    with pytest.raises(
+        InputError, match=f"record_list.csv: study_id 40000000: {column} .* replace the file"
+    ):
         prepare("mimic_iv_ecg", tmp_path / "out", source=tmp_path / "raw")
 
 

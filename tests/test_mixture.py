@@ -35,7 +35,9 @@ def test_recordings_of_the_second_follow_those_of_the_first(both, prepared, othe
 
 
 def test_patients_are_known_by_their_hashes(both, prepared, other):
-    names = [name for path in (prepared, other) for name in Records(path).table["patient_id"].to_pylist()]
+    names = [
+        name for path in (prepared, other) for name in Records(path).table["patient_id"].to_pylist()
+    ]
     pairs = set(zip(names, both.patients.tolist(), strict=True))
     assert len(pairs) == len(set(names)) == len(set(both.patients.tolist()))
     assert both.patients.dtype == np.int32
@@ -81,7 +83,9 @@ def test_every_data_set_has_epochs_of_its_own(both):
         mine = chosen[np.isin(chosen, part)]
         epochs = mine[: len(mine) // len(part) * len(part)].reshape(-1, len(part))
         assert len(epochs) > 1
-        np.testing.assert_array_equal(np.sort(epochs, axis=1), np.broadcast_to(np.sort(part), epochs.shape))
+        np.testing.assert_array_equal(
+            np.sort(epochs, axis=1), np.broadcast_to(np.sort(part), epochs.shape)
+        )
 
 
 def test_without_weights_all_recordings_are_alike(both):
@@ -90,9 +94,13 @@ def test_without_weights_all_recordings_are_alike(both):
     np.testing.assert_array_equal(np.sort(chosen), train)
 
 
-@pytest.mark.parametrize("weights", [(1,), (1, 2, 3), (1, 0), (1, -1), (1, float("nan")), (1, 1e9), (0, 0), (-1, -3)])
+@pytest.mark.parametrize(
+    "weights", [(1,), (1, 2, 3), (1, 0), (1, -1), (1, float("nan")), (1, 1e9), (0, 0), (-1, -3)]
+)
 def test_weights_that_cannot_be_honoured(both, weights):
-    with pytest.raises(InputError, match="--weights .* for 2 data sets and a batch of 16: give each"):
+    with pytest.raises(
+        InputError, match="--weights .* for 2 data sets and a batch of 16: give each"
+    ):
         _chosen(both, weights, 1)
 
 
@@ -100,5 +108,7 @@ def test_data_sets_that_do_not_go_together(prepared, tmp_path):
     with pytest.raises(InputError, match="one is given twice"):
         Mixture([prepared, prepared])
     faster = prepare("synthetic/500hz", tmp_path, patients=24)
-    with pytest.raises(InputError, match="5000 samples at 500 Hz, but .* has 1000 at 100 Hz; prepare them"):
+    with pytest.raises(
+        InputError, match="5000 samples at 500 Hz, but .* has 1000 at 100 Hz; prepare them"
+    ):
         Mixture([prepared, faster])

@@ -24,7 +24,9 @@ QUEUE = _RNG.normal(size=(9, 5)) / 3
 QUEUE_PATIENTS = np.array([3, 9, 0, NOBODY, 1, 7, 12, NOBODY, 3])
 
 
-def _reference(projections, patients, temperature, queue=QUEUE[:0], queue_patients=QUEUE_PATIENTS[:0]):
+def _reference(
+    projections, patients, temperature, queue=QUEUE[:0], queue_patients=QUEUE_PATIENTS[:0]
+):
     """Loss and its gradient in float64, one view after the other, from the definition."""
     z = projections.astype(np.float64).reshape(-1, projections.shape[-1])
     patients = np.repeat(patients, 2)
@@ -66,14 +68,18 @@ def test_value_and_gradient_equal_a_plain_loop(patients, temperature, at_once, m
 
 def test_equals_optax_where_no_patient_repeats():
     with jax.numpy_rank_promotion("allow"):
-        expected = jax.jit(optax.losses.ntxent)(PROJECTIONS.reshape(12, 5), np.repeat(ALL_DIFFERENT, 2), 0.2)
+        expected = jax.jit(optax.losses.ntxent)(
+            PROJECTIONS.reshape(12, 5), np.repeat(ALL_DIFFERENT, 2), 0.2
+        )
     found, _ = jax.jit(nt_xent)(PROJECTIONS, ALL_DIFFERENT, temperature=0.2)
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_a_patient_is_not_repelled_from_herself():
     """Three pairs of one patient: nothing is left to repel, so there is nothing to learn."""
-    loss = jax.value_and_grad(lambda projections: nt_xent(projections, np.array([5, 5, 5]), temperature=0.5)[0])
+    loss = jax.value_and_grad(
+        lambda projections: nt_xent(projections, np.array([5, 5, 5]), temperature=0.5)[0]
+    )
     value, gradient = jax.jit(loss)(PROJECTIONS[:3])
     assert value == 0 and (gradient == 0).all()
 
@@ -107,12 +113,17 @@ def _compiled(views, devices):
     patients = jax.ShapeDtypeStruct((views // 2,), jnp.int32, sharding=split(mesh))
     with jax.set_mesh(mesh):
         loss = jax.value_and_grad(lambda z, p: nt_xent(z, p, temperature=0.1), has_aux=True)
-        return jax.jit(loss, out_shardings=(None, split(mesh))).lower(projections, patients).compile()
+        return (
+            jax.jit(loss, out_shardings=(None, split(mesh))).lower(projections, patients).compile()
+        )
 
 
 def test_memory_grows_linearly():
     """32,768 views: the matrix of similarities alone would be 4.3 GB, the naive loss takes 8.6 GB."""
-    used = [_compiled(views, devices=1).memory_analysis().temp_size_in_bytes for views in (16_384, 32_768)]
+    used = [
+        _compiled(views, devices=1).memory_analysis().temp_size_in_bytes
+        for views in (16_384, 32_768)
+    ]
     assert used[1] < 0.6e9 and used[1] < 2.1 * used[0]
 
 
@@ -123,15 +134,22 @@ def test_devices_gather_embeddings_and_nothing_larger():
     moved = hlo.read(program.as_text()).collectives
     assert {one.kind for one in moved} == {"all-gather", "all-reduce"}, moved
     assert sum(times for one, times in moved.items() if one.size >= 8192 * 128 * 4) == 1, moved
-    assert sum(one.size * times for one, times in moved.items()) <= (8192 * 128 + 4 * 8192) * 4, moved
+    assert sum(one.size * times for one, times in moved.items()) <= (8192 * 128 + 4 * 8192) * 4, (
+        moved
+    )
 
 
 def test_eight_devices_have_the_loss_and_gradient_of_one():
     rng = np.random.default_rng(3)
-    projections, patients = rng.normal(size=(512, 2, 128)).astype(np.float32), rng.integers(300, size=512)
+    projections, patients = (
+        rng.normal(size=(512, 2, 128)).astype(np.float32),
+        rng.integers(300, size=512),
+    )
     found = [
         _compiled(1024, devices)(
-            *jax.device_put((projections, patients.astype(np.int32)), split(data_mesh(jax.devices()[:devices])))
+            *jax.device_put(
+                (projections, patients.astype(np.int32)), split(data_mesh(jax.devices()[:devices]))
+            )
         )
         for devices in (1, 8)
     ]

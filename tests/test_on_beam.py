@@ -9,7 +9,9 @@ from tfds_builders.prepare import prepare
 
 pytest.importorskip("apache_beam", reason="Apache Beam is an extra (pip install 'ecgjax[beam]')")
 # Beam's own: optional clients that are not installed, and what its dependencies deprecate.
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
+)
 IN_MEMORY = ("runner=DirectRunner", "direct_running_mode=in_memory")
 
 
@@ -23,7 +25,9 @@ def test_the_same_bytes_as_by_workers(tmp_path, source):
     (source / "records100/00000/00002_lr.dat").write_bytes(b"")  # rejected
     here = prepare("ptb_xl/100hz", tmp_path / "here", source=source)
     beam = prepare("ptb_xl/100hz", tmp_path / "beam", source=source, beam=IN_MEMORY)
-    assert sorted(path.name for path in here.iterdir()) == sorted(path.name for path in beam.iterdir())
+    assert sorted(path.name for path in here.iterdir()) == sorted(
+        path.name for path in beam.iterdir()
+    )
     for file in here.iterdir():
         assert file.read_bytes() == (beam / file.name).read_bytes(), file.name
 
@@ -37,16 +41,24 @@ def test_what_beam_loses_is_an_error_and_the_next_run_goes_on(tmp_path, source, 
 
     with monkeypatch.context() as patch:
         patch.setattr(on_beam.shards, "write", lose)
-        with pytest.raises(InputError, match="Beam ended without an error and without 1 of 5 shards; run again"):
+        with pytest.raises(
+            InputError, match="Beam ended without an error and without 1 of 5 shards; run again"
+        ):
             prepare("ptb_xl/100hz", tmp_path / "out", source=source, beam=IN_MEMORY)
     assert not list((tmp_path / "out").rglob("records.parquet"))
     written = []
-    monkeypatch.setattr(shards, "write", lambda builder, plan: written.append(plan.path.name) or write(builder, plan))
+    monkeypatch.setattr(
+        shards,
+        "write",
+        lambda builder, plan: written.append(plan.path.name) or write(builder, plan),
+    )
     prepare("ptb_xl/100hz", tmp_path / "out", source=source)
     assert written == ["train-2.part"]
 
 
 def test_a_pipeline_that_fails_is_one_line(tmp_path, source):
-    with pytest.raises(InputError, match="ptb_xl: Beam failed .*; mend that and run again: it goes on") as error:
+    with pytest.raises(
+        InputError, match="ptb_xl: Beam failed .*; mend that and run again: it goes on"
+    ) as error:
         prepare("ptb_xl/100hz", tmp_path / "out", source=source, beam=("runner=NoSuchRunner",))
     assert "\n" not in str(error.value)

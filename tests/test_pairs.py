@@ -61,7 +61,11 @@ _RNG = np.random.default_rng(5)
 OWNERS = _RNG.integers(4, size=30).astype(np.int32)
 DAYS = np.where(_RNG.random(30) < 0.2, np.nan, _RNG.integers(40, size=30))
 DATES = np.array(
-    [np.datetime64("NaT") if np.isnan(day) else np.datetime64(int(day) * DAY_S, "s") for day in DAYS], "datetime64[s]"
+    [
+        np.datetime64("NaT") if np.isnan(day) else np.datetime64(int(day) * DAY_S, "s")
+        for day in DAYS
+    ],
+    "datetime64[s]",
 )
 
 
@@ -71,7 +75,9 @@ def test_partners_are_those_that_the_rule_allows_equally_likely(rule, dates):
     days = DAYS if dates == "some unknown" else np.full(30, np.nan)
     recorded_at = DATES if dates == "some unknown" else np.full(30, "NaT", "datetime64[s]")
     usable = np.arange(30)[::-1][:-4]
-    pairs = PatientPairs(usable, OWNERS, rule=PairRule(min_days=rule[0], max_days=rule[1]), recorded_at=recorded_at)
+    pairs = PatientPairs(
+        usable, OWNERS, rule=PairRule(min_days=rule[0], max_days=rule[1]), recorded_at=recorded_at
+    )
     rng, positions = np.random.default_rng(0), np.arange(len(usable))
     drawn = np.array([pairs.draw(positions, rng)[:, 1] for _ in range(1500)])
     for position, index in enumerate(usable):
@@ -108,7 +114,9 @@ def test_a_rule_for_five_million_recordings_is_quick():
     drawn = pairs.draw(np.arange(0, 5_000_000, 25), np.random.default_rng(0))
     assert time.process_time() - start < 15
     gap = np.abs(np.diff(recorded_at[drawn].astype(np.int64), axis=1))[:, 0] / DAY_S
-    assert ((gap >= 30) & (gap <= 365) | (drawn[:, 0] == drawn[:, 1])).all() and (gap > 0).mean() > 0.1
+    assert ((gap >= 30) & (gap <= 365) | (drawn[:, 0] == drawn[:, 1])).all() and (
+        gap > 0
+    ).mean() > 0.1
     assert (patients[drawn[:, 0]] == patients[drawn[:, 1]]).all()
 
 

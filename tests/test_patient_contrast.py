@@ -17,7 +17,7 @@ from ecgjax.data.pairs import PairRule
 from ecgjax.errors import InputError
 from ecgjax.objectives.parts.nt_xent import NOBODY, nt_xent
 from ecgjax.objectives.patient_contrast import PatientContrast
-from ecgjax.preprocessing import Reader, preprocess
+from ecgjax.preprocessing import Preprocessor, preprocess
 from ecgjax.train.sharding import data_mesh, place, replicated, split
 from ecgjax.train.state import create_state, make_step
 
@@ -51,9 +51,14 @@ def test_eight_devices_have_the_loss_of_one(steps):
 
 def test_three_steps_a_dispatch_are_three_steps(variables, batch):
     mesh, tx = data_mesh(), optax.sgd(0.01)
-    loss = functools.partial(PLAIN.loss, TINY, read=Reader(PREPROCESSING, 100.0))
-    key, step_fn = jax.device_put(jax.random.key(2), replicated(mesh)), make_step(loss, tx, mesh, num_steps=3)
-    batches = [{name: np.roll(part, shift, axis=0) for name, part in batch.items()} for shift in range(3)]
+    loss = functools.partial(PLAIN.loss, TINY, preprocess=Preprocessor(PREPROCESSING, 100.0))
+    key, step_fn = (
+        jax.device_put(jax.random.key(2), replicated(mesh)),
+        make_step(loss, tx, mesh, num_steps=3),
+    )
+    batches = [
+        {name: np.roll(part, shift, axis=0) for name, part in batch.items()} for shift in range(3)
+    ]
     one_by_one = create_state(variables, tx, mesh)
     for single in batches:
         one_by_one, last = step_fn(
@@ -77,19 +82,29 @@ def test_eight_devices_have_the_gradient_and_statistics_of_one(steps):
 
 @pytest.fixture(scope="module")
 def jitted_loss():
-    return jax.jit(functools.partial(PLAIN.loss, TINY, read=Reader(PREPROCESSING, 100.0)))
+    return jax.jit(
+        functools.partial(PLAIN.loss, TINY, preprocess=Preprocessor(PREPROCESSING, 100.0))
+    )
 
 
 def test_views_depend_on_the_key(jitted_loss, variables, batch):
-    first, again, other = (jitted_loss(variables, batch, jax.random.key(seed))[0] for seed in (0, 0, 1))
+    first, again, other = (
+        jitted_loss(variables, batch, jax.random.key(seed))[0] for seed in (0, 0, 1)
+    )
     assert first == again != other
 
 
 def test_equal_projections_have_the_loss_of_guessing(jitted_loss, variables, batch):
     """Among those that are not masked."""
     head = variables["params"]["projector"]
-    dead = {"kernel": jnp.zeros_like(head["layer2"]["kernel"]), "bias": jnp.ones_like(head["layer2"]["bias"])}
-    collapsed = {**variables, "params": {**variables["params"], "projector": {**head, "layer2": dead}}}
+    dead = {
+        "kernel": jnp.zeros_like(head["layer2"]["kernel"]),
+        "bias": jnp.ones_like(head["layer2"]["bias"]),
+    }
+    collapsed = {
+        **variables,
+        "params": {**variables["params"], "projector": {**head, "layer2": dead}},
+    }
     loss, (metrics, _) = jitted_loss(collapsed, batch, jax.random.key(0))
     owner = np.tile(batch["patient"], 2)
     choices = (owner[:, None] != owner[None, :]).sum(1) + 1
@@ -100,7 +115,7 @@ def test_equal_projections_have_the_loss_of_guessing(jitted_loss, variables, bat
 @functools.cache  # one program for all tests of an objective
 def _loss_and_gradient(objective):
     """(params, other variables, batch) -> (loss, (metrics, updates)), gradient."""
-    loss = functools.partial(objective.loss, TINY, read=Reader(PREPROCESSING, 100.0))
+    loss = functools.partial(objective.loss, TINY, preprocess=Preprocessor(PREPROCESSING, 100.0))
 
     def of_params(params, collections, batch):
         return loss({**collections, "params": params}, batch, jax.random.key(2))
@@ -110,7 +125,9 @@ def _loss_and_gradient(objective):
 
 def _gradient(objective, variables, batch):
     collections = {name: part for name, part in variables.items() if name != "params"}
-    (value, (_, updates)), gradient = _loss_and_gradient(objective)(variables["params"], collections, batch)
+    (value, (_, updates)), gradient = _loss_and_gradient(objective)(
+        variables["params"], collections, batch
+    )
     return value, gradient, updates
 
 
@@ -128,7 +145,9 @@ def test_parts_contrast_as_a_whole(variables, batch):
             rows = np.arange(16)[number::2]
             signal = batch["signal"][rows].reshape(16, 200, 12)
             key = jax.random.fold_in(jax.random.key(2), number)
-            views = CROPS.views(preprocess(signal, PREPROCESSING, rate_hz=100.0), key, rate_hz=100.0)
+            views = CROPS.views(
+                preprocess(signal, PREPROCESSING, rate_hz=100.0), key, rate_hz=100.0
+            )
             (_, out), updated = network.apply(
                 {**variables, "params": params}, views, train=True, mutable=["batch_stats"]
             )
@@ -138,7 +157,9 @@ def test_parts_contrast_as_a_whole(variables, batch):
         mean = jax.tree.map(lambda *leaves: sum(leaves) / 2, *statistics)
         return nt_xent(jnp.stack(projections), batch["patient"], temperature=0.1)[0], mean
 
-    (expected, mean), expected_gradient = jax.jit(jax.value_and_grad(plain, has_aux=True))(variables["params"], batch)
+    (expected, mean), expected_gradient = jax.jit(jax.value_and_grad(plain, has_aux=True))(
+        variables["params"], batch
+    )
     np.testing.assert_allclose(value, expected, rtol=1e-6)
     assert distance(gradient, expected_gradient) < 1e-5
     assert distance(updates["batch_stats"], mean["batch_stats"]) < 1e-6
@@ -148,13 +169,18 @@ def test_parts_are_the_same_on_eight_devices(variables, batch):
     """Sixteen pairs in two parts of eight: a pair a device at a time."""
     one = _gradient(IN_PARTS, variables, batch)
     mesh = data_mesh()
-    eight = _gradient(IN_PARTS, jax.device_put(variables, replicated(mesh)), jax.device_put(batch, split(mesh)))
+    eight = _gradient(
+        IN_PARTS, jax.device_put(variables, replicated(mesh)), jax.device_put(batch, split(mesh))
+    )
     np.testing.assert_allclose(eight[0], one[0], rtol=1e-6)
     assert distance(eight[1], one[1]) < 1e-5
 
 
 def test_parts_need_less_memory(variables, batch):
-    many = {name: jax.ShapeDtypeStruct((256, *part.shape[1:]), part.dtype) for name, part in batch.items()}
+    many = {
+        name: jax.ShapeDtypeStruct((256, *part.shape[1:]), part.dtype)
+        for name, part in batch.items()
+    }
     collections = {"batch_stats": variables["batch_stats"]}
 
     def temporary(microbatch):
@@ -187,7 +213,9 @@ def test_queue_follows_slowly_and_forgets_the_oldest(batch):
     np.testing.assert_allclose(empty, plain, rtol=1e-6)  # nobody waits in the queue yet
     first = updates["queue"]
     assert first["patient"].tolist() == [*batch["patient"], *[NOBODY] * 8]
-    np.testing.assert_allclose(np.linalg.norm(first["embedding"], axis=1), [1] * 16 + [0] * 8, rtol=1e-5)
+    np.testing.assert_allclose(
+        np.linalg.norm(first["embedding"], axis=1), [1] * 16 + [0] * 8, rtol=1e-5
+    )
     value, gradient, updates = _gradient(objective, {**moved, **updates}, batch)
     assert value > empty and all(np.abs(leaf).max() > 0 for leaf in jax.tree.leaves(gradient))
     assert updates["queue"]["patient"].tolist() == [*batch["patient"], *batch["patient"][:8]]
@@ -197,7 +225,9 @@ def test_queue_follows_slowly_and_forgets_the_oldest(batch):
 
 @pytest.mark.parametrize("wrong", [{"temperature": 0.0}, {"queue": -1}, {"queue_momentum": 1.0}])
 def test_impossible_settings_are_refused(wrong):
-    with pytest.raises(InputError, match="give a temperature above 0, a queue of 0 or more and a momentum from 0"):
+    with pytest.raises(
+        InputError, match="give a temperature above 0, a queue of 0 or more and a momentum from 0"
+    ):
         PatientContrast(**wrong)
 
 

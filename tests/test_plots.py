@@ -32,7 +32,9 @@ def test_one_millivolt_is_10_mm_and_one_second_25_mm(tmp_path, rate_hz):
     assert ink.shape == (round(145 * per_mm), round(270 * per_mm))
     strip = ink[round(105 * per_mm) : round(135 * per_mm)]
     rows = np.flatnonzero(strip[:, round(117.5 * per_mm) : round(138 * per_mm)].mean(axis=1) > 0.9)
-    baseline = np.flatnonzero(strip[:, round(150 * per_mm) : round(250 * per_mm)].mean(axis=1) > 0.9)
+    baseline = np.flatnonzero(
+        strip[:, round(150 * per_mm) : round(250 * per_mm)].mean(axis=1) > 0.9
+    )
     assert (baseline.mean() - rows.mean()) / per_mm == pytest.approx(10, abs=0.1)
     halfway = strip[round((baseline.mean() + rows.mean()) / 2)]
     edges_mm = np.flatnonzero(halfway) / per_mm
@@ -50,7 +52,9 @@ def test_every_lead_is_at_its_place(tmp_path):
         signal = np.zeros((1000, 12), np.int16)
         signal[:, index] = 400 * np.sin(np.arange(1000) / 5)
         moved = np.argwhere(_sheet(tmp_path, signal)[0] != flat) / per_mm
-        inside = moved[(moved[:, 1] - 15 + 1) % 62.5 > 2]  # a trace is drawn to the very edge of its column
+        inside = moved[
+            (moved[:, 1] - 15 + 1) % 62.5 > 2
+        ]  # a trace is drawn to the very edge of its column
         cells = {(int((y - 15) // 30), int((x - 15) // 62.5)) for y, x in inside}
         column, row = divmod(index, 3)
         assert cells == {(row, column)} | ({(3, k) for k in range(4)} if lead == "II" else set())
@@ -79,7 +83,9 @@ def test_two_recordings_are_two_sheets_of_the_same_scale(tmp_path):
 
 def test_sheet_refuses_other_shapes(tmp_path):
     with pytest.raises(InputError, match=r"patient 7: signal has shape \(12, 1000\)"):
-        plots.ecg_sheet([np.zeros((12, 1000))], tmp_path / "x.png", rate_hz=100, titles=["patient 7"])
+        plots.ecg_sheet(
+            [np.zeros((12, 1000))], tmp_path / "x.png", rate_hz=100, titles=["patient 7"]
+        )
 
 
 def test_running_mean_is_flat_on_a_constant_and_keeps_a_slope():
@@ -118,7 +124,10 @@ def test_embedding_map_shows_rare_conditions_on_top(tmp_path):
     conditions = ["other"] * 90 + ["MI"] * 8 + ["AFLT"] * 2
     plots.embedding_map(points, conditions[::-1], tmp_path / "map.png")
     image = (matplotlib.image.imread(tmp_path / "map.png")[..., :3] * 255).round().astype(int)
-    colours = [tuple(int(code[k : k + 2], 16) for k in (1, 3, 5)) for code in (plots._GREY, *plots._COLOURS[:2])]
+    colours = [
+        tuple(int(code[k : k + 2], 16) for k in (1, 3, 5))
+        for code in (plots._GREY, *plots._COLOURS[:2])
+    ]
     there = image[100:-100, 100 : round(0.7 * image.shape[1])]  # within the frame
     seen = [int((there == colour).all(axis=-1).sum()) for colour in colours]
     assert seen[0] == seen[1] == 0 < seen[2]
@@ -139,7 +148,11 @@ def test_low_label_curves_show_every_way_and_grow_with_tasks(tmp_path):
     rows = [
         Row(task, n, way, auroc=0.8, low=0.7, high=0.9, gain=None, gain_low=None, gain_high=None)
         for task in ("af", "mi", "flutter", "premature")
-        for way, ns in (("frozen", (50, 100, 17000)), ("random", (50, 100, 17000)), ("scratch", (100,)))
+        for way, ns in (
+            ("frozen", (50, 100, 17000)),
+            ("random", (50, 100, 17000)),
+            ("scratch", (100,)),
+        )
         for n in ns
     ]
     plots.low_label_curves(rows, tmp_path / "four.png")
@@ -149,4 +162,6 @@ def test_low_label_curves_show_every_way_and_grow_with_tasks(tmp_path):
     for way in ("frozen", "random", "scratch"):
         colour = [int(plots._WAYS[way][1][k : k + 2], 16) / 255 for k in (1, 3, 5)]
         assert (np.abs(one[..., :3] - colour).max(axis=-1) < 0.01).sum() > 50, way
-    assert not (np.abs(one[..., :3] - np.array([0xD5, 0x5E, 0]) / 255).max(axis=-1) < 0.01).any()  # fine-tuned
+    assert not (
+        np.abs(one[..., :3] - np.array([0xD5, 0x5E, 0]) / 255).max(axis=-1) < 0.01
+    ).any()  # fine-tuned

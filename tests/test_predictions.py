@@ -42,10 +42,14 @@ def test_dice_is_scikit_learns_f1_and_its_difference_is_paired():
     truth = rng.integers(4, size=(90, 50))
     # A difficulty that is the patient's: both methods share it, so that their difference is surer than each of them.
     lost = rng.random(45)[PATIENTS, None]
-    worse, better = (np.where(rng.random((2, 90, 50)) < lost * share, 0, truth) for share in (0.6, 0.5))
+    worse, better = (
+        np.where(rng.random((2, 90, 50)) < lost * share, 0, truth) for share in (0.6, 0.5)
+    )
     bootstrap = dice_bootstrap(truth, {"worse": worse, "better": better}, PATIENTS)
     for wave, one in enumerate(bootstrap.per_class("worse"), start=1):
-        expected = np.mean([f1_score(truth.ravel() == wave, seed.ravel() == wave) for seed in worse])
+        expected = np.mean(
+            [f1_score(truth.ravel() == wave, seed.ravel() == wave) for seed in worse]
+        )
         assert one.value == pytest.approx(expected)
         assert one.low < one.value < one.high
     gain, alone = bootstrap.macro("better", minus="worse"), bootstrap.macro("worse")
@@ -108,16 +112,23 @@ def test_unlike_runs_are_refused(tmp_path):
         "task": dataclasses.replace(ABOUT, task="mi"),
         "labelled": dataclasses.replace(ABOUT, by=_by(FineTuning(), labelled=20)),
         "optimizer.warmup": dataclasses.replace(
-            ABOUT, by=_by(FineTuning(optimizer=dataclasses.replace(FineTuning().optimizer, warmup=0.5)))
+            ABOUT,
+            by=_by(FineTuning(optimizer=dataclasses.replace(FineTuning().optimizer, warmup=0.5))),
         ),
     }
     for name, about in changes.items():
         other, _ = _finished(tmp_path / name, noise=1, about=about)
-        with pytest.raises(InputError, match=f"{name}: {name} is .*, in .*first it is .*; compare like with like"):
+        with pytest.raises(
+            InputError, match=f"{name}: {name} is .*, in .*first it is .*; compare like with like"
+        ):
             compare([first, other], [first], "test")
-    assert compare([first], [tmp_path / "labelled"], "test")[1].by["labelled"] == 20  # two sides may differ in it
+    assert (
+        compare([first], [tmp_path / "labelled"], "test")[1].by["labelled"] == 20
+    )  # two sides may differ in it
     other, _ = _finished(tmp_path / "other", noise=1, patients=PATIENTS[::-1])
-    with pytest.raises(InputError, match="patients of validation differ from those in .*first; use one data"):
+    with pytest.raises(
+        InputError, match="patients of validation differ from those in .*first; use one data"
+    ):
         compare([first], [other], "validation")
     with pytest.raises(InputError, match="first: on both sides; give the workdirs of two ways"):
         compare([first], [first], "test")
@@ -133,7 +144,9 @@ def test_damaged_predictions_are_named(tmp_path, damage):
     middle = len(whole) // 2
     flipped = whole[:middle] + bytes([whole[middle] ^ 255]) + whole[middle + 1 :]
     (first / FILE).write_bytes({"cut": whole[:300], "empty": b"", "flipped": flipped}[damage])
-    with pytest.raises(InputError, match=r"predictions\.npz: damaged.* run ecgjax.launch.finetune in this workdir"):
+    with pytest.raises(
+        InputError, match=r"predictions\.npz: damaged.* run ecgjax.launch.finetune in this workdir"
+    ):
         compare([first], [first], "test")
 
 
@@ -142,4 +155,8 @@ def test_a_folder_without_predictions_is_one_line(tmp_path, monkeypatch, capsys)
     with pytest.raises(SystemExit) as end:
         run(command.main)
     error = capsys.readouterr().err
-    assert end.value.code == 2 and error.count("\n") == 1 and "give the workdir of a finished run" in error
+    assert (
+        end.value.code == 2
+        and error.count("\n") == 1
+        and "give the workdir of a finished run" in error
+    )

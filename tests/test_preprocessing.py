@@ -49,10 +49,14 @@ def test_stored_becomes_clipped_millivolts_and_missing_the_isoelectric_line():
 def test_leads_are_chosen_in_the_order_asked_for():
     stored = _stored()
     found = preprocess(stored, Preprocessing(leads=("V6", "II")), rate_hz=100)
-    np.testing.assert_array_equal(found, preprocess(stored, Preprocessing(), rate_hz=100)[..., np.array([11, 1])])
+    np.testing.assert_array_equal(
+        found, preprocess(stored, Preprocessing(), rate_hz=100)[..., np.array([11, 1])]
+    )
 
 
-@pytest.mark.parametrize(("normalisation", "axes"), [("zscore_lead", (1,)), ("zscore_recording", (1, 2))])
+@pytest.mark.parametrize(
+    ("normalisation", "axes"), [("zscore_lead", (1,)), ("zscore_recording", (1, 2))]
+)
 def test_normalisation_is_to_unit_variance_and_keeps_a_flat_lead_flat(normalisation, axes):
     stored = _stored()
     found = np.asarray(preprocess(stored, Preprocessing(normalisation=normalisation), rate_hz=100))

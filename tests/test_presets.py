@@ -40,12 +40,16 @@ def test_options_override_a_preset_and_nothing_else_does(name, monkeypatch):
 
 
 def test_another_objective_keeps_the_rest_of_a_preset(monkeypatch):
-    found = _parsed(monkeypatch, "--objective", "byol", "--preset=mehari_simclr", "--momentum", "0.9")
-    assert found.objective == "byol" and found.preset == "mehari_simclr"
-    assert found.settings == dataclasses.replace(PRESETS["mehari_simclr"], objective=Byol(momentum=0.9))
-    assert _parsed(monkeypatch, "--preset", "clocs_cmsc", "--kind", "cmlc").settings.objective == Clocs(
-        kind="cmlc", lead_mask=0.0
+    found = _parsed(
+        monkeypatch, "--objective", "byol", "--preset=mehari_simclr", "--momentum", "0.9"
     )
+    assert found.objective == "byol" and found.preset == "mehari_simclr"
+    assert found.settings == dataclasses.replace(
+        PRESETS["mehari_simclr"], objective=Byol(momentum=0.9)
+    )
+    assert _parsed(
+        monkeypatch, "--preset", "clocs_cmsc", "--kind", "cmlc"
+    ).settings.objective == Clocs(kind="cmlc", lead_mask=0.0)
 
 
 def test_without_a_preset_nothing_changes(monkeypatch):
@@ -61,7 +65,9 @@ def test_unknown_preset_is_refused_in_one_line(monkeypatch):
 
 def test_compile_takes_presets_too(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["compile", "--preset", "mehari_cpc"])
-    found = parse(CompileArguments, default=CompileArguments(topology="v5e:2x4", **chosen_pretraining()))
+    found = parse(
+        CompileArguments, default=CompileArguments(topology="v5e:2x4", **chosen_pretraining())
+    )
     assert found.settings == PRESETS["mehari_cpc"]
 
 

@@ -71,8 +71,13 @@ def _smooth_mv(rate_hz):
 
 
 def test_rate_hardly_matters(encoder):
-    at_100, at_500 = (encoder(_smooth_mv(rate), rate_hz=rate, leads=LEADS, units="mV") for rate in (100, 500))
-    difference, between = np.linalg.norm(at_500 - at_100, axis=1), np.linalg.norm(at_100[0] - at_100[1])
+    at_100, at_500 = (
+        encoder(_smooth_mv(rate), rate_hz=rate, leads=LEADS, units="mV") for rate in (100, 500)
+    )
+    difference, between = (
+        np.linalg.norm(at_500 - at_100, axis=1),
+        np.linalg.norm(at_100[0] - at_100[1]),
+    )
     assert (difference < 0.02 * between).all()
     misread = encoder(_smooth_mv(500)[:, ::5][:, ::-1], rate_hz=100, leads=LEADS, units="mV")
     assert (np.linalg.norm(misread - at_100, axis=1) > 0.05 * between).all()
@@ -111,7 +116,9 @@ def test_wrong_shapes_are_refused(encoder, shape):
 
 def test_stored_form():
     signal_mv = np.array([[0.0004, 0.0006, np.nan, -1.5, np.inf, 32.767]])
-    np.testing.assert_array_equal(as_stored(signal_mv, "mV"), [[0, 1, MISSING, -1500, MISSING, 32767]])
+    np.testing.assert_array_equal(
+        as_stored(signal_mv, "mV"), [[0, 1, MISSING, -1500, MISSING, 32767]]
+    )
     with pytest.raises(InputError, match="32.768 mV"):
         as_stored(np.array([[-32.768]]), "mV")
 
@@ -124,7 +131,11 @@ def test_fingerprint_is_the_weights(encoder, workdir):
 
 def test_untrained_twin_differs_in_its_weights_alone(encoder, tiny_encoders):
     twin = untrained_twin(encoder, seed=3)
-    assert twin.module == encoder.module and twin.preprocessing == encoder.preprocessing and twin.restored == 0
+    assert (
+        twin.module == encoder.module
+        and twin.preprocessing == encoder.preprocessing
+        and twin.restored == 0
+    )
     assert jax.tree.structure(twin.variables) == jax.tree.structure(encoder.variables)
     same = untrained("compact_resnet", Preprocessing(), seed=3)
     jax.tree.map(np.testing.assert_array_equal, same.variables, twin.variables)

@@ -28,7 +28,13 @@ def two_processes(prepared, tmp_path):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             address = f"127.0.0.1:{free.getsockname()[1]}"
-        words = [sys.executable, Path(__file__).with_name("helpers") / "tiny_command.py", "pretrain", "--data", prepared]
+        words = [
+            sys.executable,
+            Path(__file__).with_name("helpers") / "tiny_command.py",
+            "pretrain",
+            "--data",
+            prepared,
+        ]
         words += ["--workdir", workdir, *OPTIONS, "--save-every", 2, "--log-every", 1, *options]
         words += ["--distributed", "--coordinator", address, "--num-processes", 2]
         here = str(Path(ecgjax.__file__).parents[1])
@@ -38,7 +44,11 @@ def two_processes(prepared, tmp_path):
         for number, log in enumerate(logs):
             command = list(map(str, [*words, "--process-id", number]))
             with log.open("w") as said:
-                started.append(subprocess.Popen(command, env=environment, stdout=said, stderr=said, cwd=tmp_path))
+                started.append(
+                    subprocess.Popen(
+                        command, env=environment, stdout=said, stderr=said, cwd=tmp_path
+                    )
+                )
         for process in started:
             process.wait(timeout=300)
         texts = [log.read_text() for log in logs]
@@ -62,7 +72,9 @@ def test_two_processes_train_as_one_and_go_on_from_each_other(
     two_after_one = _without_the_last(workdir, tmp_path / "two_after_one")
     said = two_processes(two_after_one)
     assert all("resumes at step 2 of 4" in text for text in said)
-    assert sum("loss curve" in text for text in said) == 1  # one process of several shows what was learned
+    assert (
+        sum("loss curve" in text for text in said) == 1
+    )  # one process of several shows what was learned
     one_after_two = _without_the_last(two, tmp_path / "one_after_two")
     pretrain(SETTINGS, mixture, one_after_two, save_every=2, log_every=1)
     assert "resumes at step 2 of 4" in capsys.readouterr().err
@@ -71,7 +83,9 @@ def test_two_processes_train_as_one_and_go_on_from_each_other(
         assert [line["step"] for line in read_metrics(run)] == [1, 2, 3, 4]
         np.testing.assert_allclose([line["loss"] for line in read_metrics(run)], losses, rtol=2e-5)
         found = load_encoder(run)[1]
-        for (path, leaf), other in zip(jax.tree.leaves_with_path(expected), jax.tree.leaves(found), strict=True):
+        for (path, leaf), other in zip(
+            jax.tree.leaves_with_path(expected), jax.tree.leaves(found), strict=True
+        ):
             np.testing.assert_allclose(other, leaf, rtol=1e-3, atol=2e-5, err_msg=f"{run} {path}")
 
 

@@ -20,15 +20,30 @@ pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
 
 
 def test_a_recording_is_cut_into_windows(tmp_path):
-    comments = ["age: n/a", "sex: male", "ECG date: 01/10/1990", "Reason for admission: Heart failure (NYHA 2)"]
+    comments = [
+        "age: n/a",
+        "sex: male",
+        "ECG date: 01/10/1990",
+        "Reason for admission: Heart failure (NYHA 2)",
+    ]
     folder = tmp_path / "raw"
-    tiny_ptb_xl.write_record(folder / "patient007/s0001_re", samples=32_000, fs=1000, comments=comments)
+    tiny_ptb_xl.write_record(
+        folder / "patient007/s0001_re", samples=32_000, fs=1000, comments=comments
+    )
     tiny_ptb_xl.write_record(folder / "patient008/s0002_re", samples=9000, fs=1000)
-    tiny_ptb_xl.write_record(folder / "patient008/s0003lre", samples=10_000, fs=1000, comments=["age: 50", "Note: Doe"])
+    tiny_ptb_xl.write_record(
+        folder / "patient008/s0003lre", samples=10_000, fs=1000, comments=["age: 50", "Note: Doe"]
+    )
     prepared = prepare("ptb_diagnostic/100hz", tmp_path / "out", source=folder)
-    rows = {row["record_id"]: row for row in pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()}
+    rows = {
+        row["record_id"]: row
+        for row in pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()
+    }
     first, *_ = windows = [rows[f"patient007-s0001_re-w{number}"] for number in (1, 2, 3)]
-    assert len({row["patient_id"] for row in windows}) == 1 and len({row["split"] for row in windows}) == 1
+    assert (
+        len({row["patient_id"] for row in windows}) == 1
+        and len({row["split"] for row in windows}) == 1
+    )
     assert (first["age"], first["sex"], first["labels"]) == (None, "male", ["ptb:heart_failure"])
     assert [row["recorded_at"].second for row in windows] == [0, 10, 20]
     assert first["recorded_at"] == datetime.datetime(1990, 10, 1)
@@ -36,14 +51,18 @@ def test_a_recording_is_cut_into_windows(tmp_path):
 
 
 def test_a_folder_without_patients(tmp_path):
-    with pytest.raises(InputError, match=r"no patient\*/\*.hea; give the folder that holds patient001"):
+    with pytest.raises(
+        InputError, match=r"no patient\*/\*.hea; give the folder that holds patient001"
+    ):
         prepare("ptb_diagnostic", tmp_path, source=tmp_path)
 
 
 def test_a_real_recording_equals_wfdbs(tmp_path):
     if "ECGJAX_SAMPLES" not in os.environ:
         pytest.skip("ECGJAX_SAMPLES does not name a folder with real recordings")
-    shutil.copytree(Path(os.environ["ECGJAX_SAMPLES"], "ptb-diagnostic"), tmp_path / "raw/patient001")
+    shutil.copytree(
+        Path(os.environ["ECGJAX_SAMPLES"], "ptb-diagnostic"), tmp_path / "raw/patient001"
+    )
     prepared = prepare("ptb_diagnostic/1000hz", tmp_path / "out", source=tmp_path / "raw")
     builder: Any = tfds.builder_from_directory(prepared)
     (split,) = builder.info.splits

@@ -60,7 +60,9 @@ def test_signals_pass_bit_for_bit(tmp_path):
     builder: Any = tfds.builder_from_directory(prepared)
     for example in builder.as_data_source("train"):
         record = source / f"records100/00000/{example['record_id'].decode()}_lr"
-        np.testing.assert_array_equal(example["signal"], tiny_ptb_xl.read_by_wfdb(record, physical=False).d_signal)
+        np.testing.assert_array_equal(
+            example["signal"], tiny_ptb_xl.read_by_wfdb(record, physical=False).d_signal
+        )
 
 
 def test_limit_gives_another_folder_and_a_second_call_the_same(tmp_path):
@@ -95,7 +97,12 @@ def test_a_record_that_cannot_be_read_is_rejected_with_its_reason(tmp_path):
     prepared = prepare("ptb_xl", tmp_path / "out", source=source)
     summary = json.loads((prepared / "report.json").read_text())
     reasons = {rejection["record_id"]: rejection["reason"] for rejection in summary["rejections"]}
-    assert reasons == {"00001": "length", "00002": "missing_file", "00003": "length", "00004": "rate"}
+    assert reasons == {
+        "00001": "length",
+        "00002": "missing_file",
+        "00003": "length",
+        "00004": "rate",
+    }
     assert (summary["found"], summary["written"], summary["rejected"]) == (7, 3, 4)
 
 
@@ -170,7 +177,9 @@ def test_a_server_out_of_reach_is_an_error_with_the_remedy(tmp_path, monkeypatch
         raise OSError("Name or service not known")
 
     monkeypatch.setattr(urllib.request, "urlopen", fail)
-    with pytest.raises(InputError, match="not known; fetch and unpack it, and give its folder as --source"):
+    with pytest.raises(
+        InputError, match="not known; fetch and unpack it, and give its folder as --source"
+    ):
         prepare("ptb_xl", tmp_path / "out")
 
 
@@ -192,7 +201,10 @@ def test_the_command(tmp_path):
     done = _command("--dataset", "ptb_xl/100hz", "--source", source, "--out", tmp_path / "out")
     prepared = tmp_path / "out/ptb_xl/100hz/1.0.0"
     assert done.returncode == 0, done.stderr
-    assert "4 found = 3 written + 1 rejected" in done.stdout and "1 rejected because of length" in done.stdout
+    assert (
+        "4 found = 3 written + 1 rejected" in done.stdout
+        and "1 rejected because of length" in done.stdout
+    )
     assert f"python -m ecgjax.launch.pretrain --data {prepared}" in done.stdout
     assert "4 of 4 recordings" in done.stderr and (prepared / "report.html").is_file()
 
@@ -212,7 +224,11 @@ def _folder(variable: str, *below: str) -> Path:
 def test_real_metadata():
     builder = ptb_xl.Builder(config="100hz", source=_folder("ECGJAX_PTB_XL"))
     recordings = builder._select(builder.find_recordings(NO_DOWNLOADS), None)
-    assert Counter(r.split for r in recordings) == {"train": 17_418, "validation": 2_183, "test": 2_198}
+    assert Counter(r.split for r in recordings) == {
+        "train": 17_418,
+        "validation": 2_183,
+        "test": 2_198,
+    }
     assert len({r.source_patient_id for r in recordings}) == 18_869
     labels = Counter(label for r in recordings for label in r.labels)
     expected = {"AFIB": 1514, "AFLT": 73, "PVC": 1143, "PAC": 398, "1AVB": 793, "NORM": 9514}
@@ -235,7 +251,9 @@ def test_real_records_at_both_rates(tmp_path, config):
     source = _folder("ECGJAX_SAMPLES", "ptb-xl-500hz")
     prepared = prepare(f"ptb_xl/{config}", tmp_path, source=source)
     builder: Any = tfds.builder_from_directory(prepared)
-    examples = [example for split in builder.info.splits for example in builder.as_data_source(split)]
+    examples = [
+        example for split in builder.info.splits for example in builder.as_data_source(split)
+    ]
     assert len(examples) == 40
     for example in examples:
         (record,) = source.glob(f"records{config[:3]}/*/{example['record_id'].decode()}_?r.hea")
@@ -262,7 +280,9 @@ def test_real_conversion_killed_again_and_again(tmp_path):
     done = _command(*words, "--out", tmp_path / "killed")
     assert "21,799 found = 21,799 written" in done.stdout, (seed, done.stderr)
     whole, killed = (tmp_path / name / "ptb_xl/100hz" for name in ("whole", "killed"))
-    assert sorted(path.name for path in killed.rglob("*")) == sorted(path.name for path in whole.rglob("*")), seed
+    assert sorted(path.name for path in killed.rglob("*")) == sorted(
+        path.name for path in whole.rglob("*")
+    ), seed
     for file in (whole / "1.0.0").iterdir():
         assert file.read_bytes() == (killed / "1.0.0" / file.name).read_bytes(), (seed, file.name)
 
@@ -278,5 +298,8 @@ def test_real_records_of_other_publishers():
     for header in headers:
         read, rate_hz = wfdb.read_record(header.with_suffix(""))
         stored = np.fromfile(header.with_suffix(".mat"), "<i2", offset=24).reshape(-1, 12)
-        gain = [float(line.split()[2].split("/")[0].split("(")[0]) for line in header.read_text().splitlines()[1:13]]
+        gain = [
+            float(line.split()[2].split("/")[0].split("(")[0])
+            for line in header.read_text().splitlines()[1:13]
+        ]
         np.testing.assert_allclose(read, stored / np.array(gain) * 1000, atol=0.5)

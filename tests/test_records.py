@@ -32,7 +32,9 @@ def test_read_keeps_the_order_asked_for(records):
 def test_patients_are_numbers_for_patient_ids(records):
     ids = np.array(records.table["patient_id"].to_pylist())
     assert len(set(ids)) == 36
-    np.testing.assert_array_equal(records.patients[:, None] == records.patients[None, :], ids[:, None] == ids[None, :])
+    np.testing.assert_array_equal(
+        records.patients[:, None] == records.patients[None, :], ids[:, None] == ids[None, :]
+    )
 
 
 def test_labels_follow_their_indices(records):
@@ -136,7 +138,11 @@ def test_damage_is_refused_by_name(copy, damage):
     culprit, message = damage(copy)
     with pytest.raises(InputError) as error:
         Records(copy)
-    assert str(culprit) in str(error.value) and message in str(error.value) and "\n" not in str(error.value)
+    assert (
+        str(culprit) in str(error.value)
+        and message in str(error.value)
+        and "\n" not in str(error.value)
+    )
 
 
 def test_flipped_bit_in_a_recording_is_noticed_when_it_is_read(copy):
@@ -167,5 +173,7 @@ def test_two_data_sets_below_a_folder_are_refused(copy):
 
 
 def test_absent_split_is_refused(records):
-    with pytest.raises(InputError, match="no recording in split 'dev'; known: train, validation, test"):
+    with pytest.raises(
+        InputError, match="no recording in split 'dev'; known: train, validation, test"
+    ):
         records.split("dev")

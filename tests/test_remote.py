@@ -52,11 +52,22 @@ def test_a_copy_is_made_once(store, monkeypatch):
 
 
 def test_the_command_takes_from_there_and_puts_there(store, monkeypatch, capsys):
-    words = ["prepare", "--dataset", "synthetic/100hz", "--out", "memory://bucket/out", "--limit", "4"]
+    words = [
+        "prepare",
+        "--dataset",
+        "synthetic/100hz",
+        "--out",
+        "memory://bucket/out",
+        "--limit",
+        "4",
+    ]
     monkeypatch.setattr("sys.argv", words)
     prepare.main()
     said = capsys.readouterr().out
-    assert "next      python -m ecgjax.launch.pretrain --data memory://bucket/out/synthetic/100hz-limit4/1.0.0" in said
+    assert (
+        "next      python -m ecgjax.launch.pretrain --data memory://bucket/out/synthetic/100hz-limit4/1.0.0"
+        in said
+    )
     assert len(Records(remote.local("memory://bucket/out/synthetic/100hz-limit4/1.0.0"))) == 12
 
 

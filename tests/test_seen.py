@@ -41,7 +41,9 @@ def test_a_recording_or_a_patient_that_was_seen_is_refused(records):
     test = records.split("test")
     name = records.row(int(test[3]))["record_id"]
     waveform = seen_in(records, test[3:4])
-    with pytest.raises(InputError, match=f"trained on 1 of the recordings .*split test, first recording {name}"):
+    with pytest.raises(
+        InputError, match=f"trained on 1 of the recordings .*split test, first recording {name}"
+    ):
         refuse_seen(waveform, records, test)
     patient = Seen(Seen.none().waveforms, waveform.patients)
     with pytest.raises(InputError, match="trained on 1 of the patients .*; pre-train without them"):
@@ -55,7 +57,10 @@ class _Edited:
         values = records.table[column].to_pylist()
         values[change[0]] = values[change[1]]
         place = records.table.schema.get_field_index(column)
-        self.path, self.table = records.path, records.table.set_column(place, column, pa.array(values))
+        self.path, self.table = (
+            records.path,
+            records.table.set_column(place, column, pa.array(values)),
+        )
 
     def __len__(self):
         return len(self.table)
@@ -67,12 +72,18 @@ class _Edited:
         return self.table.slice(index, 1).to_pylist()[0]
 
 
-@pytest.mark.parametrize(("column", "what"), [("waveform_hash", "waveform"), ("patient_id", "patient")])
+@pytest.mark.parametrize(
+    ("column", "what"), [("waveform_hash", "waveform"), ("patient_id", "patient")]
+)
 def test_splits_that_share_something_are_refused(records, column, what):
     refuse_shared(records)
     train, test = int(records.split("train")[2]), int(records.split("test")[1])
-    refuse_shared(_Edited(records, "waveform_hash", (train, int(records.split("train")[3]))))  # within a split
-    with pytest.raises(InputError, match=rf"\((train|test)\) are of one {what}; prepare the data set again"):
+    refuse_shared(
+        _Edited(records, "waveform_hash", (train, int(records.split("train")[3])))
+    )  # within a split
+    with pytest.raises(
+        InputError, match=rf"\((train|test)\) are of one {what}; prepare the data set again"
+    ):
         refuse_shared(_Edited(records, column, (train, test)))
 
 
@@ -97,10 +108,19 @@ def test_finetune_refuses(leaky, prepared, tmp_path, monkeypatch):
         finetune.adapt_and_report(LinearProbing(), None, None, **settings)
 
 
-def test_a_finetuned_encoder_has_seen_what_both_trainings_saw(workdir, prepared, tmp_path, tiny_encoders, monkeypatch):
+def test_a_finetuned_encoder_has_seen_what_both_trainings_saw(
+    workdir, prepared, tmp_path, tiny_encoders, monkeypatch
+):
     start = load(workdir)
     settings = {"data": prepared, "task": TASKS["af"], "labels": 12, "workdir": tmp_path}
-    fresh = type(start)(start.module, start.variables, start.preprocessing, start.config, Seen.none(), start.restored)
+    fresh = type(start)(
+        start.module,
+        start.variables,
+        start.preprocessing,
+        start.config,
+        Seen.none(),
+        start.restored,
+    )
     monkeypatch.setattr(finetune, "start_encoder", lambda *_, **__: (fresh, "compact_resnet"))
     finetune.adapt_and_report(LinearProbing(), None, None, **settings)
     assert len(load(tmp_path).seen.waveforms) == 12

@@ -22,7 +22,9 @@ def test_impossible_rate_is_refused(rate_hz):
 
 def test_leads_are_found_by_name():
     names = ["v6", "AVR", "avl", "aVF", " I ", "iii", "II", "V5", "V4", "V3", "V2", "V1", "VX"]
-    assert [names[i].strip().casefold() for i in lead_indices(names, "file")] == [lead.casefold() for lead in LEADS]
+    assert [names[i].strip().casefold() for i in lead_indices(names, "file")] == [
+        lead.casefold() for lead in LEADS
+    ]
 
 
 @pytest.mark.parametrize(

@@ -7,15 +7,23 @@ import jax
 import numpy as np
 import pytest
 from conftest import TINY
-from helpers.steps import CROPS, TWO_SECONDS, check_equal, check_learns, first_step, initial, noise_batch
+from helpers.steps import (
+    CROPS,
+    TWO_SECONDS,
+    check_equal,
+    check_learns,
+    first_step,
+    initial,
+    noise_batch,
+)
 
 from ecgjax.augment import MEHARI_VIEWS
 from ecgjax.errors import InputError
 from ecgjax.objectives.simclr import Simclr
-from ecgjax.preprocessing import Reader, preprocess
+from ecgjax.preprocessing import Preprocessor, preprocess
 
 OBJECTIVE = Simclr(projection=(16, 8), augmentation=dataclasses.replace(CROPS, stretch=0.5))
-LOSS = functools.partial(OBJECTIVE.loss, TINY, read=Reader(TWO_SECONDS, 100.0))
+LOSS = functools.partial(OBJECTIVE.loss, TINY, preprocess=Preprocessor(TWO_SECONDS, 100.0))
 BATCH = noise_batch(16)
 
 
@@ -27,7 +35,9 @@ def test_loss_is_that_of_the_paper():
     def project(signal):
         recordings = preprocess(signal, TWO_SECONDS, rate_hz=100.0)
         views = OBJECTIVE.augmentation.views(recordings, key, rate_hz=100.0, each=2)
-        return OBJECTIVE._network(TINY).apply(variables, views, train=True, mutable=["batch_stats"])[0][1]
+        return OBJECTIVE._network(TINY).apply(
+            variables, views, train=True, mutable=["batch_stats"]
+        )[0][1]
 
     z = np.asarray(project(BATCH["signal"]), np.float64)
     z /= np.linalg.norm(z, axis=1, keepdims=True)
@@ -35,7 +45,9 @@ def test_loss_is_that_of_the_paper():
     expected = -np.log(terms[np.arange(32), np.arange(32) ^ 1] / terms.sum(1)).mean()
     found, (metrics, _) = jax.jit(LOSS)(variables, BATCH, key)
     np.testing.assert_allclose(found, expected, rtol=1e-4)
-    np.testing.assert_allclose(metrics["positive_cosine"], (z[::2] * z[1::2]).sum(1).mean(), atol=1e-4)
+    np.testing.assert_allclose(
+        metrics["positive_cosine"], (z[::2] * z[1::2]).sum(1).mean(), atol=1e-4
+    )
 
 
 def test_other_recordings_of_the_patient_repel():
@@ -45,14 +57,20 @@ def test_other_recordings_of_the_patient_repel():
 
 
 def test_eight_devices_take_the_step_of_one():
-    one, eight = (first_step(OBJECTIVE, initial(OBJECTIVE), BATCH, devices=devices) for devices in (1, 8))
+    one, eight = (
+        first_step(OBJECTIVE, initial(OBJECTIVE), BATCH, devices=devices) for devices in (1, 8)
+    )
     check_equal(one, eight)
     check_learns(one)
 
 
 def test_defaults_are_the_papers():
     assert Simclr() == Simclr(temperature=0.5, projection=(2048, 128), augmentation=MEHARI_VIEWS)
-    assert (MEHARI_VIEWS.stretch, MEHARI_VIEWS.shortest_time_out, MEHARI_VIEWS.time_out) == (0.5, 0.2, 0.4)
+    assert (MEHARI_VIEWS.stretch, MEHARI_VIEWS.shortest_time_out, MEHARI_VIEWS.time_out) == (
+        0.5,
+        0.2,
+        0.4,
+    )
 
 
 def test_impossible_temperature_is_refused():

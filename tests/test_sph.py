@@ -15,7 +15,14 @@ from tfds_builders.prepare import prepare
 from tfds_builders.sph import sph_dataset_builder as sph
 
 h5py = pytest.importorskip("h5py")
-ROW = {"ECG_ID": "A00001", "AHA_Code": "22;161+347;108", "Patient_ID": "S00001", "Age": "55", "Sex": "F", "N": "5000"}
+ROW = {
+    "ECG_ID": "A00001",
+    "AHA_Code": "22;161+347;108",
+    "Patient_ID": "S00001",
+    "Age": "55",
+    "Sex": "F",
+    "N": "5000",
+}
 ROW |= {"Date": "2020-03-04"}
 
 
@@ -33,16 +40,28 @@ def _write(folder: Path, rows: list[dict[str, str]]) -> Path:
 
 
 def test_windows_labels_and_rejections(tmp_path):
-    rows = [ROW, ROW | {"ECG_ID": "A00002", "N": "11000"}, ROW | {"ECG_ID": "A00003"}, ROW | {"ECG_ID": "A00004"}]
+    rows = [
+        ROW,
+        ROW | {"ECG_ID": "A00002", "N": "11000"},
+        ROW | {"ECG_ID": "A00003"},
+        ROW | {"ECG_ID": "A00004"},
+    ]
     source = _write(tmp_path / "raw", rows)
     (source / "records/A00003.h5").unlink()
     with h5py.File(source / "records/A00004.h5", "w") as file:
         file["ecg"] = np.zeros((5000, 12))
     prepared = prepare("sph/500hz", tmp_path / "out", source=source)
-    table = {row["record_id"]: row for row in pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()}
+    table = {
+        row["record_id"]: row
+        for row in pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()
+    }
     assert set(table) == {"A00001", "A00002-w1", "A00002-w2"}
     first = table["A00001"]
-    assert (first["age"], first["sex"], first["labels"]) == (55.0, "female", ["SBRAD", "IMI", "aha:108"])
+    assert (first["age"], first["sex"], first["labels"]) == (
+        55.0,
+        "female",
+        ["SBRAD", "IMI", "aha:108"],
+    )
     assert (
         first["recorded_at"] == datetime.datetime(2020, 3, 4)
         and len({row["patient_id"] for row in table.values()}) == 1
@@ -51,7 +70,9 @@ def test_windows_labels_and_rejections(tmp_path):
     assert summary["reasons"] == {"missing_file": 1, "format": 1}
 
 
-@pytest.mark.parametrize(("column", "value"), [("ECG_ID", "../x"), ("AHA_Code", "AF"), ("Sex", "X"), ("N", "many")])
+@pytest.mark.parametrize(
+    ("column", "value"), [("ECG_ID", "../x"), ("AHA_Code", "AF"), ("Sex", "X"), ("N", "many")]
+)
 def test_a_cell_that_cannot_be_read(tmp_path, column, value):
     row = ROW | {column: value}
     with pytest.raises(InputError, match=f"metadata.csv: .*{column} "):

@@ -9,13 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import TINY
-from helpers.steps import CROPS, TWO_SECONDS, check_equal, check_learns, first_step, initial, noise_batch
+from helpers.steps import (
+    CROPS,
+    TWO_SECONDS,
+    check_equal,
+    check_learns,
+    first_step,
+    initial,
+    noise_batch,
+)
 
 from ecgjax.errors import InputError
 from ecgjax.objectives.swav import Swav, sinkhorn, swapped_prediction
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 
-OBJECTIVE = Swav(prototypes=12, projection=(16, 8), augmentation=CROPS, small_crops=3, small_crop_s=0.5)
+OBJECTIVE = Swav(
+    prototypes=12, projection=(16, 8), augmentation=CROPS, small_crops=3, small_crop_s=0.5
+)
 BATCH = noise_batch(16)
 
 
@@ -37,7 +47,9 @@ def _reference_codes(scores, epsilon, rounds):
 
 def test_codes_are_those_of_the_alternate_scaling():
     scores = np.random.default_rng(0).uniform(-1, 1, size=(9, 4))
-    found = jax.jit(functools.partial(sinkhorn, epsilon=0.05, rounds=3))(scores.astype(np.float32), np.ones(9, bool))
+    found = jax.jit(functools.partial(sinkhorn, epsilon=0.05, rounds=3))(
+        scores.astype(np.float32), np.ones(9, bool)
+    )
     np.testing.assert_allclose(found, _reference_codes(scores, 0.05, 3), atol=1e-5)
 
 
@@ -47,13 +59,17 @@ def test_codes_stay_codes_however_hard_they_are():
     scores = np.random.default_rng(0).uniform(-0.3, 0.3, size=(9, 4)).astype(np.float32)
     scores[0, 0] = 1
     found = jax.jit(functools.partial(sinkhorn, epsilon=0.005, rounds=3))(scores, np.ones(9, bool))
-    np.testing.assert_allclose(found, _reference_codes(scores.astype(np.float64), 0.005, 3), atol=1e-4)
+    np.testing.assert_allclose(
+        found, _reference_codes(scores.astype(np.float64), 0.005, 3), atol=1e-4
+    )
     np.testing.assert_allclose(found.sum(1), 1, rtol=1e-5)
 
 
 def test_many_rounds_give_each_prototype_as_much():
     scores = np.random.default_rng(0).uniform(-1, 1, size=(12, 4)).astype(np.float32)
-    shares = sinkhorn(scores, np.ones(12, bool), epsilon=0.5, rounds=100)  # not compiled: it would be unrolled
+    shares = sinkhorn(
+        scores, np.ones(12, bool), epsilon=0.5, rounds=100
+    )  # not compiled: it would be unrolled
     np.testing.assert_allclose(shares.sum(0), np.full(4, 3.0), rtol=1e-4)
     np.testing.assert_allclose(shares.sum(1), np.ones(12), rtol=1e-5)
 
@@ -78,7 +94,11 @@ def _reference_loss(crops, prototypes, codes, temperature):
 
 def test_loss_and_gradient_are_those_of_the_loops():
     rng = np.random.default_rng(0)
-    crops, prototypes, codes = _unit(rng.normal(size=(3, 4, 5))), _unit(rng.normal(size=(6, 5))), rng.random((3, 2, 6))
+    crops, prototypes, codes = (
+        _unit(rng.normal(size=(3, 4, 5))),
+        _unit(rng.normal(size=(6, 5))),
+        rng.random((3, 2, 6)),
+    )
     codes /= codes.sum(-1, keepdims=True)
 
     def loss(crops, prototypes):
@@ -101,7 +121,9 @@ def test_loss_and_gradient_are_those_of_the_loops():
 
 def test_eight_devices_take_the_step_of_one():
     objective = dataclasses.replace(OBJECTIVE, queue=24)
-    one, eight = (first_step(objective, initial(objective), BATCH, devices=devices) for devices in (1, 8))
+    one, eight = (
+        first_step(objective, initial(objective), BATCH, devices=devices) for devices in (1, 8)
+    )
     check_equal(one, eight)
     check_learns(one)
     assert 1 <= one[0]["prototypes_used"] <= 12
@@ -111,17 +133,23 @@ def test_eight_devices_take_the_step_of_one():
 def test_queue_takes_part_when_it_is_time_and_forgets_the_oldest():
     objective = dataclasses.replace(OBJECTIVE, queue=24, queue_from=0.5)
     variables = initial(objective)
-    loss = jax.jit(functools.partial(objective.loss, TINY, read=Reader(TWO_SECONDS, 100.0)))
+    loss = jax.jit(
+        functools.partial(objective.loss, TINY, preprocess=Preprocessor(TWO_SECONDS, 100.0))
+    )
 
     def run(variables, progress):
         return loss(variables, {**BATCH, "progress": jnp.float32(progress)}, jax.random.key(0))
 
     empty, (_, updates) = run(variables, 0.9)
     projection = np.asarray(updates["queue"]["projection"])
-    np.testing.assert_allclose(np.linalg.norm(projection, axis=-1), [[1, 1]] * 16 + [[0, 0]] * 8, rtol=1e-5)
-    plain = functools.partial(OBJECTIVE.loss, TINY, read=Reader(TWO_SECONDS, 100.0))
+    np.testing.assert_allclose(
+        np.linalg.norm(projection, axis=-1), [[1, 1]] * 16 + [[0, 0]] * 8, rtol=1e-5
+    )
+    plain = functools.partial(OBJECTIVE.loss, TINY, preprocess=Preprocessor(TWO_SECONDS, 100.0))
     alone = jax.jit(plain)(
-        {name: part for name, part in variables.items() if name != "queue"}, BATCH, jax.random.key(0)
+        {name: part for name, part in variables.items() if name != "queue"},
+        BATCH,
+        jax.random.key(0),
     )
     np.testing.assert_allclose(empty, alone[0], rtol=1e-6)
     waiting = _unit(np.random.default_rng(0).normal(size=(24, 2, 8))).astype(np.float32)

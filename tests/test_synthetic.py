@@ -72,7 +72,9 @@ def test_limb_leads_obey_einthoven_and_goldberger(cohort):
 
 def test_amplitudes_are_those_of_ptb_xl(cohort):
     # Median standard deviation of 300 NORM recordings of PTB-XL, in mV.
-    real = dict(I=0.122, II=0.135, aVR=0.124, V1=0.139, V2=0.231, V3=0.223, V4=0.227, V5=0.215, V6=0.173)
+    real = dict(
+        I=0.122, II=0.135, aVR=0.124, V1=0.139, V2=0.231, V3=0.223, V4=0.227, V5=0.215, V6=0.173
+    )
     normal = np.median([example.signal.std(0) for example in with_label(cohort, "NORM")], axis=0)
     for lead, expected in real.items():
         assert 0.7 < normal[LEADS.index(lead)] / expected < 1.4, lead
@@ -95,8 +97,14 @@ def test_rr_is_irregular_and_p_absent_in_fibrillation(cohort):
         rr = np.diff(example.begins(QRS_COMPLEX))
         return rr.std() / rr.mean()
 
-    fibrillating = [example for example in with_label(cohort, "AFIB") if "PVC" not in example.labels]
-    regular = [example for example in cohort if "SR" in example.labels and not example.labels & {"PAC", "PVC"}]
+    fibrillating = [
+        example for example in with_label(cohort, "AFIB") if "PVC" not in example.labels
+    ]
+    regular = [
+        example
+        for example in cohort
+        if "SR" in example.labels and not example.labels & {"PAC", "PVC"}
+    ]
     assert np.median([variation(example) for example in fibrillating]) > 0.15
     assert np.quantile([variation(example) for example in regular], 0.95) < 0.08
     assert not any(P_WAVE in example.waves for example in with_label(cohort, "AFIB"))
@@ -106,7 +114,10 @@ def test_rr_is_irregular_and_p_absent_in_fibrillation(cohort):
 def test_fibrillatory_waves_fill_the_pause_in_v1(cohort):
     def restlessness(example):
         quiet = np.convolve(example.waves == 0, np.ones(9), "same") == 9  # 40 ms from any wave
-        level = example.lead("V1")[quiet] - np.convolve(example.lead("V1"), np.ones(25) / 25, "same")[quiet]
+        level = (
+            example.lead("V1")[quiet]
+            - np.convolve(example.lead("V1"), np.ones(25) / 25, "same")[quiet]
+        )
         return level.std() if quiet.sum() > 30 else np.nan
 
     fibrillating = [restlessness(example) for example in with_label(cohort, "AFIB")]
@@ -151,7 +162,11 @@ def test_labelled_infarcts_have_deeper_q_waves_than_normals(cohort, statement, l
     def q_mv(example):
         return np.median(example.beats(), axis=0)[5:10, LEADS.index(lead)].min()
 
-    sick = [q_mv(e) for e in with_label(cohort, statement) if not e.labels & {"AFIB", "AFLT", "CRBBB", "LVH"}]
+    sick = [
+        q_mv(e)
+        for e in with_label(cohort, statement)
+        if not e.labels & {"AFIB", "AFLT", "CRBBB", "LVH"}
+    ]
     normal = [q_mv(e) for e in with_label(cohort, "NORM")]
     assert np.mean(sick) < np.mean(normal) - 0.08
     # Worth a label, but no giveaway: some infarcts have smaller Q waves than some normals.
@@ -166,7 +181,10 @@ def test_premature_beats_come_early_and_a_pause_follows(cohort):
             continue
         cycle_s = np.median(np.diff(beats.onset_s)[beats.kind[1:] == 0])
         for beat in np.flatnonzero((beats.kind != 0) & beats.readable):
-            if beats.kind[beat - 1 : beat + 2].sum() != beats.kind[beat] or beats.kind[beat - 2] != 0:
+            if (
+                beats.kind[beat - 1 : beat + 2].sum() != beats.kind[beat]
+                or beats.kind[beat - 2] != 0
+            ):
                 continue
             before_s, after_s = np.diff(beats.onset_s)[beat - 1 : beat + 1]
             assert before_s < 0.85 * cycle_s and after_s > 0.95 * cycle_s, example.plan.key
@@ -178,7 +196,10 @@ def test_premature_beats_come_early_and_a_pause_follows(cohort):
 def test_ventricular_beats_are_wide_discordant_and_without_p(cohort):
     opposed = []
     for example in with_label(cohort, "PVC"):
-        ends = np.flatnonzero((example.waves[:-1] == QRS_COMPLEX) & (example.waves[1:] != QRS_COMPLEX)) + 1
+        ends = (
+            np.flatnonzero((example.waves[:-1] == QRS_COMPLEX) & (example.waves[1:] != QRS_COMPLEX))
+            + 1
+        )
         beats = example.plan.beats
         for onset_s in beats.onset_s[(beats.kind == VENTRICULAR) & beats.readable]:
             begin = int(np.ceil(onset_s * RATE_HZ))
@@ -188,7 +209,9 @@ def test_ventricular_beats_are_wide_discordant_and_without_p(cohort):
             after = example.signal[begin - 2 : begin + 40] - example.signal[begin - 2]
             lead = np.abs(after[:18]).max(0).argmax()
             main = after[:18, lead][np.abs(after[:18, lead]).argmax()]
-            opposed.append(np.sign(after[24:34, lead].mean()) == -np.sign(main) if len(after) == 42 else True)
+            opposed.append(
+                np.sign(after[24:34, lead].mean()) == -np.sign(main) if len(after) == 42 else True
+            )
     assert np.mean(opposed) > 0.9
 
 
@@ -224,7 +247,9 @@ def test_each_wave_lies_inside_its_marks(cohort, mark, part, share):
     parts = {"atria", "ventricles", "recovery"} - {part}
     for example in with_label(cohort, "NORM"):
         whole = example.plan.visit.heart
-        alone = dataclasses.replace(whole, **{other: getattr(whole, other).scaled(size=0) for other in parts})
+        alone = dataclasses.replace(
+            whole, **{other: getattr(whole, other).scaled(size=0) for other in parts}
+        )
         waves, _ = beating(alone, example.plan.beats)
         energy = np.square(evaluate(waves, samples=len(example.waves), rate_hz=RATE_HZ)).sum(1)
         assert energy[example.waves == mark].sum() > share * energy.sum(), example.plan.key
@@ -235,7 +260,9 @@ def test_each_wave_lies_inside_its_marks(cohort, mark, part, share):
 def test_most_qrs_energy_is_inside_qrs_marks(cohort):
     for example in with_label(cohort, "NORM"):
         steep = np.square(np.gradient(example.signal[:, 6:], axis=0))
-        steep = np.sort(steep, axis=1)[:, :5].sum(1)  # without the lead that moves most: it may be loose
+        steep = np.sort(steep, axis=1)[:, :5].sum(
+            1
+        )  # without the lead that moves most: it may be loose
         inside = np.convolve(example.waves == QRS_COMPLEX, np.ones(3), "same") > 0
         assert steep[inside].sum() > 0.6 * steep.sum(), example.plan.key
 
@@ -244,7 +271,9 @@ def test_visits_of_a_patient_are_more_alike_than_patients(cohort):
     beats, patients = [], []
     for example in cohort:
         if "SR" in example.labels and "PVC" not in example.labels:
-            columns = [LEADS.index(lead) for lead in ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")]
+            columns = [
+                LEADS.index(lead) for lead in ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
+            ]
             beats.append(np.median(example.beats(after_s=0.40), axis=0)[:, columns].ravel())
             patients.append(example.plan.key[1])
     likeness = np.corrcoef(beats)
@@ -282,7 +311,9 @@ def test_labels_are_consistent(cohort):
 
 def test_recordings_depend_on_seed_and_patient_only():
     again = [simulate(plan, rate_hz=RATE_HZ) for plan in plan_patient(7, 3)]
-    for first, second in zip(again, [simulate(plan, rate_hz=RATE_HZ) for plan in plan_patient(7, 3)], strict=True):
+    for first, second in zip(
+        again, [simulate(plan, rate_hz=RATE_HZ) for plan in plan_patient(7, 3)], strict=True
+    ):
         np.testing.assert_array_equal(first["signal"], second["signal"])
         np.testing.assert_array_equal(first["waves"], second["waves"])
     signals = [made["signal"].tobytes() for made in again]
@@ -316,13 +347,22 @@ def test_default_cohort_has_enough_of_everything():
 def test_builder_stores_the_cohort(prepared):
     assert prepared.parent.name == "100hz-patients36"
     table = pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()
-    plans = {"{}-{:05d}-{}".format(*plan.key): plan for index in range(36) for plan in plan_patient(0, index)}
+    plans = {
+        "{}-{:05d}-{}".format(*plan.key): plan
+        for index in range(36)
+        for plan in plan_patient(0, index)
+    }
     assert {row["record_id"] for row in table} == set(plans)
     for row in table:
         plan = plans[row["record_id"]]
         assert tuple(row["labels"]) == plan.labels
         assert row["split"] == SPLIT_OF_REMAINDER[plan.key[1] % 18]
-        assert 18 <= row["age"] <= 93 and row["sex"] in ("female", "male") and row["site"] and row["device"]
+        assert (
+            18 <= row["age"] <= 93
+            and row["sex"] in ("female", "male")
+            and row["site"]
+            and row["device"]
+        )
     visits = {}
     for row in table:
         visits.setdefault(row["patient_id"], []).append((row["recorded_at"], row["age"]))
@@ -346,5 +386,8 @@ def test_impossible_cohorts_are_refused(tmp_path, option, value):
 def test_other_cohorts_go_to_other_folders(tmp_path, prepared):
     other = prepare("synthetic/100hz", tmp_path, patients=18, seed=7)
     assert other.parent.name == "100hz-patients18-seed7"
-    ids = [set(pyarrow.parquet.read_table(d / "records.parquet")["patient_id"].to_pylist()) for d in (other, prepared)]
+    ids = [
+        set(pyarrow.parquet.read_table(d / "records.parquet")["patient_id"].to_pylist())
+        for d in (other, prepared)
+    ]
     assert len(ids[0]) == 18 and not ids[0] & ids[1]

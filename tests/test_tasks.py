@@ -13,17 +13,38 @@ from ecgjax.evaluate.tasks import STATEMENTS, TASKS
 
 @pytest.mark.parametrize(
     ("task", "classes"),
-    [("superclass", 5), ("all", 71), ("diagnostic", 44), ("subclass", 23), ("form", 19), ("rhythm", 12)],
+    [
+        ("superclass", 5),
+        ("all", 71),
+        ("diagnostic", 44),
+        ("subclass", 23),
+        ("form", 19),
+        ("rhythm", 12),
+    ],
 )
 def test_number_of_classes_is_that_of_ptb_xl(task, classes):
-    assert len(TASKS[task].classes) == len(TASKS[task].codes) == len(set(TASKS[task].classes)) == classes
+    assert (
+        len(TASKS[task].classes)
+        == len(TASKS[task].codes)
+        == len(set(TASKS[task].classes))
+        == classes
+    )
 
 
 def test_hierarchy_is_consistent():
     assert len({statement.code for statement in STATEMENTS}) == 71
-    assert all(("d" in s.kinds) == (s.superclass is not None) == (s.subclass is not None) for s in STATEMENTS)
-    superclass, subclass, diagnostic = (TASKS[name] for name in ("superclass", "subclass", "diagnostic"))
-    assert frozenset.union(*superclass.codes) == frozenset.union(*subclass.codes) == set(diagnostic.classes)
+    assert all(
+        ("d" in s.kinds) == (s.superclass is not None) == (s.subclass is not None)
+        for s in STATEMENTS
+    )
+    superclass, subclass, diagnostic = (
+        TASKS[name] for name in ("superclass", "subclass", "diagnostic")
+    )
+    assert (
+        frozenset.union(*superclass.codes)
+        == frozenset.union(*subclass.codes)
+        == set(diagnostic.classes)
+    )
     assert sum(map(len, superclass.codes)) == sum(map(len, subclass.codes)) == 44
     # Four statements are diagnostic and form at once: 44 + 19 + 12 = 71 + 4.
     assert set(diagnostic.classes) & set(TASKS["form"].classes) == {"NDT", "NST_", "DIG", "LNGQT"}
@@ -34,7 +55,8 @@ def test_targets_and_dropped_recordings():
     labels = [["NORM", "SR"], ["IMI", "INJAS", "LVH", "AFIB"], ["SR", "PVC"], [], ["1AVB", "NDT"]]
     targets, keep = TASKS["superclass"].targets(labels)
     np.testing.assert_array_equal(
-        targets, [[1, 0, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 1, 1, 0]]
+        targets,
+        [[1, 0, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 1, 1, 0]],
     )
     assert targets.dtype == np.float32
     assert keep.tolist() == [True, True, False, False, True]
@@ -42,7 +64,12 @@ def test_targets_and_dropped_recordings():
 
 @pytest.mark.parametrize(
     ("task", "positive"),
-    [("af", {"AFIB"}), ("flutter", {"AFLT"}), ("av_block_1", {"1AVB"}), ("premature", {"PVC", "PRC(S)"})]
+    [
+        ("af", {"AFIB"}),
+        ("flutter", {"AFLT"}),
+        ("av_block_1", {"1AVB"}),
+        ("premature", {"PVC", "PRC(S)"}),
+    ]
     + [("mi", {"IMI", "PMI", "INJIL", "INJLA"})],
 )
 def test_one_condition_against_all_others(task, positive):
@@ -74,4 +101,9 @@ def test_counts_of_real_ptb_xl():
     assert kept["all"] == kept["af"] == [17_418, 2_183, 2_198]
     positives = {name: targets.sum(axis=0).tolist() for name, (targets, _) in found.items()}
     assert positives["superclass"] == [9_514, 5_469, 5_235, 4_898, 2_649]
-    assert [positives[name][0] for name in ("af", "flutter", "av_block_1", "mi")] == [1_514, 73, 793, 5_469]
+    assert [positives[name][0] for name in ("af", "flutter", "av_block_1", "mi")] == [
+        1_514,
+        73,
+        793,
+        5_469,
+    ]

@@ -12,7 +12,9 @@ from ecgjax.objectives.parts.nt_xent import nt_xent
 from ecgjax.objectives.patient_contrast import PatientContrast
 
 torch = pytest.importorskip("torch", reason="the twin needs PyTorch (pip install torch)")
-twin = pytest.importorskip("benchmarks.torch_twin", reason="benchmarks/ is beside the package, not in it")
+twin = pytest.importorskip(
+    "benchmarks.torch_twin", reason="benchmarks/ is beside the package, not in it"
+)
 
 
 FEWER = {"xresnet1d50": {"depths": (1, 2, 1, 1)}}
@@ -25,7 +27,10 @@ other are there. test_every_parameter_of_the_whole_has_its_place is about all of
 def test_every_parameter_of_the_whole_has_its_place(name, layout):
     init = functools.partial(PatientContrast()._network(ENCODERS[name]).init, train=False)
     shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((2, 251, 12)))
-    twin.load(twin.Projected(name, layout), jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+    twin.load(
+        twin.Projected(name, layout),
+        jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes),
+    )
 
 
 @pytest.fixture(scope="module", params=twin.TWINS)
@@ -35,7 +40,9 @@ def ours(request):
     rng, network = np.random.default_rng(0), PatientContrast()._network(encoder)
     signal = rng.normal(size=(8, 251, 12)).astype(np.float32)
     variables = jax.jit(functools.partial(network.init, train=False))(jax.random.key(0), signal)
-    params = jax.tree.map(lambda leaf: leaf + rng.normal(0, 0.02, leaf.shape).astype(np.float32), variables["params"])
+    params = jax.tree.map(
+        lambda leaf: leaf + rng.normal(0, 0.02, leaf.shape).astype(np.float32), variables["params"]
+    )
     variables = {**variables, "params": params}
 
     def loss(params):
@@ -49,7 +56,9 @@ def ours(request):
 @pytest.mark.parametrize("layout", twin.LAYOUTS)
 def test_twin_has_our_loss_and_gradients(ours, layout, monkeypatch):
     name, variables, signal, loss, gradients = ours
-    monkeypatch.setitem(twin.TWINS, name, functools.partial(twin.TWINS[name], **FEWER.get(name, {})))
+    monkeypatch.setitem(
+        twin.TWINS, name, functools.partial(twin.TWINS[name], **FEWER.get(name, {}))
+    )
     network = twin.Projected(name, layout)
     twin.load(network, variables)
     found = twin.nt_xent(network(twin.as_input(signal, layout)), torch.tensor([0, 1, 1, 2]))

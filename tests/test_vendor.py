@@ -42,7 +42,12 @@ def test_eight_leads_of_muse_become_twelve(tmp_path):
     np.testing.assert_allclose(found.value_uv, stored * muse.UV_PER_LSB, atol=1e-6)
     signal = leads.to_stored(found.value_uv, found.names, "a")
     one, two = found.value_uv[:, 0], found.value_uv[:, 1]
-    expected = {"III": two - one, "aVR": -(one + two) / 2, "aVL": one - two / 2, "aVF": two - one / 2}
+    expected = {
+        "III": two - one,
+        "aVR": -(one + two) / 2,
+        "aVL": one - two / 2,
+        "aVF": two - one / 2,
+    }
     for lead, value_uv in expected.items():
         np.testing.assert_allclose(signal[:, LEADS.index(lead)], value_uv, atol=0.51)
 
@@ -65,7 +70,10 @@ BAD = {
     "a lead twice": ({"leads": ("I", "II", "V1", "V2", "V3", "V4", "V5", "V5")}, "leads"),
     "a lead unknown": ({"leads": ("I", "II", "V1", "V2", "V3", "V4", "V5", "V9")}, "leads"),
     "short": ({"samples": 4900}, "length"),
-    "laughs": ({"doctype": f'<!DOCTYPE x [<!ENTITY b0 "ha">{ENTITIES}]>', "statement": "&b11;"}, "unreadable"),
+    "laughs": (
+        {"doctype": f'<!DOCTYPE x [<!ENTITY b0 "ha">{ENTITIES}]>', "statement": "&b11;"},
+        "unreadable",
+    ),
     "outside": (
         {"doctype": '<!DOCTYPE x [<!ENTITY p SYSTEM "file:///etc/passwd">]>', "statement": "&p;"},
         "unreadable",
@@ -78,7 +86,9 @@ def test_files_that_are_refused(tmp_path, case):
     changes, reason = BAD[case]
     muse.write(tmp_path / "a.xml", **changes)
     builder = vendor_folder.Builder(config="500hz", source=tmp_path, data_dir=tmp_path / "out")
-    recording = Recording(record_id="a", source_patient_id="p", split="train", location=("a.xml", 0))
+    recording = Recording(
+        record_id="a", source_patient_id="p", split="train", location=("a.xml", 0)
+    )
     with pytest.raises(RecordingError, match="a.xml") as caught:
         quality.require_ecg(builder.read_recording(recording)["signal"], "a.xml")
     assert caught.value.reason == reason and "\n" not in str(caught.value)
@@ -152,7 +162,9 @@ def test_the_sandbox_cannot_open_another_file(tmp_path):
     (tmp_path / "a").write_text("x")
     code = "from tfds_builders import vendor_sandbox as s; import sys; g = s.Guard(); g.file = sys.argv[1]\n"
     code += "sys.addaudithook(g); open(sys.argv[1]).close(); open('/etc/hostname')"
-    done = subprocess.run([sys.executable, "-c", code, tmp_path / "a"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path / "a"], capture_output=True, text=True
+    )
     assert "PermissionError: another file is not for a reader" in done.stderr
 
 
@@ -167,12 +179,29 @@ def test_nothing_of_200_patients_leaves(tmp_path):
         }
         broken = {"units": f"Lastname{number:03d}"} if number % 20 == 0 else {}
         name = f"raw/Lastname{number:03d}_19380117.xml"
-        muse.write(tmp_path / name, seed=number, samples=1000, rate_hz=100, person=person, date="07-19-2020", **broken)
-    command = ["--dataset", "vendor_folder", "--source", tmp_path / "raw", "--out", tmp_path / "out"]
+        muse.write(
+            tmp_path / name,
+            seed=number,
+            samples=1000,
+            rate_hz=100,
+            person=person,
+            date="07-19-2020",
+            **broken,
+        )
+    command = [
+        "--dataset",
+        "vendor_folder",
+        "--source",
+        tmp_path / "raw",
+        "--out",
+        tmp_path / "out",
+    ]
     command += ["--patient-key", tmp_path / "key"]
     run = [sys.executable, "-m", "ecgjax.launch.prepare", *map(str, command)]
     done = subprocess.run(run, capture_output=True, text=True, cwd=Path(__file__).parent.parent)
-    assert done.returncode == 0 and "200 found = 190 written + 10 rejected" in done.stdout, done.stderr
+    assert done.returncode == 0 and "200 found = 190 written + 10 rejected" in done.stdout, (
+        done.stderr
+    )
     files = [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
     rows = pyarrow.parquet.read_table(next((tmp_path / "out").rglob("records.parquet"))).to_pylist()
     said = [
@@ -181,12 +210,22 @@ def test_nothing_of_200_patients_leaves(tmp_path):
         *(f"{name} {value}" for row in rows for name, value in row.items() if "_" not in name),
     ]
     said += [file.read_text() for file in files if file.suffix in (".json", ".html")]
-    for secret in ("Lastname", "Zacharias", "17-1938", "19380117", "1938-0", "07-19-2020", "2020-07-19"):
+    for secret in (
+        "Lastname",
+        "Zacharias",
+        "17-1938",
+        "19380117",
+        "1938-0",
+        "07-19-2020",
+        "2020-07-19",
+    ):
         assert not any(secret.encode() in file.read_bytes() for file in files), secret
         assert not any(secret in text for text in said), secret
     for short in ("MRN77", "Jane", "Roe"):  # which the bytes of samples may spell
         assert not any(short in text for text in said), short
-    assert len({row["patient_id"] for row in rows}) == 190 and {row["age"] for row in rows} == {82.0}
+    assert len({row["patient_id"] for row in rows}) == 190 and {row["age"] for row in rows} == {
+        82.0
+    }
     assert len({row["recorded_at"] for row in rows}) > 100
 
 
@@ -209,19 +248,35 @@ def test_a_real_dicom_waveform_equals_pydicoms():
     path = _sample("dicom-general-1000hz.dcm")
     data = pydicom.dcmread(path)
     rhythm: Any = data.WaveformSequence[0]
-    names = [str(channel.ChannelSourceSequence[0].CodeMeaning) for channel in rhythm.ChannelDefinitionSequence]
-    units = {str(c.ChannelSensitivityUnitsSequence[0].CodeValue) for c in rhythm.ChannelDefinitionSequence}
+    names = [
+        str(channel.ChannelSourceSequence[0].CodeMeaning)
+        for channel in rhythm.ChannelDefinitionSequence
+    ]
+    units = {
+        str(c.ChannelSensitivityUnitsSequence[0].CodeValue)
+        for c in rhythm.ChannelDefinitionSequence
+    }
     assert units == {"uV"}
     array = data.waveform_array(0)
-    _compare(path, {leads.ALIASES[name.casefold()]: column for name, column in zip(names, array.T, strict=True)})
+    _compare(
+        path,
+        {
+            leads.ALIASES[name.casefold()]: column
+            for name, column in zip(names, array.T, strict=True)
+        },
+    )
 
 
 @pytest.mark.parametrize("name", ["ge-muse-1.xml", "ge-muse-2.xml"])
 def test_real_muse_files_equal_their_bytes(name):
     root = xml.etree.ElementTree.fromstring(_sample(name).read_bytes())
-    (rhythm,) = [wave for wave in root.iter("Waveform") if wave.findtext("WaveformType") == "Rhythm"]
+    (rhythm,) = [
+        wave for wave in root.iter("Waveform") if wave.findtext("WaveformType") == "Rhythm"
+    ]
     expected = {
-        lead.findtext("LeadID", ""): np.frombuffer(base64.b64decode(lead.findtext("WaveFormData", "")), "<i2")
+        lead.findtext("LeadID", ""): np.frombuffer(
+            base64.b64decode(lead.findtext("WaveFormData", "")), "<i2"
+        )
         * float(lead.findtext("LeadAmplitudeUnitsPerBit", ""))
         for lead in rhythm.iter("LeadData")
     }
@@ -232,7 +287,9 @@ def test_real_muse_files_equal_their_bytes(name):
 def test_a_real_aecg_equals_its_digits():
     text = _sample("hl7-aecg.xml").read_text()
     found = re.findall(
-        r'code="MDC_ECG_LEAD_(\w+)".*?<scale value="([\d.]+)" unit="uV"/>\s*<digits>([^<]+)</digits>', text, re.DOTALL
+        r'code="MDC_ECG_LEAD_(\w+)".*?<scale value="([\d.]+)" unit="uV"/>\s*<digits>([^<]+)</digits>',
+        text,
+        re.DOTALL,
     )
     # The first twelve are the rhythm, the others averages of it.
     expected = {
@@ -258,4 +315,6 @@ def test_real_philips_files_lose_their_calibration_pulse(tmp_path, version):
     assert np.abs(signal[:, 2] - (signal[:, 1] - signal[:, 0])).max() <= 10
     sierraecg = pytest.importorskip("sierraecg")
     for lead in sierraecg.read_file(str(path)).leads:
-        np.testing.assert_allclose(signal[:, LEADS.index(lead.label)], np.asarray(lead.samples[:5000]) * 5)
+        np.testing.assert_allclose(
+            signal[:, LEADS.index(lead.label)], np.asarray(lead.samples[:5000]) * 5
+        )

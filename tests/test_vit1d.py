@@ -13,12 +13,16 @@ SMALL = Vit1d(width=8, layers=2, heads=2, patch=20)
 LEADS = Vit1d(width=8, layers=1, heads=2, patch=50, lead_patches=True, separators=True)
 
 
-@pytest.mark.parametrize(("width", "heads", "published"), [(192, 4, 3_600_000), (384, 6, 14_277_888)])
+@pytest.mark.parametrize(
+    ("width", "heads", "published"), [(192, 4, 3_600_000), (384, 6, 14_277_888)]
+)
 def test_parameters_are_as_many_as_published(width, heads, published):
     """XS: 3,600,000 by its config; S: 14.3 M by its README, and as many as the same formula gives for its width."""
     signal = jax.ShapeDtypeStruct((1, 5000, 12), jnp.float32)
     encoder = Vit1d(width=width, heads=heads)
-    variables = jax.eval_shape(functools.partial(encoder.init, train=False), jax.random.key(0), signal)
+    variables = jax.eval_shape(
+        functools.partial(encoder.init, train=False), jax.random.key(0), signal
+    )
     assert sum(leaf.size for leaf in jax.tree.leaves(variables)) == published
 
 
@@ -35,7 +39,9 @@ def test_patches_are_pieces_of_the_signal():
 @pytest.fixture(scope="module", params=[SMALL, LEADS], ids=["whole", "leads"])
 def encoder(request):
     signal = np.random.default_rng(1).normal(size=(3, 200, 4)).astype(np.float32)
-    variables = jax.jit(functools.partial(request.param.init, train=False))(jax.random.key(0), signal)
+    variables = jax.jit(functools.partial(request.param.init, train=False))(
+        jax.random.key(0), signal
+    )
     return request.param, variables, request.param.patches(signal)
 
 
@@ -56,7 +62,9 @@ def test_hidden_patches_are_not_seen(encoder):
     same_tokens, same_embedding = _encode(module, variables, flat.reshape(cut.shape), kept)
     np.testing.assert_array_equal(same_tokens, tokens)
     np.testing.assert_array_equal(same_embedding, embedding)
-    np.testing.assert_allclose(embedding, tokens.mean(1), rtol=1e-6, atol=1e-7)  # of terms near 1, which may cancel
+    np.testing.assert_allclose(
+        embedding, tokens.mean(1), rtol=1e-6, atol=1e-7
+    )  # of terms near 1, which may cancel
 
 
 def test_kept_patches_keep_their_places(encoder):
@@ -66,7 +74,9 @@ def test_kept_patches_keep_their_places(encoder):
     order = jnp.stack([jax.random.permutation(jax.random.key(row), count) for row in range(3)])
     whole, _ = _encode(module, variables, cut)
     tokens, _ = _encode(module, variables, cut, order)
-    np.testing.assert_allclose(tokens, jnp.take_along_axis(whole, order[..., None], axis=1), atol=1e-5)
+    np.testing.assert_allclose(
+        tokens, jnp.take_along_axis(whole, order[..., None], axis=1), atol=1e-5
+    )
     alike = jnp.broadcast_to(cut[:, :1, :1], cut.shape)
     assert np.ptp(_encode(module, variables, alike)[0], axis=1).min() > 1e-3
 
@@ -85,7 +95,9 @@ def test_what_is_not_valid_counts_for_nothing(encoder):
 
 def test_bfloat16_is_near_float32(encoder):
     module, variables, cut = encoder
-    full, half = (_encode(module.clone(dtype=dtype), variables, cut)[1] for dtype in ("float32", "bfloat16"))
+    full, half = (
+        _encode(module.clone(dtype=dtype), variables, cut)[1] for dtype in ("float32", "bfloat16")
+    )
     assert half.dtype == jnp.float32
     np.testing.assert_allclose(half, full, atol=0.05)
     assert not np.array_equal(half, full)

@@ -24,11 +24,15 @@ from ecgjax.objectives.parts.quantiser import GumbelQuantiser, hidden_contrast, 
 from ecgjax.objectives.wav2vec_cmsc import Wav2vecCmsc, _Hiding, segment_contrast
 
 OBJECTIVE = Wav2vecCmsc(codes=6, width=8, span_samples=10, stretch=3, starts=0.2)
-WAV2VEC = Wav2vecTransformer(channels=4, halvings=3, width=8, layers=1, heads=2, position_kernel=4, position_groups=2)
+WAV2VEC = Wav2vecTransformer(
+    channels=4, halvings=3, width=8, layers=1, heads=2, position_kernel=4, position_groups=2
+)
 ON_EIGHT_DEVICES = WAV2VEC  # the others compile as long again
 _RNG = np.random.default_rng(0)
 PREDICTED, TARGET = _RNG.normal(size=(2, 2, 5, 3)).astype(np.float32)
-CODES = np.array([[[0, 1], [0, 1], [2, 1], [0, 2], [1, 1]], [[3, 3], [0, 1], [3, 3], [3, 3], [1, 1]]])
+CODES = np.array(
+    [[[0, 1], [0, 1], [2, 1], [0, 2], [1, 1]], [[3, 3], [0, 1], [3, 3], [3, 3], [1, 1]]]
+)
 HIDDEN = np.array([[1, 1, 1, 0, 1], [0, 1, 1, 1, 0]], bool)
 PAIRS = _RNG.normal(size=(4, 2, 3)).astype(np.float32)
 PATIENTS = np.array([7, 2, 7, 5])
@@ -53,13 +57,19 @@ def _hidden_reference(predicted):
 
 def test_contrast_of_hidden_places_equals_the_formula():
     def contrast(predicted):
-        return hidden_contrast(predicted, jnp.asarray(TARGET), jnp.asarray(CODES), jnp.asarray(HIDDEN), temperature=0.1)
+        return hidden_contrast(
+            predicted, jnp.asarray(TARGET), jnp.asarray(CODES), jnp.asarray(HIDDEN), temperature=0.1
+        )
 
-    (value, accuracy), gradient = jax.jit(jax.value_and_grad(contrast, has_aux=True))(jnp.asarray(PREDICTED))
+    (value, accuracy), gradient = jax.jit(jax.value_and_grad(contrast, has_aux=True))(
+        jnp.asarray(PREDICTED)
+    )
     exact = PREDICTED.astype(np.float64)
     np.testing.assert_allclose(value, _hidden_reference(exact), rtol=1e-5)
     np.testing.assert_allclose(gradient, numeric_gradient(_hidden_reference, exact), atol=1e-5)
-    perfect, all_right = hidden_contrast(TARGET, TARGET, jnp.asarray(CODES), jnp.asarray(HIDDEN), temperature=0.1)
+    perfect, all_right = hidden_contrast(
+        TARGET, TARGET, jnp.asarray(CODES), jnp.asarray(HIDDEN), temperature=0.1
+    )
     assert all_right == 1 >= accuracy and perfect < value
 
 
@@ -67,7 +77,10 @@ def _segment_reference(pairs):
     losses = []
     for own in range(4):
         for first in (0, 1):
-            scores = [np.exp(_cosine(pairs[own, first], pairs[other, 1 - first]) / 0.1) for other in range(4)]
+            scores = [
+                np.exp(_cosine(pairs[own, first], pairs[other, 1 - first]) / 0.1)
+                for other in range(4)
+            ]
             positive = [other for other in range(4) if PATIENTS[other] == PATIENTS[own]]
             losses.append(np.mean([-np.log(scores[other] / sum(scores)) for other in positive]))
     return np.mean(losses)
@@ -112,7 +125,9 @@ def test_quantiser_chooses_codes_and_learns_as_if_softly():
         return quantiser.apply({"params": params}, features, key, 0.7)[0].sum()
 
     np.testing.assert_allclose(
-        jax.jit(jax.grad(hard))(score["kernel"]), jax.jit(jax.grad(soft))(score["kernel"]), atol=1e-4
+        jax.jit(jax.grad(hard))(score["kernel"]),
+        jax.jit(jax.grad(soft))(score["kernel"]),
+        atol=1e-4,
     )
     np.testing.assert_array_equal(codes, (logits + noise).argmax(-1))
 
@@ -123,11 +138,21 @@ def test_step_reaches_every_parameter_and_is_the_same_on_eight_devices(encoder):
     one = first_step(OBJECTIVE, variables, batch, encoder=encoder, preprocessing=FOUR_LEADS)
     check_learns(one)
     metrics = one[0]
-    total = metrics["contrast"] + metrics["cmsc"] + 0.1 * metrics["unused_codes"] + 10 * metrics["feature_size"]
+    total = (
+        metrics["contrast"]
+        + metrics["cmsc"]
+        + 0.1 * metrics["unused_codes"]
+        + 10 * metrics["feature_size"]
+    )
     np.testing.assert_allclose(metrics["loss"], total, rtol=1e-5)
     assert metrics["embedding_rank"] > 1
     if encoder is ON_EIGHT_DEVICES:
-        check_equal(one, first_step(OBJECTIVE, variables, batch, encoder=encoder, devices=8, preprocessing=FOUR_LEADS))
+        check_equal(
+            one,
+            first_step(
+                OBJECTIVE, variables, batch, encoder=encoder, devices=8, preprocessing=FOUR_LEADS
+            ),
+        )
 
 
 @pytest.mark.parametrize("encoder", [TINY, WAV2VEC], ids=["resnet", "wav2vec"])
@@ -136,12 +161,16 @@ def test_prediction_does_not_see_what_is_hidden(encoder):
     variables = initial(objective, encoder, FOUR_LEADS)
     signal = np.random.default_rng(2).normal(size=(4, 96, 4)).astype(np.float32)
     make = jax.jit(
-        lambda signal: _Hiding(encoder, objective).apply(variables, signal, jax.random.key(3), 1.0, train=False)
+        lambda signal: _Hiding(encoder, objective).apply(
+            variables, signal, jax.random.key(3), 1.0, train=False
+        )
     )
     made = make(signal)
     hidden = np.asarray(made["hidden"])
     assert hidden.shape == (4, 12) and 0 < hidden.mean() < 1
-    if encoder is WAV2VEC:  # the same pairs of samples in another order: its first normalisation sees no difference
+    if (
+        encoder is WAV2VEC
+    ):  # the same pairs of samples in another order: its first normalisation sees no difference
         pairs = signal.reshape(4, 12, 4, 2, 4).copy()
         pairs[hidden] = pairs[hidden][:, ::-1]
         moved = pairs.reshape(signal.shape)

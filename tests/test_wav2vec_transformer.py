@@ -9,14 +9,18 @@ import pytest
 
 from ecgjax.encoders.wav2vec_transformer import Wav2vecTransformer
 
-TINY = Wav2vecTransformer(channels=4, halvings=2, width=8, layers=1, heads=2, position_kernel=8, position_groups=2)
+TINY = Wav2vecTransformer(
+    channels=4, halvings=2, width=8, layers=1, heads=2, position_kernel=8, position_groups=2
+)
 BLOCK = 12 * 768**2
 """Parameters of a block of BERT-base without biases and normalisations."""
 
 
 def _size(encoder) -> int:
     signal = jax.ShapeDtypeStruct((1, 2500, 12), jnp.float32)
-    variables = jax.eval_shape(functools.partial(encoder.init, train=False), jax.random.key(0), signal)
+    variables = jax.eval_shape(
+        functools.partial(encoder.init, train=False), jax.random.key(0), signal
+    )
     return sum(leaf.size for leaf in jax.tree.leaves(variables))
 
 
@@ -37,7 +41,9 @@ def test_default_is_modest():
 
 @pytest.fixture(scope="module")
 def variables():
-    return jax.jit(functools.partial(TINY.init, train=False))(jax.random.key(0), jnp.zeros((2, 64, 3)))
+    return jax.jit(functools.partial(TINY.init, train=False))(
+        jax.random.key(0), jnp.zeros((2, 64, 3))
+    )
 
 
 def test_steps_are_the_whole(variables):
@@ -54,9 +60,15 @@ def test_steps_are_the_whole(variables):
 def test_features_are_local_and_tokens_are_not(variables):
     signal = np.random.default_rng(0).normal(size=(1, 64, 3)).astype(np.float32)
     moved = signal.copy()
-    moved[0, 32:36] = moved[0, [34, 35, 32, 33]]  # pairs in another order: the first normalisation sees no difference
-    features, others = (np.asarray(TINY.apply(variables, part, method="features")) for part in (signal, moved))
+    moved[0, 32:36] = moved[
+        0, [34, 35, 32, 33]
+    ]  # pairs in another order: the first normalisation sees no difference
+    features, others = (
+        np.asarray(TINY.apply(variables, part, method="features")) for part in (signal, moved)
+    )
     changed = np.abs(features - others).max((0, 2))
     assert changed[8] > 1e-3 and np.delete(changed, 8).max() < 1e-5
-    tokens, other_tokens = (np.asarray(TINY.apply(variables, part, train=False)[0]) for part in (signal, moved))
+    tokens, other_tokens = (
+        np.asarray(TINY.apply(variables, part, train=False)[0]) for part in (signal, moved)
+    )
     assert np.abs(tokens - other_tokens).max((0, 2)).min() > 1e-7

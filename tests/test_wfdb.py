@@ -21,7 +21,9 @@ def _physical_uv(record) -> np.ndarray:
     to_uv = {"mV": 1e3, "uV": 1.0, "V": 1e6}
     columns = [found.p_signal[:, names.index(lead.casefold())] for lead in LEADS]
     units = [found.units[names.index(lead.casefold())] for lead in LEADS]
-    return np.stack([column * to_uv[unit] for column, unit in zip(columns, units, strict=True)], axis=1)
+    return np.stack(
+        [column * to_uv[unit] for column, unit in zip(columns, units, strict=True)], axis=1
+    )
 
 
 def _edit(path, pattern: str, replacement: str) -> None:
@@ -103,7 +105,9 @@ def test_every_format_against_wfdb(tmp_path, form, seed):
     gain = [float(gain) for gain in rng.choice([1, 1.5, 3], len(names)) * counts_per_mv]
     baseline = [int(base) for base in rng.integers(-9, 9, len(names))]
     settings = {"fmt": [form] * len(names), "units": ["mV"] * len(names), "sig_name": names}
-    tiny_ptb_xl.write_record(tmp_path / "a", d_signal=stored, adc_gain=gain, baseline=baseline, **settings)
+    tiny_ptb_xl.write_record(
+        tmp_path / "a", d_signal=stored, adc_gain=gain, baseline=baseline, **settings
+    )
     signal, rate_hz = wfdb.read_record(tmp_path / "a")
     found = tiny_ptb_xl.read_by_wfdb(tmp_path / "a", physical=True)
     for name, expected_mv in zip(found.sig_name, found.p_signal.T, strict=True):
@@ -117,7 +121,12 @@ def test_every_format_against_wfdb(tmp_path, form, seed):
 def test_limb_leads_follow_from_one_and_two(tmp_path):
     stored = np.random.default_rng(0).integers(-900, 900, (500, 8))
     stored[3, 0] = stored[4, 1] = stored[5, 2] = MISSING
-    settings = {"fmt": ["16"] * 8, "units": ["mV"] * 8, "adc_gain": [1000.0] * 8, "baseline": [0] * 8}
+    settings = {
+        "fmt": ["16"] * 8,
+        "units": ["mV"] * 8,
+        "adc_gain": [1000.0] * 8,
+        "baseline": [0] * 8,
+    }
     tiny_ptb_xl.write_record(tmp_path / "a", d_signal=stored, sig_name=EIGHT, **settings)
     signal, _ = wfdb.read_record(tmp_path / "a")
     one, two = stored[:, 0], stored[:, 1]
@@ -154,19 +163,30 @@ def test_matlab_files(tmp_path):
 
 def test_flac_that_is_not_what_the_header_says(tmp_path):
     stored = np.random.default_rng(0).integers(-900, 900, (4000, 8))
-    settings = {"fmt": ["516"] * 8, "units": ["mV"] * 8, "adc_gain": [1000.0] * 8, "baseline": [0] * 8}
+    settings = {
+        "fmt": ["516"] * 8,
+        "units": ["mV"] * 8,
+        "adc_gain": [1000.0] * 8,
+        "baseline": [0] * 8,
+    }
     tiny_ptb_xl.write_record(tmp_path / "a", d_signal=stored, sig_name=EIGHT, **settings)
     data, header = (tmp_path / "a.dat").read_bytes(), (tmp_path / "a.hea").read_text()
     damaged = bytearray(data)
     damaged[len(data) // 2] ^= 255
-    for content, reasons in ((data[:-3000], ("format", "length")), (b"", ("format",)), (bytes(damaged), ())):
+    for content, reasons in (
+        (data[:-3000], ("format", "length")),
+        (b"", ("format",)),
+        (bytes(damaged), ()),
+    ):
         (tmp_path / "a.dat").write_bytes(content)
         with pytest.raises(wfdb.RecordingError) as caught:
             wfdb.read_record(tmp_path / "a")
         assert caught.value.reason in (reasons or ("format", "length", "checksum"))
     (tmp_path / "a.dat").write_bytes(data)
     (tmp_path / "a.hea").write_text(header.replace("a.dat 516 ", "a.dat 524 "))
-    with pytest.raises(wfdb.RecordingError, match="PCM_16, not 4000 samples of 8 signals with 24 bits"):
+    with pytest.raises(
+        wfdb.RecordingError, match="PCM_16, not 4000 samples of 8 signals with 24 bits"
+    ):
         wfdb.read_record(tmp_path / "a")
 
 

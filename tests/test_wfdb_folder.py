@@ -23,7 +23,12 @@ from tfds_builders.wfdb_folder import wfdb_folder_dataset_builder
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
 
 
-def _write(folder: Path, rows: list[dict[str, str]] | None = None, *, files=("DOE_Jane/a", "DOE_Jane/b", "c")) -> Path:
+def _write(
+    folder: Path,
+    rows: list[dict[str, str]] | None = None,
+    *,
+    files=("DOE_Jane/a", "DOE_Jane/b", "c"),
+) -> Path:
     for seed, file in enumerate(files):
         comments = ["Name: Jane Doe", "Born: 1931-02-03"]
         tiny_ptb_xl.write_record(folder / file, seed=seed, fs=500, samples=5000, comments=comments)
@@ -56,7 +61,12 @@ ROW = {
 def test_all_records_of_a_folder(tmp_path):
     _write(tmp_path / "raw")
     _, rows = _prepare(tmp_path)
-    assert len(rows) == len({row["record_id"] for row in rows}) == len({row["patient_id"] for row in rows}) == 3
+    assert (
+        len(rows)
+        == len({row["record_id"] for row in rows})
+        == len({row["patient_id"] for row in rows})
+        == 3
+    )
     assert {row["recorded_at"] for row in rows} == {None} and {row["age"] for row in rows} == {None}
 
 
@@ -65,18 +75,31 @@ def test_the_table_says_whose_they_are(tmp_path):
     _write(tmp_path / "raw", [ROW, second])
     _, rows = _prepare(tmp_path)
     first, second = sorted(rows, key=lambda row: row["recorded_at"])
-    assert first["patient_id"] == second["patient_id"] and re.fullmatch("[0-9a-f]{32}", first["patient_id"])
-    assert (first["age"], first["sex"], first["labels"], first["split"]) == (90.0, "female", ["AFIB", "SR"], "test")
+    assert first["patient_id"] == second["patient_id"] and re.fullmatch(
+        "[0-9a-f]{32}", first["patient_id"]
+    )
+    assert (first["age"], first["sex"], first["labels"], first["split"]) == (
+        90.0,
+        "female",
+        ["AFIB", "SR"],
+        "test",
+    )
     assert (second["age"], second["sex"], second["labels"]) == (None, None, [])
-    days, rest = divmod(datetime.datetime(2021, 3, 4, 5, 6, 7) - first["recorded_at"], datetime.timedelta(days=7))
+    days, rest = divmod(
+        datetime.datetime(2021, 3, 4, 5, 6, 7) - first["recorded_at"], datetime.timedelta(days=7)
+    )
     assert 1 <= days <= privacy.MOST_WEEKS and not rest
-    assert second["recorded_at"] - first["recorded_at"] == datetime.timedelta(hours=18, minutes=53, seconds=53)
+    assert second["recorded_at"] - first["recorded_at"] == datetime.timedelta(
+        hours=18, minutes=53, seconds=53
+    )
 
 
 def test_nothing_of_a_patient_leaves(tmp_path):
     for number in range(6):
         ending = "" if number else ".hea"  # the first is damaged
-        tiny_ptb_xl.write_record(tmp_path / f"raw/DOE_Jane_19310203_{number}", seed=number, fs=500, samples=5000)
+        tiny_ptb_xl.write_record(
+            tmp_path / f"raw/DOE_Jane_19310203_{number}", seed=number, fs=500, samples=5000
+        )
         if ending:
             header = tmp_path / f"raw/DOE_Jane_19310203_{number}.hea"
             header.write_text(header.read_text().replace("1000.0(0)/mV", "1000.0(0)/DOE_Jane"))
@@ -95,9 +118,15 @@ def test_nothing_of_a_patient_leaves(tmp_path):
     (rejection,) = summary["rejections"]
     assert rejection["reason"] == "units" and rejection["detail"] == privacy.NO_DETAIL
     # Who holds the key can find the file.
-    keeper = list(csv.DictReader((tmp_path / "secret/key.wfdb_folder.csv").read_text().splitlines()))
+    keeper = list(
+        csv.DictReader((tmp_path / "secret/key.wfdb_folder.csv").read_text().splitlines())
+    )
     (row,) = [row for row in keeper if row["record_id"] == rejection["record_id"]]
-    assert row["file"] == "DOE_Jane_19310203_0" and "units 'DOE_Jane'" in row["detail"] and len(keeper) == 6
+    assert (
+        row["file"] == "DOE_Jane_19310203_0"
+        and "units 'DOE_Jane'" in row["detail"]
+        and len(keeper) == 6
+    )
     for file in (tmp_path / "secret").iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
@@ -109,7 +138,9 @@ def test_the_key_decides_and_is_kept_apart(tmp_path):
     assert row == again
     (tmp_path / "secret/key").write_bytes(b"another secret of some length")
     _, (other,) = _prepare(tmp_path, "other")
-    assert not {row["record_id"], row["patient_id"], row["recorded_at"]} & set(map(str, other.values()))
+    assert not {row["record_id"], row["patient_id"], row["recorded_at"]} & set(
+        map(str, other.values())
+    )
     assert row["patient_id"] != other["patient_id"] and row["recorded_at"] != other["recorded_at"]
     for key, message in (
         (None, "add --patient-key FILE"),
@@ -156,11 +187,16 @@ def test_a_file_listed_twice_and_a_table_without_files(tmp_path):
         recordings_csv.read(tmp_path / "raw")
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="no WFDB header"):
-        prepare("wfdb_folder", tmp_path / "out", source=tmp_path / "empty", patient_key=tmp_path / "key")
+        prepare(
+            "wfdb_folder", tmp_path / "out", source=tmp_path / "empty", patient_key=tmp_path / "key"
+        )
 
 
 def test_conversions_to_two_rates_keep_their_journals_apart(tmp_path):
     """They may run at the same time, under one key."""
     settings = {"source": tmp_path, "key_file": tmp_path / "key", "data_dir": tmp_path / "out"}
-    folders = {wfdb_folder_dataset_builder.Builder(config=rate, **settings)._journals for rate in ("100hz", "500hz")}
+    folders = {
+        wfdb_folder_dataset_builder.Builder(config=rate, **settings)._journals
+        for rate in ("100hz", "500hz")
+    }
     assert len(folders) == 2 and {folder.parent for folder in folders} == {tmp_path}

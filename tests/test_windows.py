@@ -18,7 +18,9 @@ def _tone(rate_hz: float, seconds: float, tone_hz: float) -> np.ndarray:
     return 1000 * np.sin(2 * np.pi * tone_hz * time_s)[:, None] + np.array([0, 500])
 
 
-@pytest.mark.parametrize("from_hz", [100, 128, 200, 240, 250, 257, 360, 400, 500, 512, 977, 1000, 2000])
+@pytest.mark.parametrize(
+    "from_hz", [100, 128, 200, 240, 250, 257, 360, 400, 500, 512, 977, 1000, 2000]
+)
 def test_a_tone_keeps_its_height_and_one_that_is_too_high_goes(from_hz):
     signal = _tone(from_hz, 12, 8).round().astype(np.int16)
     found = windows.resample(signal, from_hz=from_hz, to_hz=100, where="a")
@@ -26,7 +28,9 @@ def test_a_tone_keeps_its_height_and_one_that_is_too_high_goes(from_hz):
     inner = slice(50, -50)
     np.testing.assert_allclose(found[inner], _tone(100, 12, 8)[inner], atol=3)
     if from_hz > 200:
-        found = windows.resample(_tone(from_hz, 12, 70).round().astype(np.int16), from_hz=from_hz, to_hz=100, where="a")
+        found = windows.resample(
+            _tone(from_hz, 12, 70).round().astype(np.int16), from_hz=from_hz, to_hz=100, where="a"
+        )
         assert np.abs(found[inner] - [0, 500]).max() < 5
 
 
@@ -42,7 +46,9 @@ def test_missing_samples_stay_missing_and_do_not_ring():
     signal[2003, 1] = MISSING
     found = windows.resample(signal, from_hz=500, to_hz=100, where="a")
     gaps = found == MISSING
-    assert np.flatnonzero(gaps[:, 0]).tolist() == list(range(200, 281))  # both ends of the gap, and nothing else
+    assert np.flatnonzero(gaps[:, 0]).tolist() == list(
+        range(200, 281)
+    )  # both ends of the gap, and nothing else
     assert np.flatnonzero(gaps[:, 1]).tolist() == [400, 401]
     around = ~gaps[:, 0]
     np.testing.assert_allclose(found[around, 0], _tone(100, 10, 1)[around, 0], atol=40)
@@ -57,7 +63,9 @@ def test_a_lead_that_is_missing_stays_so():
     assert (found[:, 3] == MISSING).all() and (np.delete(found, 3, axis=1) == 7).all()
 
 
-@pytest.mark.parametrize("from_hz", [0.0, -500.0, float("nan"), float("inf"), 1e-9, 49, 1e300, 101.234])
+@pytest.mark.parametrize(
+    "from_hz", [0.0, -500.0, float("nan"), float("inf"), 1e-9, 49, 1e300, 101.234]
+)
 def test_rates_that_are_none(from_hz):
     with pytest.raises(RecordingError, match="a: .* Hz.*; ") as caught:
         windows.resample(np.zeros((500, 12), np.int16), from_hz=from_hz, to_hz=100, where="a")
@@ -66,7 +74,11 @@ def test_rates_that_are_none(from_hz):
 
 def test_windows_follow_each_other():
     recording = Recording(
-        record_id="r", source_patient_id="p", split="train", location="r.hea", recorded_at=datetime.datetime(2000, 1, 1)
+        record_id="r",
+        source_patient_id="p",
+        split="train",
+        location="r.hea",
+        recorded_at=datetime.datetime(2000, 1, 1),
     )
     found = windows.each(recording, samples=38_400, from_hz=1000, config=CONFIG)
     assert [(window.record_id, window.location) for window in found] == [
@@ -74,13 +86,19 @@ def test_windows_follow_each_other():
     ]
     assert [window.recorded_at.second for window in found if window.recorded_at] == [0, 10, 20]
     signal = np.arange(3840)[:, None].repeat(12, 1).astype(np.int16)
-    assert [int(windows.cut(signal, index, CONFIG, "r")[0, 0]) for index in range(3)] == [0, 1000, 2000]
+    assert [int(windows.cut(signal, index, CONFIG, "r")[0, 0]) for index in range(3)] == [
+        0,
+        1000,
+        2000,
+    ]
     for samples in (10, 9_999, 10_000, 19_989):
         (only,) = windows.each(recording, samples=samples, from_hz=1000, config=CONFIG)
         assert only.record_id == "r" and only.location == ("r.hea", 0)
 
 
 def test_a_recording_that_is_too_short_is_rejected():
-    with pytest.raises(RecordingError, match="r: 9.99 s instead of at least 10 s; leave it out") as caught:
+    with pytest.raises(
+        RecordingError, match="r: 9.99 s instead of at least 10 s; leave it out"
+    ) as caught:
         windows.cut(np.zeros((999, 12), np.int16), 0, CONFIG, "r")
     assert caught.value.reason == "length"

@@ -69,7 +69,9 @@ def prepare(
             with contextlib.suppress(OSError):  # holds a download
                 unused.rmdir()
     if absent := [name for name in (table.FILE, report.JSON) if not (prepared / name).is_file()]:
-        raise InputError(f"{prepared}: lacks {' and '.join(absent)}; delete the folder and prepare it again")
+        raise InputError(
+            f"{prepared}: lacks {' and '.join(absent)}; delete the folder and prepare it again"
+        )
     return prepared
 
 
@@ -81,16 +83,22 @@ def _runner(workers: int, beam: Sequence[str] | None) -> Run:
     return functools.partial(on_beam.write_all, options=beam)
 
 
-def _find_config(dataset: str, options: dict[str, Any]) -> tuple[type[RecordingsBuilder], RecordingsConfig]:
+def _find_config(
+    dataset: str, options: dict[str, Any]
+) -> tuple[type[RecordingsBuilder], RecordingsConfig]:
     name, _, config_name = dataset.partition("/")
-    folders = sorted(path.parent.name for path in Path(__file__).parent.glob("*/*_dataset_builder.py"))
+    folders = sorted(
+        path.parent.name for path in Path(__file__).parent.glob("*/*_dataset_builder.py")
+    )
     if name not in folders:
         raise InputError(f"data set {name!r} is unknown; choose from {', '.join(folders)}")
     builder_class = importlib.import_module(f"tfds_builders.{name}.{name}_dataset_builder").Builder
     configs = {config.name: config for config in builder_class.BUILDER_CONFIGS}
     config_name = config_name or builder_class.default_builder_config.name
     if config_name not in configs:
-        raise InputError(f"data set {name} has no config {config_name!r}; choose from {', '.join(configs)}")
+        raise InputError(
+            f"data set {name} has no config {config_name!r}; choose from {', '.join(configs)}"
+        )
     config = configs[config_name]
     known = {field.name for field in dataclasses.fields(config)}
     known -= {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
@@ -98,7 +106,10 @@ def _find_config(dataset: str, options: dict[str, Any]) -> tuple[type[Recordings
         choice = ", ".join(sorted(known))
         raise InputError(f"data set {name} has no option {unknown[0]!r}; choose from {choice}")
     changed = {key: value for key, value in options.items() if value != getattr(config, key)}
-    suffix = "".join(f"-{key}{re.sub('[^A-Za-z0-9.]', '_', str(value))}" for key, value in sorted(changed.items()))
+    suffix = "".join(
+        f"-{key}{re.sub('[^A-Za-z0-9.]', '_', str(value))}"
+        for key, value in sorted(changed.items())
+    )
     return builder_class, dataclasses.replace(config, name=config_name + suffix, **changed)
 
 
@@ -109,7 +120,9 @@ def _alone_in(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
     except OSError as error:
-        raise InputError(f"{folder}: {error.strerror}; choose another folder for the output") from error
+        raise InputError(
+            f"{folder}: {error.strerror}; choose another folder for the output"
+        ) from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for stale in folder.glob("incomplete.*"):

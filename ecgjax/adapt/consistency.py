@@ -32,8 +32,8 @@ from ecgjax.adapt.parts.classifier import Adapted, Classification
 from ecgjax.adapt.parts.training import Labelled, Run, Training
 from ecgjax.augment import GENTLE_VIEWS, Augmentation
 from ecgjax.errors import InputError
-from ecgjax.objectives.parts.ema import followed
-from ecgjax.preprocessing import Reader
+from ecgjax.objectives.parts.ema import ema_update
+from ecgjax.preprocessing import Preprocessor
 from ecgjax.pretrained import Encoder
 
 
@@ -56,7 +56,12 @@ class PseudoLabelling:
     """The views that have to agree with the pseudo-labels; of any piece of the recording."""
 
     def __post_init__(self):
-        if not (0.5 < self.threshold <= 1 and self.ranked >= 0 and self.weight >= 0 and 0 <= self.momentum < 1):
+        if not (
+            0.5 < self.threshold <= 1
+            and self.ranked >= 0
+            and self.weight >= 0
+            and 0 <= self.momentum < 1
+        ):
             given = f"threshold {self.threshold}, ranked {self.ranked}, weight {self.weight}, momentum {self.momentum}"
             raise InputError(
                 f"{given}: give a threshold above 0.5 to 1, a momentum from 0 to below 1, and no negatives"
@@ -79,7 +84,9 @@ class Consistency(Training):
     def __post_init__(self):
         super().__post_init__()
         if self.unlabelled < 1:
-            raise InputError(f"--unlabelled {self.unlabelled}: give 1 or more, or --method finetune")
+            raise InputError(
+                f"--unlabelled {self.unlabelled}: give 1 or more, or --method finetune"
+            )
 
     def adapt(self, encoder: Encoder, labelled: Labelled, run: Run) -> Adapted:
         """Trains a classifier on these and the training split's other recordings; see `Training.train`.
@@ -115,27 +122,41 @@ class ConsistentClassification:
     def begin(self, encoder: Encoder, key: jax.Array) -> dict:
         """Variables with the weights of `encoder`, and the network that makes pseudo-labels: at first the same."""
         variables = self.classification.begin(encoder, key)
-        return {**variables, "result": {"params": variables["params"]}} if self.pseudo.momentum else variables
+        return (
+            {**variables, "result": {"params": variables["params"]}}
+            if self.pseudo.momentum
+            else variables
+        )
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """Loss of {signal: int16 [batch, time, lead], targets: float32 [batch, class], unlabelled: int16 [batch, each,
         time, lead]}, as an objective's."""
         labelled_key, weak_key, strong_key, dropout_key = jax.random.split(key, 4)
         model, pseudo = self.classification.network(encoder), self.pseudo
 
         def views(signal: jax.Array, augmentation: Augmentation, key: jax.Array) -> jax.Array:
-            recordings = read(signal.reshape(-1, *signal.shape[-2:]))
-            return augmentation.views(recordings, key, rate_hz=read.rate_hz)
+            recordings = preprocess(signal.reshape(-1, *signal.shape[-2:]))
+            return augmentation.views(recordings, key, rate_hz=preprocess.rate_hz)
 
         updates = {}
         if pseudo.momentum:
-            slow = followed(variables["result"]["params"], variables["params"], pseudo.momentum)
+            slow = ema_update(variables["result"]["params"], variables["params"], pseudo.momentum)
             updates = {"result": {"params": slow}}
         teacher = labeller(variables | updates)
         weak = views(batch["unlabelled"], pseudo.weak, weak_key)
         guess: Any = model.apply(teacher, weak, train=False)
         probability = jax.nn.sigmoid(jax.lax.stop_gradient(guess))
-        present, known = pseudo_labels(probability, threshold=pseudo.threshold, ranked=pseudo.ranked)
+        present, known = pseudo_labels(
+            probability, threshold=pseudo.threshold, ranked=pseudo.ranked
+        )
 
         # One after the other: the classifier meets recordings as they are, not strong views, so what it remembers of
         # the batch statistics is that of weak views.
@@ -157,7 +178,9 @@ class ConsistentClassification:
         return supervised + pseudo.weight * agreement, (metrics, {**statistics, **updates})
 
 
-def pseudo_labels(probability: jax.Array, *, threshold: float, ranked: int) -> tuple[jax.Array, jax.Array]:
+def pseudo_labels(
+    probability: jax.Array, *, threshold: float, ranked: int
+) -> tuple[jax.Array, jax.Array]:
     """What is taken as true of recordings without labels.
 
     Args:

@@ -52,7 +52,9 @@ class LinearProbe:
         return standardised @ self.weights.T + self.bias
 
 
-def fit(embeddings: np.ndarray, targets: np.ndarray, patients: np.ndarray, *, seed: int) -> LinearProbe:
+def fit(
+    embeddings: np.ndarray, targets: np.ndarray, patients: np.ndarray, *, seed: int
+) -> LinearProbe:
     """Fit a probe to n labelled recordings, one-vs-rest.
 
     C has the best AUROC on held-out patients among the n, mean over folds and classes. Log loss, the smoother
@@ -73,7 +75,9 @@ def fit(embeddings: np.ndarray, targets: np.ndarray, patients: np.ndarray, *, se
         sizes = f"{len(embeddings)} embeddings, {len(targets)} targets, {len(patients)} patients"
         raise InputError(f"{sizes}: give one of each per recording")
     if bad := int((~np.isfinite(embeddings)).any(axis=1).sum()):
-        raise InputError(f"embeddings: {bad} of {len(embeddings)} are not finite; check encoder and signals")
+        raise InputError(
+            f"embeddings: {bad} of {len(embeddings)} are not finite; check encoder and signals"
+        )
     features = np.asarray(embeddings, np.float32)
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     # A feature that hardly varies among the labelled recordings may vary elsewhere: it is not blown up.
@@ -92,9 +96,16 @@ def fit(embeddings: np.ndarray, targets: np.ndarray, patients: np.ndarray, *, se
 
 
 def _choose_strength(
-    regressions: Regressions, features: np.ndarray, cases: np.ndarray, patients: np.ndarray, *, seed: int
+    regressions: Regressions,
+    features: np.ndarray,
+    cases: np.ndarray,
+    patients: np.ndarray,
+    *,
+    seed: int,
 ) -> float:
-    splits = [(case, held_out) for case in cases.T for held_out in _folds(case, patients, seed=seed)]
+    splits = [
+        (case, held_out) for case in cases.T for held_out in _folds(case, patients, seed=seed)
+    ]
     if not splits:
         return FALLBACK_STRENGTH
     at_once = max(1, BLOCK // (len(features) * len(STRENGTHS)))
@@ -107,7 +118,10 @@ def _held_out_auroc(
     regressions: Regressions, features: np.ndarray, splits: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> Iterator[np.ndarray]:
     """For each (is a case, is held out), the AUROC for each of `STRENGTHS`."""
-    cases, held_out = (np.stack(masks, axis=1).repeat(len(STRENGTHS), axis=1) for masks in zip(*splits, strict=True))
+    cases, held_out = (
+        np.stack(masks, axis=1).repeat(len(STRENGTHS), axis=1)
+        for masks in zip(*splits, strict=True)
+    )
     weights, bias = regressions.fit(cases, ~held_out, np.tile(STRENGTHS, len(splits)))
     scores = (features @ weights + bias).reshape(len(features), len(splits), len(STRENGTHS))
     for (is_case, out), of_split in zip(splits, scores.swapaxes(0, 1), strict=True):
@@ -131,7 +145,9 @@ def _folds(is_case: np.ndarray, patients: np.ndarray, *, seed: int) -> Iterator[
     number = min(5, int(has_condition.sum()), int((~has_condition).sum()))
     if number < 2:
         return
-    folds = StratifiedKFold(number, shuffle=True, random_state=seed).split(has_condition, has_condition)
+    folds = StratifiedKFold(number, shuffle=True, random_state=seed).split(
+        has_condition, has_condition
+    )
     for _, held_out in itertools.islice(folds, 1 if len(is_case) > 5000 else number):
         yield np.isin(patient, held_out)
 
@@ -146,7 +162,12 @@ class LinearProbing:
     def adapt(self, encoder: Encoder, labelled: Labelled, run: Run) -> Adapted:
         """Fits a probe on embeddings of whole recordings and saves encoder and probe; see `Training.train`."""
         records, indices = labelled.records, labelled.indices
-        probe = fit(encoder.embed(records, indices), labelled.targets, records.patients[indices], seed=self.seed)
+        probe = fit(
+            encoder.embed(records, indices),
+            labelled.targets,
+            records.patients[indices],
+            seed=self.seed,
+        )
         objective = Classification(labelled.targets.shape[1], 0.0, Augmentation())
         variables = _with_probe(objective.begin(encoder, jax.random.key(self.seed)), probe)
         state = create_state(variables, Optimizer().build(1), data_mesh())

@@ -26,7 +26,7 @@ from ecgjax.adapt.parts.segmenter import Segmenter, dice_loss
 from ecgjax.adapt.parts.training import Labelled, Run, Training, from_encoder
 from ecgjax.augment import Augmentation
 from ecgjax.errors import InputError
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import UNMARKED, WAVES
 from ecgjax.train.optimizer import Optimizer
@@ -53,7 +53,12 @@ class Contrast:
 
     def __post_init__(self):
         shares = 0 <= self.alone < 1 and 0 <= self.confidence < 1
-        if not (shares and self.weight >= 0 and self.temperature > 0 and min(self.per_wave, self.refreshes) >= 1):
+        if not (
+            shares
+            and self.weight >= 0
+            and self.temperature > 0
+            and min(self.per_wave, self.refreshes) >= 1
+        ):
             raise InputError(
                 f"{self}: give a weight of 0 or more, a temperature above 0, per_wave and refreshes of 1 or more, and "
                 f"alone and confidence from 0 to below 1"
@@ -82,9 +87,13 @@ class LocalContrast(Training):
     def __post_init__(self):
         super().__post_init__()
         if self.contrast.weight and self.unlabelled < 1:
-            raise InputError(f"--unlabelled {self.unlabelled}: give 1 or more, or --contrast.weight 0")
+            raise InputError(
+                f"--unlabelled {self.unlabelled}: give 1 or more, or --contrast.weight 0"
+            )
         if self.augmentation.stretch:
-            raise InputError(f"--augmentation.stretch {self.augmentation.stretch}: marks stay where they are; give 0")
+            raise InputError(
+                f"--augmentation.stretch {self.augmentation.stretch}: marks stay where they are; give 0"
+            )
 
     def adapt(self, encoder: Encoder, labelled: Labelled, run: Run) -> Adapted:
         """Trains a segmenter, by marks at the encoder's rate; see `Training.train`."""
@@ -110,9 +119,20 @@ class Segmentation:
         variables = from_encoder(self, encoder, key)
         if not self.contrast.weight:
             return variables
-        return {**variables, "labeller": {"network": variables, "refreshed": jnp.zeros((), jnp.int32)}}
+        return {
+            **variables,
+            "labeller": {"network": variables, "refreshed": jnp.zeros((), jnp.int32)},
+        }
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """Loss of {"signal": int16 [batch, time, lead], "targets": uint8 [batch, time'], "unlabelled": int16 [batch,
         each, time, lead] unless the weight is 0}, as an objective's."""
         view_key, other_view_key, draw_key = jax.random.split(key, 3)
@@ -121,8 +141,8 @@ class Segmentation:
 
         def trained(signal: jax.Array, key: jax.Array) -> Any:
             """(logits, elements), updates of augmented recordings, and the recordings as they are."""
-            recordings = read(signal)
-            views = self.augmentation.views(recordings, key, rate_hz=read.rate_hz)
+            recordings = preprocess(signal)
+            views = self.augmentation.views(recordings, key, rate_hz=preprocess.rate_hz)
             return *model.apply(own, views, train=True, mutable=["batch_stats"]), recordings
 
         (logits, elements), updates, _ = trained(batch["signal"], view_key)
@@ -138,24 +158,37 @@ class Segmentation:
         unlabelled = batch["unlabelled"].reshape(-1, *batch["signal"].shape[1:])
         (_, others), _, recordings = trained(unlabelled, other_view_key)
         labeller = _refreshed(variables["labeller"], own, self._refreshes_due(batch["progress"]))
-        found = self._believed(model.apply(labeller["network"], recordings, train=False)[0]).astype(marks.dtype)
+        found = self._believed(model.apply(labeller["network"], recordings, train=False)[0]).astype(
+            marks.dtype
+        )
         local = local_contrast(
             jnp.concatenate([elements, others]),
             jnp.concatenate([marks, found]),
             draw_key,
             kinds=range(0 if self.contrast.background else 1, len(WAVES)),
-            partner=len(marks),  # so that the first recording without marks has the marked one beside it
+            partner=len(
+                marks
+            ),  # so that the first recording without marks has the marked one beside it
             temperature=self.contrast.temperature,
             per_wave=self.contrast.per_wave,
         )
         local = jnp.where(labeller["refreshed"] > 0, local, 0.0)
-        metrics = {"dice_loss": segmentation, "contrastive_loss": local, "refreshed": labeller["refreshed"]}
-        return segmentation + self.contrast.weight * local, (metrics, {**updates, "labeller": labeller})
+        metrics = {
+            "dice_loss": segmentation,
+            "contrastive_loss": local,
+            "refreshed": labeller["refreshed"],
+        }
+        return segmentation + self.contrast.weight * local, (
+            metrics,
+            {**updates, "labeller": labeller},
+        )
 
     def _believed(self, logits: jax.Array) -> jax.Array:
         """Pseudo-labels [recording, time] of logits [recording, time, kind]; UNMARKED where none is beyond doubt."""
         probability = jax.nn.softmax(logits)
-        return jnp.where(probability.max(-1) >= self.contrast.confidence, probability.argmax(-1), UNMARKED)
+        return jnp.where(
+            probability.max(-1) >= self.contrast.confidence, probability.argmax(-1), UNMARKED
+        )
 
     def _refreshes_due(self, progress: jax.Array) -> jax.Array:
         """How often pseudo-labels should have been made by now."""

@@ -32,7 +32,9 @@ class Batches:
     recordings: int
     """Recordings of a batch, over all processes."""
 
-    def between(self, first: int, last: int, *, at_once: int = 1) -> Iterator[dict[str, np.ndarray]]:
+    def between(
+        self, first: int, last: int, *, at_once: int = 1
+    ) -> Iterator[dict[str, np.ndarray]]:
         """Batches `first` to `last` - 1, read ahead, in stacks [at_once, batch, ...]; the last stack may be shorter."""
 
         def stack(start: int) -> dict[str, np.ndarray]:
@@ -87,7 +89,9 @@ def pretraining_batches(
         positions_of = _weighted([len(indices)], np.ones(1), batch_size, seed)
     pairs = None if examples == "single" else _pairs(records, indices, examples)
     if pairs and pairs.patients < 2:
-        raise InputError(f"{records.path}: one patient only; contrast needs the recordings of at least two")
+        raise InputError(
+            f"{records.path}: one patient only; contrast needs the recordings of at least two"
+        )
     read = read or records.read
 
     def make(number: int) -> dict[str, np.ndarray]:
@@ -96,12 +100,17 @@ def pretraining_batches(
             chosen = pairs.draw(positions, np.random.default_rng((seed, _PARTNERS, number)))[rows]
         else:
             chosen = indices[positions[rows]]
-        return {"signal": read(chosen), "patient": records.patients[chosen[:, 0] if pairs else chosen]}
+        return {
+            "signal": read(chosen),
+            "patient": records.patients[chosen[:, 0] if pairs else chosen],
+        }
 
     return Batches(make, recordings=2 * batch_size if pairs else batch_size)
 
 
-def _pairs(records: Records | Mixture, indices: np.ndarray, examples: str | PairRule) -> PatientPairs:
+def _pairs(
+    records: Records | Mixture, indices: np.ndarray, examples: str | PairRule
+) -> PatientPairs:
     rule = examples if isinstance(examples, PairRule) else PairRule()
     recorded_at = records.recorded_at if rule.needs_dates else None
     return PatientPairs(indices, records.patients, rule=rule, recorded_at=recorded_at)
@@ -135,7 +144,9 @@ def labelled_batches(
         )
 
     def make(number: int) -> dict[str, np.ndarray]:
-        chosen = _positions(len(indices), number * batch_size, (number + 1) * batch_size, seed)[rows]
+        chosen = _positions(len(indices), number * batch_size, (number + 1) * batch_size, seed)[
+            rows
+        ]
         return {"signal": records.read(indices[chosen]), "targets": targets[chosen]}
 
     return Batches(make, recordings=batch_size)
@@ -164,11 +175,15 @@ def beside_unlabelled(
       Batches that hold "unlabelled", int16 [row, each, time, lead], as well.
     """
     if not len(indices):
-        raise InputError(f"{records.path}: no recording is left without a label; give --labels, a share below 1")
+        raise InputError(
+            f"{records.path}: no recording is left without a label; give --labels, a share below 1"
+        )
     size = labelled.recordings * each
 
     def make(number: int) -> dict[str, np.ndarray]:
-        positions = _positions(len(indices), number * size, (number + 1) * size, seed, _UNLABELLED).reshape(-1, each)
+        positions = _positions(
+            len(indices), number * size, (number + 1) * size, seed, _UNLABELLED
+        ).reshape(-1, each)
         return {**labelled.make(number), "unlabelled": records.read(indices[positions[rows]])}
 
     return Batches(make, recordings=labelled.recordings + size)
@@ -186,7 +201,9 @@ def _shares(weights: Sequence[float], data_sets: int, batch_size: int) -> np.nda
     return shares
 
 
-def _weighted(counts: Sequence[int], shares: np.ndarray, batch_size: int, seed: int) -> Callable[[int], np.ndarray]:
+def _weighted(
+    counts: Sequence[int], shares: np.ndarray, batch_size: int, seed: int
+) -> Callable[[int], np.ndarray]:
     """Number of a batch -> int64 [batch_size], positions in parts of so many recordings one after the other."""
     starts, ends = np.cumsum([0, *counts]), np.cumsum(shares)
     ends[-1] = 1.0  # whatever rounding says
@@ -208,11 +225,16 @@ def _positions(count: int, first: int, last: int, seed: int, part: int = 0) -> n
     drawn = np.arange(first, last)
     epochs = drawn // count
     return np.concatenate(
-        [_epoch(count, seed, int(epoch), part)[drawn[epochs == epoch] % count] for epoch in np.unique(epochs)]
+        [
+            _epoch(count, seed, int(epoch), part)[drawn[epochs == epoch] % count]
+            for epoch in np.unique(epochs)
+        ]
     )
 
 
 @functools.lru_cache(maxsize=8)
 def _epoch(count: int, seed: int, epoch: int, part: int) -> np.ndarray:
     """A permutation of `count` positions: 40 MB for 5 million."""
-    return np.random.default_rng((seed, _ORDER, epoch, *([part] if part else []))).permutation(count)
+    return np.random.default_rng((seed, _ORDER, epoch, *([part] if part else []))).permutation(
+        count
+    )

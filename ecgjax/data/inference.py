@@ -14,7 +14,9 @@ def read_in_batches(records: Records, indices: np.ndarray, size: int) -> Iterato
         yield records.read(indices[start : start + size])
 
 
-def each_batch(step: Callable[[np.ndarray], Any], batches: Iterable[np.ndarray], size: int) -> np.ndarray:
+def each_batch(
+    step: Callable[[np.ndarray], Any], batches: Iterable[np.ndarray], size: int
+) -> np.ndarray:
     """What `step` makes of all recordings, [recording, ...].
 
     The last batch is filled up to `size` with zeros, so that there is one shape and one compilation.

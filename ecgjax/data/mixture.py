@@ -39,7 +39,9 @@ class Mixture:
                     f"{first.samples} at {first.rate_hz:g} Hz; prepare them with configs of one rate and length"
                 )
         if len({member.path.resolve() for member in self.members}) < len(self.members):
-            raise InputError(f"--data {' '.join(map(str, paths))}: one is given twice; leave it out, or give --weights")
+            raise InputError(
+                f"--data {' '.join(map(str, paths))}: one is given twice; leave it out, or give --weights"
+            )
         self.name = "+".join(member.name for member in self.members)
         self.rate_hz, self.samples = first.rate_hz, first.samples
         self._starts = np.cumsum([0, *map(len, self.members)])
@@ -58,14 +60,19 @@ class Mixture:
 
     def parts(self, name: str) -> list[np.ndarray]:
         """Indices of a split's recordings for each data set."""
-        return [start + member.split(name) for start, member in zip(self._starts, self.members, strict=False)]
+        return [
+            start + member.split(name)
+            for start, member in zip(self._starts, self.members, strict=False)
+        ]
 
     @functools.cached_property
     def patients(self) -> np.ndarray:
         """int32 [recording]: equal numbers mean the same patient, also of two data sets hashed under one key."""
         if len(self.members) == 1:
             return self.members[0].patients
-        hashes = np.concatenate([first_digits(member.column("patient_id")) for member in self.members])
+        hashes = np.concatenate(
+            [first_digits(member.column("patient_id")) for member in self.members]
+        )
         return np.searchsorted(distinct(hashes), hashes).astype(np.int32)
 
     @property

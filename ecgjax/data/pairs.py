@@ -23,7 +23,9 @@ class PairRule:
 
     def __post_init__(self):
         if not 0 <= self.instance_share <= 1:
-            raise InputError(f"instance-share {self.instance_share}: give a share of the pairs, from 0 to 1")
+            raise InputError(
+                f"instance-share {self.instance_share}: give a share of the pairs, from 0 to 1"
+            )
         if min(self.min_days, self.max_days) < 0 or 0 < self.max_days < self.min_days:
             raise InputError(
                 f"min-days {self.min_days}, max-days {self.max_days}: give max-days 0 or the larger, none below 0"
@@ -71,7 +73,9 @@ class PatientPairs:
         self._place[order] = np.arange(len(indices))
         self._bounds = np.r_[starts, len(indices)]
         self._instance_share = rule.instance_share
-        self._calendar = _Calendar(dates[order], self._run[order], rule) if rule.needs_dates else None
+        self._calendar = (
+            _Calendar(dates[order], self._run[order], rule) if rule.needs_dates else None
+        )
 
     @property
     def patients(self) -> int:
@@ -81,7 +85,10 @@ class PatientPairs:
     def draw(self, positions: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """int64 [position, 2]: the recordings at `positions` of `indices`, and a partner for each."""
         place = self._place[positions].astype(np.int64)
-        spans = self._bounds[self._run[positions]][None], self._bounds[self._run[positions] + 1][None]
+        spans = (
+            self._bounds[self._run[positions]][None],
+            self._bounds[self._run[positions] + 1][None],
+        )
         if self._calendar:
             spans = self._calendar.allowed(place, *spans)
         partner = _one_of(spans, place, rng.random(len(positions)))
@@ -90,7 +97,9 @@ class PatientPairs:
         return self._by_patient[np.stack([place, partner], axis=1)]
 
 
-def _one_of(spans: tuple[np.ndarray, np.ndarray], place: np.ndarray, draw: np.ndarray) -> np.ndarray:
+def _one_of(
+    spans: tuple[np.ndarray, np.ndarray], place: np.ndarray, draw: np.ndarray
+) -> np.ndarray:
     """A place in the spans other than `place`; `place` where there is none.
 
     Args:
@@ -126,7 +135,9 @@ class _Calendar:
         self._key = run * np.int64(self._patient) + self._undated
         self._key[self._dated] += seconds - self._undated
 
-    def allowed(self, place: np.ndarray, begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def allowed(
+        self, place: np.ndarray, begin: np.ndarray, end: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Spans of allowed partners: before, after and without a date; for one without a date the whole patient.
 
         Args:
@@ -138,10 +149,14 @@ class _Calendar:
           First places, and those after the last, both [3, position].
         """
         key, dated = self._key[place], self._dated[place][None]
-        left, right = (functools.partial(np.searchsorted, self._key, side=side) for side in ("left", "right"))
+        left, right = (
+            functools.partial(np.searchsorted, self._key, side=side) for side in ("left", "right")
+        )
         before = left(key - self._far), right(key - self._near)
         after = left(key + self._near), right(key + self._far)
         unknown = left(key - key % self._patient + self._undated)
         starts = np.stack([before[0], np.maximum(after[0], before[1]), unknown])
         ends = np.maximum(np.stack([before[1], after[1], end[0]]), starts)
-        return np.where(dated, starts, np.concatenate([begin, end, end])), np.where(dated, ends, end)
+        return np.where(dated, starts, np.concatenate([begin, end, end])), np.where(
+            dated, ends, end
+        )

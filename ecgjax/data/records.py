@@ -42,7 +42,11 @@ class Records:
         """
         self.path = _prepared_folder(Path(path))
         self._rows, about = _about(self.path / TABLE)
-        self.name, self.rate_hz, self.samples = about["dataset"], float(about["rate_hz"]), int(about["samples"])
+        self.name, self.rate_hz, self.samples = (
+            about["dataset"],
+            float(about["rate_hz"]),
+            int(about["samples"]),
+        )
         self._shards = _shards(self.path)
         self._starts = np.cumsum([0] + [count for _, count in self._shards])
         if self._starts[-1] != self._rows:
@@ -64,14 +68,18 @@ class Records:
         mine = pyarrow.compute.equal(self.column("split"), name)  # pyright: ignore[reportAttributeAccessIssue]
         indices = np.flatnonzero(mine.to_numpy())
         if not len(indices):
-            raise InputError(f"{self.path}: no recording in split {name!r}; known: {', '.join(SPLITS)}")
+            raise InputError(
+                f"{self.path}: no recording in split {name!r}; known: {', '.join(SPLITS)}"
+            )
         return indices
 
     @functools.cached_property
     def patients(self) -> np.ndarray:
         """int32 [recording]: equal numbers mean the same patient."""
         patients = self.column("patient_id").dictionary_encode()
-        return np.concatenate([chunk.indices.to_numpy() for chunk in patients.chunks]).astype(np.int32)
+        return np.concatenate([chunk.indices.to_numpy() for chunk in patients.chunks]).astype(
+            np.int32
+        )
 
     @functools.cached_property
     def recorded_at(self) -> np.ndarray:
@@ -110,7 +118,9 @@ class Records:
         """
         return self._feature("waves", indices, np.dtype(np.uint8), (self.samples,))
 
-    def _feature(self, name: str, indices: np.ndarray | Sequence[int], kind: np.dtype, shape: tuple) -> np.ndarray:
+    def _feature(
+        self, name: str, indices: np.ndarray | Sequence[int], kind: np.dtype, shape: tuple
+    ) -> np.ndarray:
         indices = np.asarray(indices)
         rows = indices.reshape(-1)
         out = np.empty((len(rows), *shape), kind)
@@ -122,7 +132,9 @@ class Records:
                 # TFDS's own parser is slower by an order of magnitude; the stored form is the array's bytes.
                 features = tf_example_pb2.Example.FromString(example).features.feature  # pyright: ignore[reportAttributeAccessIssue]
                 if name not in features:
-                    raise InputError(f"{self.path}: its recordings have no {name}; choose another task or data set")
+                    raise InputError(
+                        f"{self.path}: its recordings have no {name}; choose another task or data set"
+                    )
                 out[place] = np.frombuffer(features[name].bytes_list.value[0], kind).reshape(shape)
         return out.reshape(*indices.shape, *shape)
 
@@ -136,17 +148,23 @@ class Records:
         try:
             return _open_shard(str(file)).read(positions)
         except (RuntimeError, ValueError) as error:  # of the C++ reader
-            raise InputError(f"{file}: damaged ({_first_line(error)}); prepare the data set again") from error
+            raise InputError(
+                f"{file}: damaged ({_first_line(error)}); prepare the data set again"
+            ) from error
 
 
 def _prepared_folder(path: Path) -> Path:
     """`path`, or the one prepared data set below it (name/config/version)."""
     if not path.is_dir():
-        raise InputError(f"{path}: no such folder; give the folder that ecgjax.launch.prepare printed")
+        raise InputError(
+            f"{path}: no such folder; give the folder that ecgjax.launch.prepare printed"
+        )
     found = sorted(table.parent for table in path.rglob(TABLE)) if path.is_dir() else []
     if len(found) != 1:
         several = (
-            f"{len(found)} prepared data sets ({', '.join(map(str, found[:4]))})" if found else "no prepared data set"
+            f"{len(found)} prepared data sets ({', '.join(map(str, found[:4]))})"
+            if found
+            else "no prepared data set"
         )
         raise InputError(f"{path}: {several}; give one that ecgjax.launch.prepare wrote")
     return found[0]
@@ -161,7 +179,9 @@ def _about(file: Path) -> tuple[int, dict]:
 
 def _read_table(file: Path, *columns: str) -> pyarrow.Table:
     with _damage_named(file):
-        return pyarrow.parquet.read_table(file, columns=list(columns) or None, read_dictionary=["split"])
+        return pyarrow.parquet.read_table(
+            file, columns=list(columns) or None, read_dictionary=["split"]
+        )
 
 
 @contextlib.contextmanager
@@ -187,7 +207,9 @@ def _shards(folder: Path) -> list[tuple[Path, int]]:
             (Path(file), count)
             for split in SPLITS
             if split in splits
-            for file, count in zip(splits[split].filepaths, splits[split].shard_lengths, strict=True)
+            for file, count in zip(
+                splits[split].filepaths, splits[split].shard_lengths, strict=True
+            )
         ]
     except (OSError, ValueError, KeyError, ParseError) as error:
         raise InputError(
@@ -199,7 +221,9 @@ def _shards(folder: Path) -> list[tuple[Path, int]]:
         found = _open_shard(str(file)).num_records() if file.exists() else None
         if found != count:
             problem = (
-                "is missing" if found is None else f"is damaged or cut short ({found} of {count} recordings readable)"
+                "is missing"
+                if found is None
+                else f"is damaged or cut short ({found} of {count} recordings readable)"
             )
             raise InputError(f"{file}: {problem}; prepare the data set again")
     return shards
@@ -212,7 +236,9 @@ def _allow_open(files: int, folder: Path) -> None:
     if soft == resource.RLIM_INFINITY or needed <= soft:
         return
     if hard != resource.RLIM_INFINITY and needed > hard:
-        raise InputError(f"{folder}: {files} shards, but a process may open {hard} files; raise ulimit -n to {needed}")
+        raise InputError(
+            f"{folder}: {files} shards, but a process may open {hard} files; raise ulimit -n to {needed}"
+        )
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 

@@ -49,7 +49,10 @@ def refuse_seen(seen: Seen, records: Records, indices: np.ndarray) -> None:
       InputError: there are such in `indices`.
     """
     waveforms, patients = _hashes(records, indices)
-    for what, mine, theirs in (("recordings", waveforms, seen.waveforms), ("patients", patients, seen.patients)):
+    for what, mine, theirs in (
+        ("recordings", waveforms, seen.waveforms),
+        ("patients", patients, seen.patients),
+    ):
         known = np.isin(mine, theirs)
         if known.any():
             which = records.row(int(indices[np.argmax(known)]))
@@ -104,4 +107,8 @@ def _of_chunk(chunk: pyarrow.StringArray) -> np.ndarray:
         raise InputError(f"a hash that has not {DIGITS} digits; prepare the data set again")
     rows = np.frombuffer(characters, np.uint8)[ends[0] : ends[-1]].reshape(-1, DIGITS)[:, :16]
     nibbles = (rows & 15) + 9 * (rows >> 6)  # 0-9, a-f
-    return np.ascontiguousarray(nibbles[:, ::2] << 4 | nibbles[:, 1::2]).view(">u8").astype(np.uint64)[:, 0]
+    return (
+        np.ascontiguousarray(nibbles[:, ::2] << 4 | nibbles[:, 1::2])
+        .view(">u8")
+        .astype(np.uint64)[:, 0]
+    )

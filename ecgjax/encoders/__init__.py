@@ -36,7 +36,11 @@ ENCODERS: dict[str, nn.Module] = {
 
 def settings(encoder: nn.Module) -> dict:
     """An encoder's own fields, as they are saved in a checkpoint: all but what it computes in, which is a run's."""
-    own = (field.name for field in dataclasses.fields(encoder) if field.name not in ("parent", "name", "dtype"))
+    own = (
+        field.name
+        for field in dataclasses.fields(encoder)
+        if field.name not in ("parent", "name", "dtype")
+    )
     return {name: getattr(encoder, name) for name in own}
 
 
@@ -47,10 +51,14 @@ def build(name: str, saved: dict) -> nn.Module:
       InputError: this version of ecgjax has no such encoder, or no such setting of it.
     """
     if name not in ENCODERS:
-        raise InputError(f"encoder {name!r} is unknown to this ecgjax; known: {', '.join(ENCODERS)}")
+        raise InputError(
+            f"encoder {name!r} is unknown to this ecgjax; known: {', '.join(ENCODERS)}"
+        )
     if unknown := sorted(saved.keys() - settings(ENCODERS[name]).keys()):
         raise InputError(
             f"encoder {name} has no setting {', '.join(unknown)} in this ecgjax; use the one that saved it"
         )
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()}
+    fields = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()
+    }
     return type(ENCODERS[name])(**fields)

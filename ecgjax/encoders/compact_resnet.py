@@ -30,7 +30,9 @@ class CompactResnet(nn.Module):
         hidden = Conv(self.widths[0], 7, 2, dtype=self.dtype, name="stem")(signal)
         hidden = relu(BatchNorm(name="stem_norm")(hidden, train=train))
         for number, width in enumerate(self.widths, start=1):
-            hidden = BasicBlock(width, self.kernel, self.dtype, name=f"block{number}")(hidden, train=train)
+            hidden = BasicBlock(width, self.kernel, self.dtype, name=f"block{number}")(
+                hidden, train=train
+            )
         hidden = hidden.astype(jnp.float32)
         return hidden, jnp.concatenate([hidden.mean(1), hidden.max(1)], axis=-1)
 
@@ -46,7 +48,9 @@ class BasicBlock(nn.Module):
     def __call__(self, hidden: jax.Array, *, train: bool) -> jax.Array:
         """[batch, time, channel] -> [batch, ceil(time / 2), width]."""
         conv = functools.partial(Conv, self.width, dtype=self.dtype)
-        shortcut = BatchNorm(name="shortcut_norm")(conv(1, name="shortcut")(halve(hidden)), train=train)
+        shortcut = BatchNorm(name="shortcut_norm")(
+            conv(1, name="shortcut")(halve(hidden)), train=train
+        )
         hidden = conv(self.kernel, 2, name="conv1")(hidden)
         hidden = relu(BatchNorm(name="norm1")(hidden, train=train))
         hidden = conv(self.kernel, name="conv2")(hidden)

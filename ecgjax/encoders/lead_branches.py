@@ -28,7 +28,9 @@ class LeadBranches(nn.Module):
         Tokens are [batch, ceil(time / 2**(blocks + 1)), lead * width], embeddings [batch, lead * 2 * width].
         """
         tokens, embeddings = self.branches(signal, train=train)
-        return tokens.swapaxes(1, 2).reshape(len(signal), tokens.shape[2], -1), embeddings.reshape(len(signal), -1)
+        return tokens.swapaxes(1, 2).reshape(len(signal), tokens.shape[2], -1), embeddings.reshape(
+            len(signal), -1
+        )
 
     def lead_embeddings(self, signal: jax.Array, *, train: bool) -> jax.Array:
         """[batch, time, lead] -> [batch, lead, 2 * width]; a lead's does not depend on the others."""
@@ -41,7 +43,9 @@ class LeadBranches(nn.Module):
         branch = CompactResnet(self.widths, self.kernel, self.dtype, name="branch")
         if self.shared:
             tokens, embeddings = branch(signal.swapaxes(1, 2).reshape(-1, time, 1), train=train)
-            return tokens.reshape(batch, leads, *tokens.shape[1:]), embeddings.reshape(batch, leads, -1)
+            return tokens.reshape(batch, leads, *tokens.shape[1:]), embeddings.reshape(
+                batch, leads, -1
+            )
         side_by_side = nn.vmap(
             lambda branch, signal: branch(signal, train=train),
             in_axes=2,

@@ -31,10 +31,18 @@ class PclrResnet(nn.Module):
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """[batch, time, lead] -> tokens [batch, ceil(time / 256), 320], embedding [batch, 320]."""
-        stem = Conv(self.stem, self.kernel, kernel_init=nn.initializers.he_normal(), dtype=self.dtype, name="stem")
+        stem = Conv(
+            self.stem,
+            self.kernel,
+            kernel_init=nn.initializers.he_normal(),
+            dtype=self.dtype,
+            name="stem",
+        )
         hidden = shortcut = relu(BatchNorm(name="stem_norm")(stem(signal), train=train))
         for number, width in enumerate(self.widths, start=1):
-            unit = ResidualUnit(width, self.kernel, self.downsample, self.dtype, name=f"unit{number}")
+            unit = ResidualUnit(
+                width, self.kernel, self.downsample, self.dtype, name=f"unit{number}"
+            )
             hidden, shortcut = unit(hidden, shortcut, train=train)
         hidden = hidden.astype(jnp.float32)
         return hidden, hidden.mean(1)
@@ -49,7 +57,9 @@ class ResidualUnit(nn.Module):
     dtype: str
 
     @nn.compact
-    def __call__(self, hidden: jax.Array, shortcut: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, hidden: jax.Array, shortcut: jax.Array, *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
         """Two [batch, time, channel] -> two [batch, ceil(time / downsample), width]: activated, and before it."""
         conv = functools.partial(Conv, kernel_init=nn.initializers.he_normal(), dtype=self.dtype)
         shortcut = max_pool(shortcut, self.downsample, self.downsample)

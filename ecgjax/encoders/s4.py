@@ -89,7 +89,10 @@ class StateSpaces(nn.Module):
         """float32 [batch, token, channel] -> the same."""
         tokens, width = hidden.shape[1:]
         passed = self.param("passed", nn.initializers.normal(1.0), (width,))
-        return by_rows(_causal_convolution, hidden, self.kernel(width, tokens)) + hidden * passed[None, None]
+        return (
+            by_rows(_causal_convolution, hidden, self.kernel(width, tokens))
+            + hidden * passed[None, None]
+        )
 
     def kernel(self, width: int, tokens: int) -> jax.Array:
         """float32 [token, channel]: what remains of an impulse, A and u held between tokens (zero-order hold)."""
@@ -110,7 +113,9 @@ def _causal_convolution(hidden: jax.Array, kernel: jax.Array) -> jax.Array:
     """float32 [batch, token, channel], [token, channel] -> [batch, token, channel]."""
     # Twice the length: the convolution must not come round to where it began.
     tokens = len(kernel)
-    spectrum = jnp.fft.rfft(hidden, 2 * tokens, axis=1) * jnp.fft.rfft(kernel, 2 * tokens, axis=0)[None]
+    spectrum = (
+        jnp.fft.rfft(hidden, 2 * tokens, axis=1) * jnp.fft.rfft(kernel, 2 * tokens, axis=0)[None]
+    )
     return jnp.fft.irfft(spectrum, 2 * tokens, axis=1)[:, :tokens]
 
 

@@ -29,13 +29,19 @@ class Unet1d(nn.Module):
         hidden, skips = signal, []
         for number, width in enumerate(self.widths, start=1):
             hidden = max_pool(hidden, 2, 2) if skips else hidden
-            hidden = TwoConvolutions(width, self.kernel, self.dtype, name=f"down{number}")(hidden, train=train)
+            hidden = TwoConvolutions(width, self.kernel, self.dtype, name=f"down{number}")(
+                hidden, train=train
+            )
             skips.append(hidden)
         lowest = skips.pop().astype(jnp.float32)
         for number, width in reversed(list(enumerate(self.widths[:-1], start=1))):
             skip = skips.pop()
-            hidden = jnp.concatenate([skip, jnp.repeat(hidden, 2, axis=1)[:, : skip.shape[1]]], axis=-1)
-            hidden = TwoConvolutions(width, self.kernel, self.dtype, name=f"up{number}")(hidden, train=train)
+            hidden = jnp.concatenate(
+                [skip, jnp.repeat(hidden, 2, axis=1)[:, : skip.shape[1]]], axis=-1
+            )
+            hidden = TwoConvolutions(width, self.kernel, self.dtype, name=f"up{number}")(
+                hidden, train=train
+            )
         return hidden.astype(jnp.float32), jnp.concatenate([lowest.mean(1), lowest.max(1)], axis=-1)
 
 

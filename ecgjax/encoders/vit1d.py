@@ -93,7 +93,9 @@ class Vit1d(nn.Module):
 
     def _beside(self, rows: int) -> jax.Array | None:
         """[token, width]: registers and separators, None without any."""
-        tokens = [self.param("registers", SMALL, (self.registers, self.width))] if self.registers else []
+        tokens = (
+            [self.param("registers", SMALL, (self.registers, self.width))] if self.registers else []
+        )
         if self.separators:
             leads = self.param("separator_lead", SMALL, (rows, self.width))
             tokens.append(self.param("separator", SMALL, (1, self.width)) + leads)
@@ -108,4 +110,8 @@ def patches(signal: jax.Array, samples: int, *, by_lead: bool) -> jax.Array:
     batch, time, leads = signal.shape
     signal = jnp.pad(signal, ((0, 0), (0, -time % samples), (0, 0)))
     cut = signal.reshape(batch, -1, samples, leads)
-    return cut.transpose(0, 3, 1, 2) if by_lead else cut.reshape(batch, 1, cut.shape[1], samples * leads)
+    return (
+        cut.transpose(0, 3, 1, 2)
+        if by_lead
+        else cut.reshape(batch, 1, cut.shape[1], samples * leads)
+    )

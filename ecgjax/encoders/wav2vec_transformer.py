@@ -39,11 +39,15 @@ class Wav2vecTransformer(nn.Module):
     """What it is computed in: float32 or bfloat16."""
 
     def setup(self):
-        self.convolutions = [Conv(self.channels, 2, 2, dtype=self.dtype) for _ in range(self.halvings)]
+        self.convolutions = [
+            Conv(self.channels, 2, 2, dtype=self.dtype) for _ in range(self.halvings)
+        ]
         self.first_norm = nn.GroupNorm(num_groups=None, group_size=1, dtype=self.dtype)
         self.feature_norm = nn.LayerNorm(dtype=self.dtype)
         self.entrance = nn.Dense(self.width, dtype=self.dtype)
-        self.position = GroupedConv(self.width, self.position_kernel, self.position_groups, self.dtype)
+        self.position = GroupedConv(
+            self.width, self.position_kernel, self.position_groups, self.dtype
+        )
         self.transformer = Transformer(self.layers, self.heads, self.dtype)
 
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:

@@ -36,7 +36,11 @@ class XResnet1d(nn.Module):
         hidden = signal
         for number, channels in enumerate(self.stem):
             layer = ConvNorm(
-                channels, self.kernel, stride=1 if number else 2, dtype=self.dtype, name=f"stem{number + 1}"
+                channels,
+                self.kernel,
+                stride=1 if number else 2,
+                dtype=self.dtype,
+                name=f"stem{number + 1}",
             )
             hidden = relu(layer(hidden, train=train))
         hidden = max_pool(hidden, window=3, stride=2, pads=(1, 1))
@@ -77,7 +81,9 @@ class Bottleneck(nn.Module):
         hidden = relu(layer(self.width, 1, name="reduce")(hidden, train=train))
         hidden = relu(layer(self.width, self.kernel, self.stride, name="conv")(hidden, train=train))
         # A block begins as the identity: its last scale starts at zero (arXiv:1812.01187, section 3.1).
-        hidden = layer(channels, 1, scale_init=nn.initializers.zeros, name="expand")(hidden, train=train)
+        hidden = layer(channels, 1, scale_init=nn.initializers.zeros, name="expand")(
+            hidden, train=train
+        )
         return relu(shortcut + hidden)
 
 
@@ -94,5 +100,7 @@ class ConvNorm(nn.Module):
     def __call__(self, hidden: jax.Array, *, train: bool) -> jax.Array:
         """[batch, time, channel] -> [batch, ceil(time / stride), channels]."""
         init = nn.initializers.he_normal()
-        conv = Conv(self.channels, self.kernel, self.stride, self.kernel // 2, init, self.dtype, name="conv")
+        conv = Conv(
+            self.channels, self.kernel, self.stride, self.kernel // 2, init, self.dtype, name="conv"
+        )
         return BatchNorm(self.scale_init, name="norm")(conv(hidden), train=train)

@@ -10,7 +10,12 @@ from ecgjax.signals import UNMARKED, WAVES
 
 
 def dice_bootstrap(
-    truth: np.ndarray, found: Mapping[str, np.ndarray], patients: np.ndarray, *, draws: int = 1000, seed: int = 0
+    truth: np.ndarray,
+    found: Mapping[str, np.ndarray],
+    patients: np.ndarray,
+    *,
+    draws: int = 1000,
+    seed: int = 0,
 ) -> Bootstrap:
     """Dice coefficients of P, QRS and T over all samples of all recordings, with 95 % intervals.
 
@@ -32,17 +37,32 @@ def dice_bootstrap(
     Raises:
       InputError: the shapes differ, or no wave is marked.
     """
-    stacks = {name: np.asarray(stack).reshape(-1, *np.shape(stack)[-2:]) for name, stack in found.items()}
-    if len(patients) != len(truth) or any(stack.shape[1:] != truth.shape for stack in stacks.values()):
+    stacks = {
+        name: np.asarray(stack).reshape(-1, *np.shape(stack)[-2:]) for name, stack in found.items()
+    }
+    if len(patients) != len(truth) or any(
+        stack.shape[1:] != truth.shape for stack in stacks.values()
+    ):
         shapes = " and ".join(str(np.shape(stack)) for stack in found.values())
-        raise InputError(f"marks {truth.shape} and {shapes} of {len(patients)} recordings: give the same shapes")
+        raise InputError(
+            f"marks {truth.shape} and {shapes} of {len(patients)} recordings: give the same shapes"
+        )
     if not np.isin(truth, np.arange(1, len(WAVES))).any():
-        raise InputError(f"marks of {len(truth)} recordings: none is of a wave; choose another test set")
+        raise InputError(
+            f"marks of {len(truth)} recordings: none is of a wave; choose another test set"
+        )
     _, patient = np.unique(patients, return_inverse=True)
     number, rng = patient.max() + 1, np.random.default_rng(seed)
-    times = np.stack([np.bincount(rng.integers(number, size=number), minlength=number) for _ in range(draws)])
-    weights = np.concatenate([np.ones((1, len(patient))), times[:, patient]])  # as it is, then the resamples
-    every = {name: np.mean([_dice(truth, one, weights) for one in stack], axis=0) for name, stack in stacks.items()}
+    times = np.stack(
+        [np.bincount(rng.integers(number, size=number), minlength=number) for _ in range(draws)]
+    )
+    weights = np.concatenate(
+        [np.ones((1, len(patient))), times[:, patient]]
+    )  # as it is, then the resamples
+    every = {
+        name: np.mean([_dice(truth, one, weights) for one in stack], axis=0)
+        for name, stack in stacks.items()
+    }
     values = {name: coefficients[0] for name, coefficients in every.items()}
     return Bootstrap(values, {name: coefficients[1:] for name, coefficients in every.items()}, 0.95)
 
@@ -53,4 +73,6 @@ def _dice(truth: np.ndarray, found: np.ndarray, weights: np.ndarray) -> np.ndarr
     is_true, is_found = (known & (marks == kinds[:, None, None]) for marks in (truth, found))
     both = 2 * (is_true & is_found).sum(-1)  # [wave, recording]
     marked, claimed = (weights @ marks.sum(-1).T for marks in (is_true, is_found))  # [draw, wave]
-    return np.divide(weights @ both.T, marked + claimed, out=np.full(marked.shape, np.nan), where=marked > 0)
+    return np.divide(
+        weights @ both.T, marked + claimed, out=np.full(marked.shape, np.nan), where=marked > 0
+    )

@@ -80,7 +80,11 @@ class Bootstrap:
 
     def _interval(self, value: float, draws: np.ndarray) -> Interval:
         draws = draws[~np.isnan(draws)]
-        low, high = np.quantile(draws, [(1 - self.level) / 2, (1 + self.level) / 2]) if len(draws) else (np.nan,) * 2
+        low, high = (
+            np.quantile(draws, [(1 - self.level) / 2, (1 + self.level) / 2])
+            if len(draws)
+            else (np.nan,) * 2
+        )
         return Interval(float(value), float(low), float(high))
 
 
@@ -112,11 +116,20 @@ def patient_bootstrap(
     """
     cases = np.equal(targets, 1)
     if not _has_both(cases).any():
-        raise InputError("targets: no class has positive and negative recordings; choose a larger test set")
+        raise InputError(
+            "targets: no class has positive and negative recordings; choose a larger test set"
+        )
     if len(patients) != len(cases):
-        raise InputError(f"{len(cases)} recordings and {len(patients)} patients: give one for each recording")
-    stacks = {name: np.asarray(stack).reshape(-1, *np.shape(stack)[-2:]) for name, stack in scores.items()}
-    values = {name: np.mean([auroc(targets, one) for one in stack], axis=0) for name, stack in stacks.items()}
+        raise InputError(
+            f"{len(cases)} recordings and {len(patients)} patients: give one for each recording"
+        )
+    stacks = {
+        name: np.asarray(stack).reshape(-1, *np.shape(stack)[-2:]) for name, stack in scores.items()
+    }
+    values = {
+        name: np.mean([auroc(targets, one) for one in stack], axis=0)
+        for name, stack in stacks.items()
+    }
     _, patient = np.unique(patients, return_inverse=True)
     rng = np.random.default_rng(seed)
     block = int(np.clip(2**20 // len(cases), 1, 128))  # a few MB at a time
@@ -128,7 +141,9 @@ def patient_bootstrap(
     return Bootstrap(values, drawn, level)
 
 
-def _resample(cases: np.ndarray, patient: np.ndarray, draws: int, rng: np.random.Generator) -> np.ndarray:
+def _resample(
+    cases: np.ndarray, patient: np.ndarray, draws: int, rng: np.random.Generator
+) -> np.ndarray:
     """How often each recording occurs in each resample that keeps every class: float32 [recording, draw]."""
     number = patient.max() + 1
     required = cases[:, _has_both(cases)]
@@ -143,7 +158,9 @@ def _resample(cases: np.ndarray, patient: np.ndarray, draws: int, rng: np.random
             return kept[:, :draws]
     minority = np.minimum(cases.sum(axis=0), (~cases).sum(axis=0))
     rarest = np.where(minority > 0, minority, len(cases)).argmin()
-    raise InputError(f"targets: class {rarest} is too rare for resampling; leave it out or pool test sets")
+    raise InputError(
+        f"targets: class {rarest} is too rare for resampling; leave it out or pool test sets"
+    )
 
 
 def _resampled_auroc(cases: np.ndarray, stack: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -162,7 +179,9 @@ def _weighted_auroc(case: np.ndarray, scores: np.ndarray, weights: np.ndarray) -
     ranked = scores[~case][order]
     below = np.zeros((len(controls) + 1, weights.shape[1]), weights.dtype)
     np.cumsum(controls[order], axis=0, out=below[1:])  # weight of the controls that rank lowest
-    less, at_most = (below[np.searchsorted(ranked, scores[case], side)] for side in ("left", "right"))
+    less, at_most = (
+        below[np.searchsorted(ranked, scores[case], side)] for side in ("left", "right")
+    )
     wins = np.einsum("rd,rd->d", cases, less + at_most)
     return wins / (2 * cases.sum(axis=0) * controls.sum(axis=0))
 
@@ -176,4 +195,6 @@ def _check(targets: np.ndarray, scores: np.ndarray) -> None:
         shapes = f"targets {np.shape(targets)} and scores {np.shape(scores)}"
         raise InputError(f"{shapes}: give both as [recording, class]")
     if np.isnan(scores).any():
-        raise InputError(f"scores: {np.isnan(scores).sum()} of {np.size(scores)} are NaN; give finite scores")
+        raise InputError(
+            f"scores: {np.isnan(scores).sum()} of {np.size(scores)} are NaN; give finite scores"
+        )

@@ -34,7 +34,9 @@ _WIDTH = _LEFT + _SHEET_S * _MM_PER_S + _RIGHT
 _HEIGHT = _TOP + len(_ROWS) * _ROW + _BOTTOM
 
 
-def ecg_sheet(signals: Sequence[np.ndarray], path: Path, *, rate_hz: float, titles: Sequence[str]) -> None:
+def ecg_sheet(
+    signals: Sequence[np.ndarray], path: Path, *, rate_hz: float, titles: Sequence[str]
+) -> None:
     """Standard 12-lead sheets, one below the other: 3 x 4 leads of 2.5 s above 10 s of lead II.
 
     At the size that the PNG states, the scale is 25 mm/s and 10 mm/mV. The columns follow each other in time,
@@ -50,13 +52,17 @@ def ecg_sheet(signals: Sequence[np.ndarray], path: Path, *, rate_hz: float, titl
     figure = Figure(figsize=size, facecolor=_PAPER)
     for i, (signal, title) in enumerate(zip(signals, titles, strict=True)):
         if np.ndim(signal) != 2 or np.shape(signal)[1] != len(LEADS):
-            raise InputError(f"{title}: signal has shape {np.shape(signal)}; give [time, {len(LEADS)} leads]")
+            raise InputError(
+                f"{title}: signal has shape {np.shape(signal)}; give [time, {len(LEADS)} leads]"
+            )
         axes = figure.add_axes((0, 1 - (i + 1) / len(signals), 1, 1 / len(signals)))
         axes.set(xlim=(0, _WIDTH), ylim=(0, _HEIGHT))
         axes.axis("off")
         _draw_paper(axes)
         _draw_leads(axes, signal, rate_hz)
-        axes.text(_LEFT, _HEIGHT - 2.5, title, va="top", fontsize=10, fontweight="bold", linespacing=1.3)
+        axes.text(
+            _LEFT, _HEIGHT - 2.5, title, va="top", fontsize=10, fontweight="bold", linespacing=1.3
+        )
         scale = f"25 mm/s   10 mm/mV   small square 0.04 s, 0.1 mV   sampled at {rate_hz:g} Hz"
         axes.text(_LEFT, _BOTTOM - 2.5, scale, va="top", fontsize=8)
     figure.savefig(path, dpi=_DOTS_PER_MM * _MM_PER_INCH)
@@ -67,7 +73,9 @@ def _draw_paper(axes: Axes) -> None:
     for spacing, colour, width in ((1, "#F7D5CE", 0.4), (5, "#E9A79B", 0.7)):
         upright = [[(x, _BOTTOM), (x, top)] for x in np.arange(0, _WIDTH + 1, spacing)]
         level = [[(0, y), (_WIDTH, y)] for y in np.arange(_BOTTOM, top + 1, spacing)]
-        axes.add_collection(LineCollection(upright + level, colors=colour, linewidths=width, zorder=1))
+        axes.add_collection(
+            LineCollection(upright + level, colors=colour, linewidths=width, zorder=1)
+        )
 
 
 def _draw_leads(axes: Axes, signal: np.ndarray, rate_hz: float) -> None:
@@ -84,16 +92,28 @@ def _draw_leads(axes: Axes, signal: np.ndarray, rate_hz: float) -> None:
             present = lead[~np.isnan(lead)]
             centred = lead - (np.median(present) if len(present) else 0)
             shown = slice(start, stop + 1)
-            axes.plot(time_mm[shown], baseline + centred[shown], "k", linewidth=0.9, solid_joinstyle="round")
+            axes.plot(
+                time_mm[shown],
+                baseline + centred[shown],
+                "k",
+                linewidth=0.9,
+                solid_joinstyle="round",
+            )
             left = _LEFT + start / rate_hz * _MM_PER_S
             # In another colour and below the trace: a tall beat hides neither its peak nor the name.
             above = baseline + 11.5
-            axes.text(left + 1, above, name, fontsize=9, fontweight="bold", color="#1F4E9C", zorder=1.5)
+            axes.text(
+                left + 1, above, name, fontsize=9, fontweight="bold", color="#1F4E9C", zorder=1.5
+            )
             axes.plot([left, left], [baseline - 4, baseline + 4], "k", linewidth=0.5)
 
 
 def loss_curve(
-    steps: Sequence[float], values: Sequence[float], path: Path, *, accuracy: Sequence[float] | None = None
+    steps: Sequence[float],
+    values: Sequence[float],
+    path: Path,
+    *,
+    accuracy: Sequence[float] | None = None,
 ) -> None:
     """Loss, and accuracy if given, against steps: as logged, and as a running mean over 5 % of the log."""
     if not len(steps):
@@ -106,7 +126,9 @@ def loss_curve(
         axes.plot(steps, logged, color=_GREY, linewidth=0.8, marker=marker, label="logged")
         smooth = _running_mean(np.asarray(logged, float))
         axes.plot(steps, smooth, color=_COLOURS[0], linewidth=1.8, label="smoothed")
-        axes.set(xlabel="step", ylabel=name, xlim=(min(steps), max(steps)) if len(steps) > 1 else None)
+        axes.set(
+            xlabel="step", ylabel=name, xlim=(min(steps), max(steps)) if len(steps) > 1 else None
+        )
         _tidy(axes)
     figure.axes[0].legend(frameon=False)
     figure.savefig(path, dpi=130)
@@ -117,7 +139,9 @@ def _running_mean(values: np.ndarray) -> np.ndarray:
     return np.convolve(values, window, "same") / np.convolve(np.ones(len(values)), window, "same")
 
 
-def reduce_to_2d(embeddings: np.ndarray, *, limit: int = 1500, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+def reduce_to_2d(
+    embeddings: np.ndarray, *, limit: int = 1500, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray]:
     """Points that lie together where embeddings are alike: principal components, then t-SNE.
 
     Args:
@@ -160,17 +184,23 @@ def embedding_map(
     """
     counts = Counter(conditions).most_common()
     if len(counts) > len(_COLOURS) + 1:
-        raise InputError(f"{path}: {len(counts)} conditions for {len(_COLOURS) + 1} colours; merge some")
+        raise InputError(
+            f"{path}: {len(counts)} conditions for {len(_COLOURS) + 1} colours; merge some"
+        )
     figure = Figure(figsize=(8, 6), layout="constrained")
     axes = figure.add_subplot()
     for rank, ((name, count), colour) in enumerate(zip(counts, (_GREY, *_COLOURS), strict=False)):
         chosen = np.array([condition == name for condition in conditions])
         label = f"{name} ({count})"
         size = 10 + 4 * rank
-        axes.scatter(*points[chosen].T, s=size, color=colour, label=label, linewidths=0, zorder=2 + rank)
+        axes.scatter(
+            *points[chosen].T, s=size, color=colour, label=label, linewidths=0, zorder=2 + rank
+        )
     for i, line in enumerate(_visits(patients, joined) if patients is not None else ()):
         label = None if i else "same patient"
-        axes.plot(*points[line].T, "k-o", lw=0.8, ms=5, markerfacecolor="none", label=label, zorder=20)
+        axes.plot(
+            *points[line].T, "k-o", lw=0.8, ms=5, markerfacecolor="none", label=label, zorder=20
+        )
     axes.set(xticks=[], yticks=[], title=title)
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", frameon=False, markerscale=1.5)
@@ -202,12 +232,20 @@ def low_label_curves(rows: Sequence[Row], path: Path) -> None:
     for i, task in enumerate(tasks):
         axes = figure.add_subplot(lines, columns, i + 1)
         _draw_task(axes, [row for row in rows if row.task == task])
-        axes.set(title=task, xlabel="labelled recordings", ylabel="AUROC" if i % columns == 0 else None)
+        axes.set(
+            title=task, xlabel="labelled recordings", ylabel="AUROC" if i % columns == 0 else None
+        )
     legend = {}
     for axes in figure.axes:
         legend |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))
     columns = min(4, 2 * columns)
-    figure.legend(list(legend.values()), list(legend), loc="outside lower center", ncols=columns, frameon=False)
+    figure.legend(
+        list(legend.values()),
+        list(legend),
+        loc="outside lower center",
+        ncols=columns,
+        frameon=False,
+    )
     figure.savefig(path, dpi=130)
 
 

@@ -38,7 +38,12 @@ class About:
 
 def described(settings: Any, *, encoder: str, start: str, labelled: int) -> dict[str, Any]:
     """A run by names and values: the method, its settings ("optimizer.warmup") without the seed, and the rest."""
-    flat: dict[str, Any] = {"method": type(settings).__name__, "labelled": labelled, "encoder": encoder, "start": start}
+    flat: dict[str, Any] = {
+        "method": type(settings).__name__,
+        "labelled": labelled,
+        "encoder": encoder,
+        "start": start,
+    }
 
     def add(values: dict, prefix: str) -> None:
         for name, value in values.items():
@@ -67,7 +72,11 @@ class Predictions:
 
 def save(workdir: Path, about: About, tested: dict[str, Predictions]) -> None:
     """Writes predictions.npz."""
-    arrays = {f"{split}/{name}": value for split, one in tested.items() for name, value in vars(one).items()}
+    arrays = {
+        f"{split}/{name}": value
+        for split, one in tested.items()
+        for name, value in vars(one).items()
+    }
     unfinished = workdir / f"unfinished-{FILE}"
     np.savez_compressed(unfinished, about=json.dumps(dataclasses.asdict(about)), **arrays)
     unfinished.replace(workdir / FILE)
@@ -81,19 +90,28 @@ def load(workdir: Path) -> tuple[About, dict[str, Predictions]]:
     """
     file = workdir / FILE
     if not file.exists():
-        raise InputError(f"{file}: no such file; give the workdir of a finished run of ecgjax.launch.finetune")
+        raise InputError(
+            f"{file}: no such file; give the workdir of a finished run of ecgjax.launch.finetune"
+        )
     fields = [field.name for field in dataclasses.fields(Predictions)]
     try:
         with file.open("rb") as stream, np.load(stream) as arrays:
             about = json.loads(str(arrays["about"]))
-            splits = {split: Predictions(*(arrays[f"{split}/{name}"] for name in fields)) for split in TESTED}
+            splits = {
+                split: Predictions(*(arrays[f"{split}/{name}"] for name in fields))
+                for split in TESTED
+            }
             return About(**about | {"classes": tuple(about["classes"])}), splits
     except Exception as error:  # zipfile, zlib and NumPy raise half a dozen types
         problem = f"damaged, or of another version of ecgjax ({type(error).__name__}: {error})"
-        raise InputError(f"{file}: {problem}; run ecgjax.launch.finetune in this workdir again") from error
+        raise InputError(
+            f"{file}: {problem}; run ecgjax.launch.finetune in this workdir again"
+        ) from error
 
 
-def compare(runs: Sequence[Path], against: Sequence[Path], split: str) -> tuple[About, About, Bootstrap]:
+def compare(
+    runs: Sequence[Path], against: Sequence[Path], split: str
+) -> tuple[About, About, Bootstrap]:
     """Runs of one method against runs of another, each with several seeds.
 
     Args:
@@ -111,20 +129,29 @@ def compare(runs: Sequence[Path], against: Sequence[Path], split: str) -> tuple[
     sides = {"runs": runs, "against": against}
     for name, paths in sides.items():
         if not paths or len({path.resolve() for path in paths}) < len(paths):
-            raise InputError(f"{' '.join([name, *map(str, paths)])}: give one workdir or more, each once")
+            raise InputError(
+                f"{' '.join([name, *map(str, paths)])}: give one workdir or more, each once"
+            )
     loaded = {path: load(path) for path in (*runs, *against)}
     for paths in sides.values():
         for path in paths:
             _refuse_difference(path, _common(loaded[path][0]), runs[0], _common(loaded[runs[0]][0]))
             _refuse_difference(path, loaded[path][0].by, paths[0], loaded[paths[0]][0].by)
     if both := {path.resolve() for path in runs} & {path.resolve() for path in against}:
-        raise InputError(f"{' '.join(map(str, both))}: on both sides; give the workdirs of two ways")
+        raise InputError(
+            f"{' '.join(map(str, both))}: on both sides; give the workdirs of two ways"
+        )
     about, first = loaded[runs[0]][0], loaded[runs[0]][1][split]
     for path, (_, of) in loaded.items():
         for name in ("recordings", "patients", "truth"):
             if not np.array_equal(getattr(of[split], name), getattr(first, name)):
-                raise InputError(f"{path}: {name} of {split} differ from those in {runs[0]}; use one data set")
-    found = {name: np.stack([loaded[path][1][split].found for path in paths]) for name, paths in sides.items()}
+                raise InputError(
+                    f"{path}: {name} of {split} differ from those in {runs[0]}; use one data set"
+                )
+    found = {
+        name: np.stack([loaded[path][1][split].found for path in paths])
+        for name, paths in sides.items()
+    }
     return about, loaded[against[0]][0], METRICS[about.metric](first.truth, found, first.patients)
 
 
@@ -132,7 +159,9 @@ def _common(about: About) -> dict[str, Any]:
     return {name: value for name, value in vars(about).items() if name != "by"}
 
 
-def _refuse_difference(path: Path, has: dict[str, Any], other: Path, wanted: dict[str, Any]) -> None:
+def _refuse_difference(
+    path: Path, has: dict[str, Any], other: Path, wanted: dict[str, Any]
+) -> None:
     for name in (*has, *wanted):
         if has.get(name) != wanted.get(name):
             raise InputError(

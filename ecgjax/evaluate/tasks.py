@@ -159,7 +159,11 @@ TASKS = {
         _grouped("superclass", "5 diagnostic superclasses", lambda statement: statement.superclass),
         _condition("af", "atrial fibrillation", ["AFIB"]),
         _condition("flutter", "atrial flutter", ["AFLT"]),
-        _condition("premature", "premature beats, atrial or ventricular, bigeminy and trigeminy", _PREMATURE),
+        _condition(
+            "premature",
+            "premature beats, atrial or ventricular, bigeminy and trigeminy",
+            _PREMATURE,
+        ),
         _condition("av_block_1", "first-degree atrioventricular block", ["1AVB"]),
         _condition("mi", "myocardial infarction, subendocardial injury included", _MI),
         _grouped("all", "71 SCP-ECG statements", lambda statement: statement.code),

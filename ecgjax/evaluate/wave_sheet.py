@@ -16,7 +16,14 @@ _SECONDS = 5.0
 _BANDS = ("true", "found")
 
 
-def draw(signals: np.ndarray, marks: Sequence[np.ndarray], path: Path, *, signal_hz: float, marks_hz: float) -> None:
+def draw(
+    signals: np.ndarray,
+    marks: Sequence[np.ndarray],
+    path: Path,
+    *,
+    signal_hz: float,
+    marks_hz: float,
+) -> None:
     """Lead II of the first 5 s of each recording; the upper half is shaded by the true waves, the lower by the found.
 
     Args:
@@ -52,4 +59,6 @@ def _shade(axes, marks: np.ndarray, rate_hz: float, bottom: float, top: float) -
     for start, stop in zip(edges, edges[1:], strict=False):
         if 0 < marks[start] < len(WAVES):
             colour = _COLOURS[WAVES[marks[start]]]
-            axes.axvspan(start / rate_hz, stop / rate_hz, bottom, top, color=colour, alpha=0.35, linewidth=0)
+            axes.axvspan(
+                start / rate_hz, stop / rate_hz, bottom, top, color=colour, alpha=0.35, linewidth=0
+            )

@@ -42,7 +42,13 @@ def main() -> None:
         raise InputError(f"--tasks without a task; known: {' '.join(TASKS)}")
     say_where()
     records, encoder = Records(local(arguments.data)), load(arguments.checkpoint)
-    rows = benchmark(arguments.settings, encoder, records, [TASKS[name] for name in arguments.tasks], arguments.out)
+    rows = benchmark(
+        arguments.settings,
+        encoder,
+        records,
+        [TASKS[name] for name in arguments.tasks],
+        arguments.out,
+    )
     table = markdown(rows)
     (arguments.out / "benchmark.md").write_text(table)
     plots.low_label_curves(rows, arguments.out / "benchmark.png")

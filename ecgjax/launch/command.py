@@ -28,7 +28,9 @@ def run(main: Callable[[], None]) -> None:
     except InputError as error:
         sys.exit(_said(f"error: {error}", status=2))
     except KeyboardInterrupt:
-        sys.exit(_said("interrupted; the same command goes on from the last checkpoint", status=130))
+        sys.exit(
+            _said("interrupted; the same command goes on from the last checkpoint", status=130)
+        )
 
 
 def _said(line: str, *, status: int) -> int:
@@ -45,8 +47,12 @@ def parse(arguments: type[Arguments], **settings) -> Arguments:
     except SystemExit as end:
         if not end.code:  # --help
             raise
-    rows = [row.strip(" │|") for row in re.sub(r"\x1b\[[0-9;]*m", "", box.getvalue()).splitlines()[1:-1]]
-    said = itertools.takewhile(lambda row: row.strip("─-"), rows)  # below the rule it is about --help
+    rows = [
+        row.strip(" │|") for row in re.sub(r"\x1b\[[0-9;]*m", "", box.getvalue()).splitlines()[1:-1]
+    ]
+    said = itertools.takewhile(
+        lambda row: row.strip("─-"), rows
+    )  # below the rule it is about --help
     raise InputError(f"{' '.join(said)} (--help explains the options)")
 
 
@@ -86,8 +92,15 @@ def say_where() -> None:
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache("compiled")))
     kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
-    process = f", process {jax.process_index()} of {jax.process_count()}" if jax.process_count() > 1 else ""
-    print(f"jax {jax.__version__}: {jax.device_count()} x {kinds} ({jax.default_backend()}){process}", file=sys.stderr)
+    process = (
+        f", process {jax.process_index()} of {jax.process_count()}"
+        if jax.process_count() > 1
+        else ""
+    )
+    print(
+        f"jax {jax.__version__}: {jax.device_count()} x {kinds} ({jax.default_backend()}){process}",
+        file=sys.stderr,
+    )
 
 
 class Counted:
@@ -97,10 +110,17 @@ class Counted:
         import rich.console
         import rich.progress
 
-        columns = (*rich.progress.Progress.get_default_columns(), rich.progress.MofNCompleteColumn())
+        columns = (
+            *rich.progress.Progress.get_default_columns(),
+            rich.progress.MofNCompleteColumn(),
+        )
         self._bar = rich.progress.Progress(*columns, console=rich.console.Console(stderr=True))
         self._bar.disable = not self._bar.console.is_terminal
-        self._task, self._things, self._started = self._bar.add_task(things, total=None), things, time.monotonic()
+        self._task, self._things, self._started = (
+            self._bar.add_task(things, total=None),
+            things,
+            time.monotonic(),
+        )
         self.total = 0
         """0 as long as it was not called."""
 
@@ -108,7 +128,10 @@ class Counted:
         self.total = total
         self._bar.update(self._task, completed=done, total=total)
         if self._bar.disable:
-            print(f"{done:,} of {total:,} {self._things}, {time.monotonic() - self._started:.0f} s", file=sys.stderr)
+            print(
+                f"{done:,} of {total:,} {self._things}, {time.monotonic() - self._started:.0f} s",
+                file=sys.stderr,
+            )
 
     def __enter__(self) -> "Counted":
         self._bar.start()

@@ -29,17 +29,26 @@ def main() -> None:
     ours, theirs, bootstrap = compare(arguments.runs, arguments.against, arguments.split)
     print(f"{ours.task}, {arguments.split} of {ours.data}")
     told = [name for name in ours.by if name in theirs.by and ours.by[name] != theirs.by[name]]
-    for what, by, paths in (("runs", ours.by, arguments.runs), ("against", theirs.by, arguments.against)):
-        named = ", ".join(f"{name} {by[name]}" for name in dict.fromkeys(["method", "labelled", *told]))
+    for what, by, paths in (
+        ("runs", ours.by, arguments.runs),
+        ("against", theirs.by, arguments.against),
+    ):
+        named = ", ".join(
+            f"{name} {by[name]}" for name in dict.fromkeys(["method", "labelled", *told])
+        )
         print(f"{what:8} {named}; mean of {len(paths)}")
-    print(f"\n{ours.metric:16}{'runs':>8}{'against':>10}   difference (95 % interval over patients)")
+    print(
+        f"\n{ours.metric:16}{'runs':>8}{'against':>10}   difference (95 % interval over patients)"
+    )
     several = len(ours.classes) > 1
 
     def column(way: str, minus: str | None = None) -> list[Interval]:
         return [bootstrap.macro(way, minus=minus)] * several + bootstrap.per_class(way, minus=minus)
 
     columns = column("runs"), column("against"), column("runs", "against")
-    for name, one, other, gain in zip(["mean"] * several + list(ours.classes), *columns, strict=True):
+    for name, one, other, gain in zip(
+        ["mean"] * several + list(ours.classes), *columns, strict=True
+    ):
         interval = f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
         print(f"{name:16}{one.value:8.3f}{other.value:10.3f}   {interval}")
 

@@ -41,7 +41,9 @@ class Arguments:
 def main() -> None:
     """Entry point."""
     arguments = parse(Arguments, default=Arguments(topology=tyro.MISSING, **chosen_pretraining()))
-    jax.config.update("jax_platforms", "cpu")  # an accelerator here is not needed, and others may be using it
+    jax.config.update(
+        "jax_platforms", "cpu"
+    )  # an accelerator here is not needed, and others may be using it
     from ecgjax.tpu.ahead_of_time import compile_step
     from ecgjax.tpu.report import describe, show
     from ecgjax.tpu.scaling import weak_scaling

@@ -29,7 +29,9 @@ class Finetune:
     """Architecture, from scratch; with --checkpoint it only has to agree."""
     method: Literal[tuple(METHODS)] = "finetune"  # type: ignore[valid-type]
     """The way of using labels."""
-    settings: Annotated[tyro.conf.AvoidSubcommands[Method], tyro.conf.arg(name="")] = METHODS["finetune"]()
+    settings: Annotated[tyro.conf.AvoidSubcommands[Method], tyro.conf.arg(name="")] = METHODS[
+        "finetune"
+    ]()
     """The method's settings."""
     labels: float | None = None
     """Labelled recordings of the training split: below 1 a share, from 1 on a number. Default: all."""
@@ -42,7 +44,9 @@ def main() -> None:
     method = chosen("--method", METHODS, "finetune")
     arguments = parse(
         Finetune,
-        default=Finetune(data=tyro.MISSING, task=tyro.MISSING, method=method, settings=METHODS[method]()),
+        default=Finetune(
+            data=tyro.MISSING, task=tyro.MISSING, method=method, settings=METHODS[method]()
+        ),
     )
     say_where()
     start = arguments.settings, arguments.checkpoint, arguments.encoder

@@ -69,8 +69,13 @@ def main() -> None:
     if not arguments.data:
         console.print("simulating a cohort of 1,008 patients in runs/data (kept for the next time)")
     records = Mixture([*map(local, arguments.data)] or [prepare("synthetic/100hz", "runs/data")])
-    workdir = arguments.workdir or Path("runs") / f"pretrain-{'+'.join(m.name.split('/')[0] for m in records.members)}"
-    how = {name: getattr(arguments, name) for name in ("save_every", "log_every", "cache", "weights")}
+    workdir = (
+        arguments.workdir
+        or Path("runs") / f"pretrain-{'+'.join(m.name.split('/')[0] for m in records.members)}"
+    )
+    how = {
+        name: getattr(arguments, name) for name in ("save_every", "log_every", "cache", "weights")
+    }
     checkpoint = pretrain(arguments.settings, records, workdir, **how)
     if jax.process_index() == 0:
         (first_look if arguments.first_look else say_next)(checkpoint, records.members[0], workdir)

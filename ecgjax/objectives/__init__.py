@@ -4,11 +4,11 @@ An objective is a frozen dataclass whose fields are the method's settings. The l
 
   examples: "single", "patient_pair" or an `ecgjax.data.pairs.PairRule`, what `ecgjax.data` puts into a batch;
   init(encoder, key, signal) -> variables: {"params": {"encoder": ..., ...}, other collections likewise};
-  loss(encoder, variables, batch, key, read) -> (loss, (metrics, updates)): of a batch with "signal", stored recordings
-    int16 [..., time, lead] that `read` makes the encoder's input of (`ecgjax.preprocessing.Reader`), "patient", int32,
+  loss(encoder, variables, batch, key, preprocess) -> (loss, (metrics, updates)): of a batch with "signal", stored recordings
+    int16 [..., time, lead] that `preprocess` makes the encoder's input of (`ecgjax.preprocessing.Preprocessor`), "patient", int32,
     and "progress", how much of the run is done, from 0 to below 1. `updates` are the new values of the collections
     besides "params" (batch statistics, slow targets, queues), which the loop carries without knowing them. Metrics
-    include `embedding_statistics`.
+    include `collapse_metrics`.
 """
 
 from typing import Union

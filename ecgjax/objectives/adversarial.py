@@ -21,9 +21,9 @@ import optax
 from ecgjax.augment import Augmentation
 from ecgjax.errors import InputError
 from ecgjax.objectives.byol import bootstrap
-from ecgjax.objectives.parts.collapse import embedding_statistics
+from ecgjax.objectives.parts.collapse import collapse_metrics
 from ecgjax.objectives.parts.projection_head import ProjectionHead, check_same_end, check_widths
-from ecgjax.preprocessing import Reader, band_pass
+from ecgjax.preprocessing import Preprocessor, band_pass
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,23 +58,39 @@ class Adversarial:
                 f"frequencies, the lower one first"
             )
         if self.enhanced.crop_s != self.denoised.crop_s:
-            raise InputError(f"crop_s {self.enhanced.crop_s} and {self.denoised.crop_s}: give both views one length")
+            raise InputError(
+                f"crop_s {self.enhanced.crop_s} and {self.denoised.crop_s}: give both views one length"
+            )
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
         return dict(self._network(encoder).init(key, signal, jnp.zeros(()), train=False))
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """Error of the predictions, and of the discriminator.
 
         Of batch: signal int16 [pair, 2, time, lead]; progress, the share of the run that is done.
         """
-        views = self._views(batch["signal"], key, read)
+        views = self._views(batch["signal"], key, preprocess)
         strength = 2 / (1 + jnp.exp(-10 * batch["progress"])) - 1
         (embedding, projected, predicted, verdict), updates = self._network(encoder).apply(
-            variables, views.reshape(-1, *views.shape[2:]), strength, train=True, mutable=["batch_stats"]
+            variables,
+            views.reshape(-1, *views.shape[2:]),
+            strength,
+            train=True,
+            mutable=["batch_stats"],
         )
-        projected, predicted = (part.reshape(*views.shape[:2], -1) for part in (projected, predicted))
+        projected, predicted = (
+            part.reshape(*views.shape[:2], -1) for part in (projected, predicted)
+        )
         verdict = verdict.reshape(views.shape[:2])
         prediction, game = bootstrap(predicted, projected) / 2, discrimination_error(verdict)
         metrics = {
@@ -82,15 +98,18 @@ class Adversarial:
             "discriminator_accuracy": ((verdict > 0) == NOISY[None]).mean(),
             "reversal": strength,
         }
-        return prediction + self.adversarial * game, (metrics | embedding_statistics(embedding), updates)
+        return prediction + self.adversarial * game, (
+            metrics | collapse_metrics(embedding),
+            updates,
+        )
 
-    def _views(self, signal: jax.Array, key: jax.Array, read: Reader) -> jax.Array:
+    def _views(self, signal: jax.Array, key: jax.Array, preprocess: Preprocessor) -> jax.Array:
         """[pair, 2, time, lead] -> [pair, 2, ...], noisy views of the first recordings, denoised ones of the second."""
         noisy_key, clean_key = jax.random.split(key)
-        first, second = (read(signal[:, number]) for number in (0, 1))
-        second = band_pass(second, self.band_hz, rate_hz=read.rate_hz)
-        noisy = self.enhanced.views(first, noisy_key, rate_hz=read.rate_hz)
-        clean = self.denoised.views(second, clean_key, rate_hz=read.rate_hz)
+        first, second = (preprocess(signal[:, number]) for number in (0, 1))
+        second = band_pass(second, self.band_hz, rate_hz=preprocess.rate_hz)
+        noisy = self.enhanced.views(first, noisy_key, rate_hz=preprocess.rate_hz)
+        clean = self.denoised.views(second, clean_key, rate_hz=preprocess.rate_hz)
         return jnp.stack([noisy, clean], axis=1)
 
     def _network(self, encoder: nn.Module) -> nn.Module:
@@ -103,7 +122,9 @@ NOISY = np.array([True, False])
 
 def discrimination_error(verdict: jax.Array) -> jax.Array:
     """Cross entropy of the discriminator, whose verdict [pair, 2] is the log odds that a view has added noise."""
-    return optax.sigmoid_binary_cross_entropy(verdict, jnp.broadcast_to(NOISY[None], verdict.shape)).mean()
+    return optax.sigmoid_binary_cross_entropy(
+        verdict, jnp.broadcast_to(NOISY[None], verdict.shape)
+    ).mean()
 
 
 def reversed_gradient(values: jax.Array, strength: jax.Array) -> jax.Array:
@@ -123,7 +144,16 @@ class _Contestants(nn.Module):
     def __call__(self, signal: jax.Array, strength: jax.Array, *, train: bool):
         """[batch, time, lead] -> embedding, projection, prediction [batch, dimension], and verdict [batch, 1]."""
         _, embedding = self.encoder(signal, train=train)
-        projected = ProjectionHead(self.projection, batch_norm=True, name="projector")(embedding, train=train)
-        predicted = ProjectionHead(self.prediction, batch_norm=True, name="predictor")(projected, train=train)
+        projected = ProjectionHead(self.projection, batch_norm=True, name="projector")(
+            embedding, train=train
+        )
+        predicted = ProjectionHead(self.prediction, batch_norm=True, name="predictor")(
+            projected, train=train
+        )
         judge = ProjectionHead((*self.discriminator, 1), name="discriminator")
-        return embedding, projected, predicted, judge(reversed_gradient(embedding, strength), train=train)
+        return (
+            embedding,
+            projected,
+            predicted,
+            judge(reversed_gradient(embedding, strength), train=train),
+        )

@@ -14,12 +14,12 @@ import jax.numpy as jnp
 
 from ecgjax.augment import MEHARI_VIEWS, Augmentation
 from ecgjax.errors import InputError
-from ecgjax.objectives.parts.collapse import embedding_statistics
-from ecgjax.objectives.parts.ema import followed
+from ecgjax.objectives.parts.collapse import collapse_metrics
+from ecgjax.objectives.parts.ema import ema_update
 from ecgjax.objectives.parts.microbatches import in_microbatches
 from ecgjax.objectives.parts.nt_xent import unit_length
 from ecgjax.objectives.parts.projection_head import ProjectedEncoder, ProjectionHead, check_same_end
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,16 +49,24 @@ class Byol:
         variables = dict(self._online(encoder).init(key, signal, train=False))
         return {**variables, "slow": {"params": _without_predictor(variables["params"])}}
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """Both predictions for two views of each recording: batch["signal"] int16 [recording, time, lead]."""
         params, keep = variables["params"], momentum_at(batch["progress"], first=self.momentum)
-        slow = {"params": followed(variables["slow"]["params"], _without_predictor(params), keep)}
+        slow = {"params": ema_update(variables["slow"]["params"], _without_predictor(params), keep)}
         target = ProjectedEncoder(encoder=encoder, widths=self.projection, batch_norm=True)
 
         def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> {"embedding": [2 * recording, width], the others: [recording, 2, width]}."""
-            recordings = read(signal)
-            views = self.augmentation.views(recordings, key, rate_hz=read.rate_hz, each=2)
+            recordings = preprocess(signal)
+            views = self.augmentation.views(recordings, key, rate_hz=preprocess.rate_hz, each=2)
             how = {"train": True, "mutable": ["batch_stats"]}
             statistics = {name: variables[name] for name in ("batch_stats",) if name in variables}
             (embedding, predicted), updates = self._online(encoder).apply(
@@ -70,7 +78,7 @@ class Byol:
 
         found, updates = in_microbatches(encode, batch["signal"], key, size=self.microbatch)
         loss = bootstrap(found["predicted"], found["aim"])
-        metrics = {"target_cosine": 1 - loss / 4} | embedding_statistics(found["embedding"])
+        metrics = {"target_cosine": 1 - loss / 4} | collapse_metrics(found["embedding"])
         return loss, (metrics, {**updates, "slow": slow})
 
     def _online(self, encoder: nn.Module) -> nn.Module:
@@ -105,5 +113,9 @@ class _Online(nn.Module):
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         _, embedding = self.encoder(signal, train=train)
-        projected = ProjectionHead(self.projection, batch_norm=True, name="projector")(embedding, train=train)
-        return embedding, ProjectionHead(self.prediction, batch_norm=True, name="predictor")(projected, train=train)
+        projected = ProjectionHead(self.projection, batch_norm=True, name="projector")(
+            embedding, train=train
+        )
+        return embedding, ProjectionHead(self.prediction, batch_norm=True, name="predictor")(
+            projected, train=train
+        )

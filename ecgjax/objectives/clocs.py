@@ -20,12 +20,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.errors import InputError
-from ecgjax.objectives.parts.collapse import embedding_statistics, first_rows
+from ecgjax.objectives.parts.collapse import collapse_metrics, first_rows
 from ecgjax.objectives.parts.masking import seen_whole
 from ecgjax.objectives.parts.microbatches import in_microbatches
 from ecgjax.objectives.parts.nt_xent import unit_length
 from ecgjax.objectives.parts.projection_head import ProjectedEncoder, check_widths
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,31 +57,48 @@ class Clocs:
         if not 0 <= self.lead_mask < 1:
             raise InputError(f"lead_mask {self.lead_mask}: give a probability from 0 to below 1")
         if self.kind != "cmsc" and len(set(self.view_leads)) < max(2, len(self.view_leads)):
-            raise InputError(f"view-leads {' '.join(self.view_leads)}: {self.kind} needs two leads or more, none twice")
+            raise InputError(
+                f"view-leads {' '.join(self.view_leads)}: {self.kind} needs two leads or more, none twice"
+            )
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
         return dict(self._network(encoder).init(key, signal, train=False))
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """Of batch["signal"], int16 [recording, time, lead], and batch["patient"], int32 [recording]."""
 
         def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> {"embedding": [row, dimension], "views": [recording, view, width]}."""
-            views = self.views(read(signal), read.preprocessing.leads)
+            views = self.views(preprocess(signal), preprocess.preprocessing.leads)
             if self._masks:
                 shape = (*views.shape[:2], 1, views.shape[3])
                 views *= jax.random.bernoulli(key, 1 - self.lead_mask, shape)
             (embedding, projections), updates = self._network(encoder).apply(
                 variables, views.reshape(-1, *views.shape[2:]), train=True, mutable=["batch_stats"]
             )
-            return {"embedding": embedding, "views": projections.reshape(*views.shape[:2], -1)}, updates
+            return {
+                "embedding": embedding,
+                "views": projections.reshape(*views.shape[:2], -1),
+            }, updates
 
         found, updates = in_microbatches(encode, batch["signal"], key, size=self.microbatch)
-        loss, hit_rate = patient_contrast_of_views(found["views"], batch["patient"], temperature=self.temperature)
-        metrics = embedding_statistics(found["embedding"])
-        if self.kind != "cmsc" or self._masks:  # views lack leads; the encoder is for whole recordings
-            whole = read(first_rows(batch["signal"]))
+        loss, hit_rate = patient_contrast_of_views(
+            found["views"], batch["patient"], temperature=self.temperature
+        )
+        metrics = collapse_metrics(found["embedding"])
+        if (
+            self.kind != "cmsc" or self._masks
+        ):  # views lack leads; the encoder is for whole recordings
+            whole = preprocess(first_rows(batch["signal"]))
             metrics, seen = seen_whole(encoder, variables, whole)
             updates = {name: {**tree, **seen.get(name, {})} for name, tree in updates.items()}
         return loss, ({"pair_accuracy": hit_rate} | metrics, updates)
@@ -94,8 +111,12 @@ class Clocs:
             views = [recordings[:, :half], recordings[:, half : 2 * half]]
         if self.kind != "cmsc":
             if absent := sorted(set(self.view_leads) - set(leads)):
-                raise InputError(f"view-leads {' '.join(absent)}: not among the encoder's leads, {' '.join(leads)}")
-            alone = np.eye(len(leads), dtype=np.float32)[[leads.index(lead) for lead in self.view_leads]]
+                raise InputError(
+                    f"view-leads {' '.join(absent)}: not among the encoder's leads, {' '.join(leads)}"
+                )
+            alone = np.eye(len(leads), dtype=np.float32)[
+                [leads.index(lead) for lead in self.view_leads]
+            ]
             views = [view * mask[None, None] for view in views for mask in alone]
         return jnp.stack(views, axis=1)
 

@@ -23,10 +23,10 @@ import jax.numpy as jnp
 from ecgjax.augment import PLAIN_VIEWS, Augmentation
 from ecgjax.encoders.parts.context import Lstm
 from ecgjax.errors import InputError
-from ecgjax.objectives.parts.collapse import embedding_statistics
+from ecgjax.objectives.parts.collapse import collapse_metrics
 from ecgjax.objectives.parts.microbatches import in_microbatches
 from ecgjax.objectives.parts.projection_head import check_widths
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,24 +62,36 @@ class Cpc:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
         return dict(self._network(encoder).init(key, signal, train=False))
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """InfoNCE of batch["signal"], int16 [recording, time, lead]."""
         view_key, draw_key = jax.random.split(key)
 
         def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> embedding, tokens and predictions."""
-            recordings = read(signal)
-            views = self.augmentation.views(recordings, key, rate_hz=read.rate_hz)
-            return self._network(encoder).apply(variables, views, train=True, mutable=["batch_stats"])
+            recordings = preprocess(signal)
+            views = self.augmentation.views(recordings, key, rate_hz=preprocess.rate_hz)
+            return self._network(encoder).apply(
+                variables, views, train=True, mutable=["batch_stats"]
+            )
 
         (embedding, tokens, predictions), updates = in_microbatches(
             encode, batch["signal"], view_key, size=self.microbatch
         )
         place = self.negatives_of or ("recording" if hasattr(encoder, "local") else "batch")
         candidates = of_the_recording if place == "recording" else of_the_batch
-        right, others = candidates(draw_key, predictions, tokens, steps=self.steps, negatives=self.negatives)
+        right, others = candidates(
+            draw_key, predictions, tokens, steps=self.steps, negatives=self.negatives
+        )
         loss, accuracy = info_nce(right, others)
-        return loss, ({"pick_accuracy": accuracy} | embedding_statistics(embedding), updates)
+        return loss, ({"pick_accuracy": accuracy} | collapse_metrics(embedding), updates)
 
     def _network(self, encoder: nn.Module) -> nn.Module:
         return _Predicting(encoder=encoder, hidden=self.hidden, width=self.lstm)
@@ -107,7 +119,9 @@ def of_the_recording(
     drawn = draw_negatives(key, (recordings, time), steps=steps, negatives=negatives)
     # All products of a recording once, [context, token]: its negatives side by side would be 128 times its tokens.
     products = jnp.einsum("rcw,rtw->rct", predictions[:, :-steps], tokens, precision="highest")
-    return jnp.diagonal(products, offset=steps, axis1=1, axis2=2), jnp.take_along_axis(products, drawn, axis=2)
+    return jnp.diagonal(products, offset=steps, axis1=1, axis2=2), jnp.take_along_axis(
+        products, drawn, axis=2
+    )
 
 
 def of_the_batch(
@@ -119,12 +133,16 @@ def of_the_batch(
     drawn = jax.random.randint(key, (negatives,), 0, recordings * time)
     contexts = predictions[:, :-steps]
     right = jnp.einsum("rcw,rcw->rc", contexts, tokens[:, steps:], precision="highest")
-    others = jnp.einsum("rcw,nw->rcn", contexts, tokens.reshape(-1, width)[drawn], precision="highest")
+    others = jnp.einsum(
+        "rcw,nw->rcn", contexts, tokens.reshape(-1, width)[drawn], precision="highest"
+    )
     own = jnp.arange(recordings * time).reshape(recordings, time, 1)[:, steps:]
     return right, jnp.where(own == drawn[None, None], -jnp.inf, others)
 
 
-def draw_negatives(key: jax.Array, shape: tuple[int, int], *, steps: int, negatives: int) -> jax.Array:
+def draw_negatives(
+    key: jax.Array, shape: tuple[int, int], *, steps: int, negatives: int
+) -> jax.Array:
     """int32 [recording, token - steps, negatives]: places of tokens of `shape` other than the one `steps` ahead."""
     recordings, tokens = shape
     _check_horizon(tokens, steps)

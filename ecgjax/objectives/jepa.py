@@ -20,11 +20,18 @@ import jax.numpy as jnp
 
 from ecgjax.encoders.parts.transformer import check_transformer
 from ecgjax.errors import InputError
-from ecgjax.objectives.parts.collapse import embedding_statistics
-from ecgjax.objectives.parts.ema import followed
-from ecgjax.objectives.parts.masking import hidden_in_blocks, hides_patches, in_spans, mean_where, normalised, silenced
+from ecgjax.objectives.parts.collapse import collapse_metrics
+from ecgjax.objectives.parts.ema import ema_update
+from ecgjax.objectives.parts.masking import (
+    hidden_in_blocks,
+    hides_patches,
+    in_spans,
+    mean_where,
+    normalised,
+    silenced,
+)
 from ecgjax.objectives.parts.token_decoder import TokenDecoder
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +61,10 @@ class Jepa:
     examples = "single"
 
     def __post_init__(self):
-        if not 0 < self.kept[0] <= self.kept[1] < 1 or not 0 <= min(self.momentum) <= max(self.momentum) <= 1:
+        if (
+            not 0 < self.kept[0] <= self.kept[1] < 1
+            or not 0 <= min(self.momentum) <= max(self.momentum) <= 1
+        ):
             raise InputError(
                 f"kept {self.kept}, momentum {self.momentum}: give shares between 0 and 1, the smaller kept one first"
             )
@@ -63,7 +73,10 @@ class Jepa:
                 f"shortest_block_s {self.shortest_block_s}, span_samples {self.span_samples}: give positive numbers"
             )
         check_transformer(
-            "predictor", width=self.predictor_width, layers=self.predictor_layers, heads=self.predictor_heads
+            "predictor",
+            width=self.predictor_width,
+            layers=self.predictor_layers,
+            heads=self.predictor_heads,
         )
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
@@ -72,26 +85,43 @@ class Jepa:
         variables = dict(_Predicting(encoder, self).init(key, signal, hidden, train=False))
         return variables | {"result": {"params": {"encoder": variables["params"]["encoder"]}}}
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """Mean difference between predicted and target tokens at hidden places.
 
         Of batch: signal int16 [recording, time, lead]; progress, the share of the run that is done.
         """
-        signal = read(batch["signal"])
+        signal = preprocess(batch["signal"])
         columns = self._columns(encoder, signal)
-        column_s = signal.shape[1] / read.rate_hz / columns
-        hidden = self.hide(key, len(signal), columns, shortest=max(round(self.shortest_block_s / column_s), 1))
+        column_s = signal.shape[1] / preprocess.rate_hz / columns
+        hidden = self.hide(
+            key, len(signal), columns, shortest=max(round(self.shortest_block_s / column_s), 1)
+        )
         own = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
-        predicted, _ = _Predicting(encoder, self).apply(own, signal, hidden, train=True, mutable=["batch_stats"])
+        predicted, _ = _Predicting(encoder, self).apply(
+            own, signal, hidden, train=True, mutable=["batch_stats"]
+        )
 
         first, last = self.momentum
         keep = first + (last - first) * batch["progress"]
-        slow = followed(variables["result"]["params"]["encoder"], variables["params"]["encoder"], keep)
+        slow = ema_update(
+            variables["result"]["params"]["encoder"], variables["params"]["encoder"], keep
+        )
         tokens, embedding, statistics = self._whole(encoder, own, slow, signal)
         target = tokens.reshape(predicted.shape)
         loss = hidden_difference(predicted, target, hidden, smooth=self.difference == "smooth_l1")
         metrics = {"target_std": target.std((0, 1, 2)).mean(), "hidden": hidden.mean()}
-        return loss, (metrics | embedding_statistics(embedding), statistics | {"result": {"params": {"encoder": slow}}})
+        return loss, (
+            metrics | collapse_metrics(embedding),
+            statistics | {"result": {"params": {"encoder": slow}}},
+        )
 
     def hide(self, key: jax.Array, batch: int, columns: int, *, shortest: int) -> jax.Array:
         """Where recordings are hidden, bool [batch, column]: equally much of each."""
@@ -117,7 +147,9 @@ class Jepa:
             )
         return columns
 
-    def _whole(self, encoder: nn.Module, own: dict, slow: dict, signal: jax.Array) -> tuple[jax.Array, jax.Array, dict]:
+    def _whole(
+        self, encoder: nn.Module, own: dict, slow: dict, signal: jax.Array
+    ) -> tuple[jax.Array, jax.Array, dict]:
         """What the slow encoder makes of whole recordings; no gradient passes.
 
         Returns:
@@ -129,7 +161,9 @@ class Jepa:
             found: Any = encoder.apply({"params": slow}, encoder.patches(signal), method="encode")
             (tokens, embedding), statistics = found, {}
         else:
-            seen = encoder.apply({"params": slow, **statistics}, signal, train=True, mutable=["batch_stats"])
+            seen = encoder.apply(
+                {"params": slow, **statistics}, signal, train=True, mutable=["batch_stats"]
+            )
             (tokens, embedding), statistics = seen
             tokens = in_spans(tokens, signal.shape[1], self.span_samples)
         tokens = normalised(tokens) if self.normalised_targets else tokens
@@ -137,7 +171,9 @@ class Jepa:
         return jax.lax.stop_gradient(tokens), embedding, jax.lax.stop_gradient(updates)
 
 
-def hidden_difference(predicted: jax.Array, target: jax.Array, hidden: jax.Array, *, smooth: bool) -> jax.Array:
+def hidden_difference(
+    predicted: jax.Array, target: jax.Array, hidden: jax.Array, *, smooth: bool
+) -> jax.Array:
     """Mean absolute difference over hidden places, or smooth L1: half the square below 1, less a half above.
 
     Args:
@@ -162,7 +198,9 @@ class _Predicting(nn.Module):
     def __call__(self, signal: jax.Array, hidden: jax.Array, *, train: bool) -> jax.Array:
         """[batch, time, lead], bool [batch, column] -> predicted tokens [batch, row, column, channel]."""
         if not hides_patches(self.encoder):
-            tokens, _ = self.encoder(silenced(signal, hidden[:, None], self.settings.span_samples), train=train)
+            tokens, _ = self.encoder(
+                silenced(signal, hidden[:, None], self.settings.span_samples), train=train
+            )
             spans = in_spans(tokens, signal.shape[1], self.settings.span_samples)
             return self._predictor(tokens.shape[-1])(spans, 1, hidden.shape[1])
         patches = self.encoder.patches(signal)
@@ -176,4 +214,6 @@ class _Predicting(nn.Module):
 
     def _predictor(self, width: int) -> TokenDecoder:
         own = self.settings
-        return TokenDecoder(own.predictor_width, own.predictor_layers, own.predictor_heads, width, name="predictor")
+        return TokenDecoder(
+            own.predictor_width, own.predictor_layers, own.predictor_heads, width, name="predictor"
+        )

@@ -18,12 +18,12 @@ import jax.numpy as jnp
 from ecgjax.augment import Augmentation
 from ecgjax.errors import InputError
 from ecgjax.objectives.byol import momentum_at
-from ecgjax.objectives.parts.ema import followed
+from ecgjax.objectives.parts.ema import ema_update
 from ecgjax.objectives.parts.lead_views import draw_leads, lead_embeddings
 from ecgjax.objectives.parts.masking import seen_whole
 from ecgjax.objectives.parts.nt_xent import unit_length
 from ecgjax.objectives.parts.projection_head import ProjectionHead, check_same_end
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,25 +59,37 @@ class LeadBootstrap:
         variables = dict(self._network(encoder).init(key, signal, leads, predict=True, train=False))
         return variables | {"slow": {"params": _followed_parts(variables["params"])}}
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """Errors within and between leads.
 
         Of batch: signal int16 [recording, time, lead]; progress, the share of the run that is done.
         """
         lead_key, *view_keys = jax.random.split(key, 3)
-        signal = read(batch["signal"])
-        views = [self.augmentation.views(signal, key, rate_hz=read.rate_hz) for key in view_keys]
+        signal = preprocess(batch["signal"])
+        views = [
+            self.augmentation.views(signal, key, rate_hz=preprocess.rate_hz) for key in view_keys
+        ]
         both = jnp.stack(views, axis=1).reshape(-1, *views[0].shape[1:])
         leads = jnp.repeat(draw_leads(encoder, lead_key, signal, self.leads), 2, axis=0)
 
         keep = momentum_at(batch["progress"], first=self.momentum)
-        slow = followed(variables["slow"]["params"], _followed_parts(variables["params"]), keep)
+        slow = ema_update(variables["slow"]["params"], _followed_parts(variables["params"]), keep)
         own = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
         network = self._network(encoder)
 
         def say(variables: dict, *, predict: bool):
             """[recording, view, lead, dimension] of the views by the network with these variables."""
-            said, updates = network.apply(variables, both, leads, predict=predict, train=True, mutable=["batch_stats"])
+            said, updates = network.apply(
+                variables, both, leads, predict=predict, train=True, mutable=["batch_stats"]
+            )
             return said.reshape(len(signal), 2, *said.shape[1:]), updates
 
         predicted, updates = say(own, predict=True)
@@ -122,10 +134,16 @@ class _Predicting(nn.Module):
     prediction: tuple[int, ...]
 
     @nn.compact
-    def __call__(self, signal: jax.Array, leads: jax.Array, *, predict: bool, train: bool) -> jax.Array:
+    def __call__(
+        self, signal: jax.Array, leads: jax.Array, *, predict: bool, train: bool
+    ) -> jax.Array:
         """[batch, time, lead] and int [batch, count] -> predictions, or else projections, [batch, count, dimension]."""
         hidden = lead_embeddings(self.encoder, signal, leads, train=train)
-        hidden = ProjectionHead(self.projection, batch_norm=True, name="projector")(hidden, train=train)
+        hidden = ProjectionHead(self.projection, batch_norm=True, name="projector")(
+            hidden, train=train
+        )
         if not predict:
             return hidden
-        return ProjectionHead(self.prediction, batch_norm=True, name="predictor")(hidden, train=train)
+        return ProjectionHead(self.prediction, batch_norm=True, name="predictor")(
+            hidden, train=train
+        )

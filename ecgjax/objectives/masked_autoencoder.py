@@ -30,7 +30,7 @@ from ecgjax.objectives.parts.masking import (
     silenced,
 )
 from ecgjax.objectives.parts.token_decoder import TokenDecoder
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,18 +61,31 @@ class MaskedAutoencoder:
                 f"hidden {self.hidden}, span_samples {self.span_samples}: give a hidden share between 0 and 1 "
                 f"and a span of 1 or more"
             )
-        check_transformer("decoder", width=self.decoder_width, layers=self.decoder_layers, heads=self.decoder_heads)
+        check_transformer(
+            "decoder",
+            width=self.decoder_width,
+            layers=self.decoder_layers,
+            heads=self.decoder_heads,
+        )
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
         return dict(_Autoencoder(encoder, self).init(key, signal, key, train=False))
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """Mean squared error on what is hidden.
 
         Of batch: signal int16 [recording, time, lead].
         """
-        signal = read(batch["signal"])
+        signal = preprocess(batch["signal"])
         (predicted, target, hidden), _ = _Autoencoder(encoder, self).apply(
             variables, signal, key, train=True, mutable=["batch_stats"]
         )
@@ -106,7 +119,9 @@ class _Autoencoder(nn.Module):
     settings: MaskedAutoencoder
 
     @nn.compact
-    def __call__(self, signal: jax.Array, key: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def __call__(
+        self, signal: jax.Array, key: jax.Array, *, train: bool
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """[batch, time, lead] -> predicted, true patches [batch, row, column, value], hidden [batch, row, column]."""
         if hides_patches(self.encoder):
             target = self.encoder.patches(signal)
@@ -118,12 +133,16 @@ class _Autoencoder(nn.Module):
         spans = in_spans(tokens, signal.shape[1], self.settings.span_samples)
         return self._from_all(spans, target.shape), target, hidden
 
-    def _hide(self, key: jax.Array, batch: int, rows: int, columns: int) -> tuple[jax.Array, jax.Array]:
+    def _hide(
+        self, key: jax.Array, batch: int, rows: int, columns: int
+    ) -> tuple[jax.Array, jax.Array]:
         """Where it is hidden [batch, row, column], and the patches that are kept [batch, kept], row by row."""
         groups = rows if self.settings.lead_wise else 1
         each = rows * columns // groups
         if self.settings.lead_wise and rows < 2:
-            raise InputError("lead_wise needs patches of one lead: give an encoder that has them, like vit1d_st_mem")
+            raise InputError(
+                "lead_wise needs patches of one lead: give an encoder that has them, like vit1d_st_mem"
+            )
         if each < 2:
             raise InputError(
                 "recordings are one patch long, so nothing can be hidden: give a span of fewer samples, longer "
@@ -148,4 +167,6 @@ class _Autoencoder(nn.Module):
 
     def _decoder(self, values: int, by_row: bool) -> TokenDecoder:
         own = self.settings
-        return TokenDecoder(own.decoder_width, own.decoder_layers, own.decoder_heads, values, by_row, name="decoder")
+        return TokenDecoder(
+            own.decoder_width, own.decoder_layers, own.decoder_heads, values, by_row, name="decoder"
+        )

@@ -20,12 +20,12 @@ import jax.numpy as jnp
 from ecgjax.augment import Augmentation
 from ecgjax.data.pairs import PairRule
 from ecgjax.errors import InputError
-from ecgjax.objectives.parts.collapse import embedding_statistics
-from ecgjax.objectives.parts.ema import followed
+from ecgjax.objectives.parts.collapse import collapse_metrics
+from ecgjax.objectives.parts.ema import ema_update
 from ecgjax.objectives.parts.microbatches import in_microbatches
 from ecgjax.objectives.parts.nt_xent import NOBODY, nt_xent, unit_length
 from ecgjax.objectives.parts.projection_head import ProjectedEncoder, check_widths
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,33 +65,53 @@ class PatientContrast:
     @property
     def examples(self) -> PairRule:
         """Which two recordings are a pair."""
-        return PairRule(instance_share=self.instance_share, min_days=self.min_days, max_days=self.max_days)
+        return PairRule(
+            instance_share=self.instance_share, min_days=self.min_days, max_days=self.max_days
+        )
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
         variables = dict(self._network(encoder).init(key, signal, train=False))
         if self.queue:
             empty = jnp.zeros((self.queue, self.projection[-1])), jnp.full(self.queue, NOBODY)
-            variables |= {"slow": {"params": variables["params"]}, "queue": dict(zip(QUEUE, empty, strict=True))}
+            variables |= {
+                "slow": {"params": variables["params"]},
+                "queue": dict(zip(QUEUE, empty, strict=True)),
+            }
         return variables
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """NT-Xent of a batch of pairs.
 
         Of batch: signal int16 [pair, 2, time, lead]; patient int32 [pair].
         """
         network, slow = self._network(encoder), None
         if self.queue:
-            slow = {"params": followed(variables["slow"]["params"], variables["params"], self.queue_momentum)}
+            slow = {
+                "params": ema_update(
+                    variables["slow"]["params"], variables["params"], self.queue_momentum
+                )
+            }
 
         def encode(signal: jax.Array, key: jax.Array):
             """[pair, 2, time, lead] -> {"embedding", "views": [pair, 2, width], "first": [pair, width] by `slow`}."""
-            recordings = read(signal.reshape(-1, *signal.shape[2:]))
-            views = self.augmentation.views(recordings, key, rate_hz=read.rate_hz)
+            recordings = preprocess(signal.reshape(-1, *signal.shape[2:]))
+            views = self.augmentation.views(recordings, key, rate_hz=preprocess.rate_hz)
             project = {"train": True, "mutable": ["batch_stats"]}
             own = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
             (embedding, projections), updates = network.apply(own, views, **project)
-            embeddings = {"embedding": embedding[::2], "views": projections.reshape(*signal.shape[:2], -1)}
+            embeddings = {
+                "embedding": embedding[::2],
+                "views": projections.reshape(*signal.shape[:2], -1),
+            }
             if slow:
                 (_, first), _ = network.apply({**own, **slow}, views[::2], **project)
                 embeddings["first"] = unit_length(first)
@@ -107,11 +127,16 @@ class PatientContrast:
         )
         if queue:
             new = dict(zip(QUEUE, (embeddings["first"], batch["patient"]), strict=True))
-            newest = {name: jnp.concatenate([new[name], queue[name]])[: self.queue] for name in QUEUE}
+            newest = {
+                name: jnp.concatenate([new[name], queue[name]])[: self.queue] for name in QUEUE
+            }
             updates = {**updates, "slow": slow, "queue": newest}
         unit = unit_length(embeddings["views"])
-        metrics = {"pair_accuracy": hit_rate, "positive_cosine": (unit[:, 0] * unit[:, 1]).sum(-1).mean()}
-        return loss, (metrics | embedding_statistics(embeddings["embedding"]), updates)
+        metrics = {
+            "pair_accuracy": hit_rate,
+            "positive_cosine": (unit[:, 0] * unit[:, 1]).sum(-1).mean(),
+        }
+        return loss, (metrics | collapse_metrics(embeddings["embedding"]), updates)
 
     def _network(self, encoder: nn.Module) -> nn.Module:
         return ProjectedEncoder(encoder=encoder, widths=self.projection)

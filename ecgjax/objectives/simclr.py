@@ -13,11 +13,11 @@ import jax.numpy as jnp
 
 from ecgjax.augment import MEHARI_VIEWS, Augmentation
 from ecgjax.errors import InputError
-from ecgjax.objectives.parts.collapse import embedding_statistics
+from ecgjax.objectives.parts.collapse import collapse_metrics
 from ecgjax.objectives.parts.microbatches import in_microbatches
 from ecgjax.objectives.parts.nt_xent import nt_xent, unit_length
 from ecgjax.objectives.parts.projection_head import ProjectedEncoder, check_widths
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,24 +44,38 @@ class Simclr:
         """Variables for recordings like `signal`, float32 [batch, time, lead]."""
         return dict(self._network(encoder).init(key, signal, train=False))
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """NT-Xent of two views of each recording: batch["signal"] int16 [recording, time, lead]."""
 
         def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> {"embedding": [2 * recording, dimension], "views": [recording, 2, width]}."""
-            recordings = read(signal)
-            views = self.augmentation.views(recordings, key, rate_hz=read.rate_hz, each=2)
+            recordings = preprocess(signal)
+            views = self.augmentation.views(recordings, key, rate_hz=preprocess.rate_hz, each=2)
             (embedding, projections), updates = self._network(encoder).apply(
                 variables, views, train=True, mutable=["batch_stats"]
             )
-            return {"embedding": embedding, "views": projections.reshape(len(signal), 2, -1)}, updates
+            return {
+                "embedding": embedding,
+                "views": projections.reshape(len(signal), 2, -1),
+            }, updates
 
         embeddings, updates = in_microbatches(encode, batch["signal"], key, size=self.microbatch)
         views = embeddings["views"]
         loss, hit_rate = nt_xent(views, jnp.arange(len(views)), temperature=self.temperature)
         unit = unit_length(views)
-        metrics = {"pair_accuracy": hit_rate, "positive_cosine": (unit[:, 0] * unit[:, 1]).sum(-1).mean()}
-        return loss, (metrics | embedding_statistics(embeddings["embedding"]), updates)
+        metrics = {
+            "pair_accuracy": hit_rate,
+            "positive_cosine": (unit[:, 0] * unit[:, 1]).sum(-1).mean(),
+        }
+        return loss, (metrics | collapse_metrics(embeddings["embedding"]), updates)
 
     def _network(self, encoder: nn.Module) -> nn.Module:
         return ProjectedEncoder(encoder=encoder, widths=self.projection)

@@ -18,11 +18,11 @@ import jax.numpy as jnp
 
 from ecgjax.augment import MEHARI_VIEWS, Augmentation
 from ecgjax.errors import InputError
-from ecgjax.objectives.parts.collapse import embedding_statistics
+from ecgjax.objectives.parts.collapse import collapse_metrics
 from ecgjax.objectives.parts.microbatches import in_microbatches
 from ecgjax.objectives.parts.nt_xent import unit_length
 from ecgjax.objectives.parts.projection_head import ProjectedEncoder, check_widths
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,13 @@ class Swav:
 
     def __post_init__(self):
         check_widths(projection=self.projection)
-        positive = (self.temperature, self.epsilon, self.small_crop_s, self.sinkhorn_rounds, self.prototypes - 1)
+        positive = (
+            self.temperature,
+            self.epsilon,
+            self.small_crop_s,
+            self.sinkhorn_rounds,
+            self.prototypes - 1,
+        )
         good = all(value > 0 for value in positive) and min(self.small_crops, self.queue) >= 0
         if not (good and 0 <= self.queue_from <= 1):
             raise InputError(
@@ -71,34 +77,60 @@ class Swav:
         width = self.projection[-1]
         prototypes = unit_length(jax.random.normal(prototype_key, (self.prototypes, width)))
         variables["params"] = {**variables["params"], "prototypes": prototypes}
-        return variables | ({"queue": {"projection": jnp.zeros((self.queue, 2, width))}} if self.queue else {})
+        return variables | (
+            {"queue": {"projection": jnp.zeros((self.queue, 2, width))}} if self.queue else {}
+        )
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """Swapped prediction of crops of each recording: batch["signal"] int16 [recording, time, lead]."""
 
         def encode(signal: jax.Array, key: jax.Array):
             """[recording, time, lead] -> {"embedding": [2 * recording, width], "crops": [recording, crop, width]}."""
-            recordings, state, crops = read(signal), variables, []
+            recordings, state, crops = preprocess(signal), variables, []
             for augmentation, each in self._crops():
                 key, view_key = jax.random.split(key)
-                views = augmentation.views(recordings, view_key, rate_hz=read.rate_hz, each=each)
-                found, updates = self._network(encoder).apply(state, views, train=True, mutable=["batch_stats"])
+                views = augmentation.views(
+                    recordings, view_key, rate_hz=preprocess.rate_hz, each=each
+                )
+                found, updates = self._network(encoder).apply(
+                    state, views, train=True, mutable=["batch_stats"]
+                )
                 state = {**variables, **updates}
                 crops.append((found[0], unit_length(found[1]).reshape(len(signal), each, -1)))
-            return {"embedding": crops[0][0], "crops": jnp.concatenate([crop for _, crop in crops], axis=1)}, updates
+            return {
+                "embedding": crops[0][0],
+                "crops": jnp.concatenate([crop for _, crop in crops], axis=1),
+            }, updates
 
         found, updates = in_microbatches(encode, batch["signal"], key, size=self.microbatch)
         prototypes, large = unit_length(variables["params"]["prototypes"]), found["crops"][:, :2]
-        waiting = variables["queue"]["projection"] if self.queue else jnp.zeros((0, *large.shape[1:]))
+        waiting = (
+            variables["queue"]["projection"] if self.queue else jnp.zeros((0, *large.shape[1:]))
+        )
         take_part = jnp.square(waiting).sum((1, 2)) > 0  # not those that are still empty
         if self.queue:
             take_part &= batch["progress"] >= self.queue_from
             newest = jnp.concatenate([jax.lax.stop_gradient(large), waiting])[: self.queue]
             updates = {**updates, "queue": {"projection": newest}}
-        among = jnp.concatenate([large, waiting]), jnp.concatenate([jnp.ones(len(large), bool), take_part])
+        among = (
+            jnp.concatenate([large, waiting]),
+            jnp.concatenate([jnp.ones(len(large), bool), take_part]),
+        )
         codes = self._codes(*among, prototypes)[: len(large)]
-        loss, shares = swapped_prediction(found["crops"], prototypes, codes, temperature=self.temperature)
-        metrics = {"prototypes_used": jnp.exp(_entropy(shares.mean((0, 1))))} | embedding_statistics(found["embedding"])
+        loss, shares = swapped_prediction(
+            found["crops"], prototypes, codes, temperature=self.temperature
+        )
+        metrics = {"prototypes_used": jnp.exp(_entropy(shares.mean((0, 1))))} | collapse_metrics(
+            found["embedding"]
+        )
         return loss, (metrics, updates)
 
     def _crops(self) -> list[tuple[Augmentation, int]]:
@@ -106,9 +138,13 @@ class Swav:
         small = dataclasses.replace(self.augmentation, crop_s=self.small_crop_s)
         return [(self.augmentation, 2)] + [(small, self.small_crops)] * bool(self.small_crops)
 
-    def _codes(self, projections: jax.Array, take_part: jax.Array, prototypes: jax.Array) -> jax.Array:
+    def _codes(
+        self, projections: jax.Array, take_part: jax.Array, prototypes: jax.Array
+    ) -> jax.Array:
         """[recording, 2, width] -> [recording, 2, prototype]; each of the two crops is shared out by itself."""
-        scores = jax.lax.stop_gradient(jnp.einsum("rcw,pw->crp", projections, prototypes, precision="highest"))
+        scores = jax.lax.stop_gradient(
+            jnp.einsum("rcw,pw->crp", projections, prototypes, precision="highest")
+        )
         how = {"epsilon": self.epsilon, "rounds": self.sinkhorn_rounds}
         return jnp.stack([sinkhorn(one, take_part, **how) for one in scores], axis=1)
 
@@ -128,7 +164,9 @@ def sinkhorn(scores: jax.Array, take_part: jax.Array, *, epsilon: float, rounds:
     Returns:
       [row, prototype]; a row that takes part sums to 1.
     """
-    logits = scores / epsilon  # logarithms throughout: with a small epsilon most shares are too small for a float32
+    logits = (
+        scores / epsilon
+    )  # logarithms throughout: with a small epsilon most shares are too small for a float32
     for _ in range(rounds):
         logits = jnp.where(take_part[:, None], logits, -1e30)
         logits -= jax.nn.logsumexp(logits, axis=0, keepdims=True)

@@ -23,7 +23,7 @@ from ecgjax.objectives.parts.lead_views import draw_leads, lead_embeddings
 from ecgjax.objectives.parts.masking import seen_whole
 from ecgjax.objectives.parts.nt_xent import nt_xent, unit_length
 from ecgjax.objectives.parts.projection_head import ProjectionHead, check_widths
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,15 +54,25 @@ class TemporalSpatial:
         leads = draw_leads(encoder, key, signal, self.leads)
         return dict(_Projecting(encoder, self.projection).init(key, signal, leads, train=False))
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """Losses of the two tasks.
 
         Of batch: signal int16 [recording, time, lead]; patient int32 [recording].
         """
-        signal = read(batch["signal"])
+        signal = preprocess(batch["signal"])
         leads = draw_leads(encoder, key, signal, self.leads)
         half = signal.shape[1] // 2
-        segments = jnp.stack([signal[:, :half], signal[:, half : 2 * half]], axis=1).reshape(-1, half, signal.shape[2])
+        segments = jnp.stack([signal[:, :half], signal[:, half : 2 * half]], axis=1).reshape(
+            -1, half, signal.shape[2]
+        )
         twice = jnp.repeat(leads, 2, axis=0)
         projected, _ = _Projecting(encoder, self.projection).apply(
             variables, segments, twice, train=True, mutable=["batch_stats"]
@@ -88,7 +98,9 @@ def relation_error(projected: jax.Array, signal: jax.Array) -> jax.Array:
     """
     unit = unit_length(projected)
     centred = unit_length((signal - signal.mean(1, keepdims=True)).swapaxes(1, 2))
-    cosine, correlation = (jnp.einsum("bld,bmd->blm", part, part, precision="highest") for part in (unit, centred))
+    cosine, correlation = (
+        jnp.einsum("bld,bmd->blm", part, part, precision="highest") for part in (unit, centred)
+    )
     leads = projected.shape[1]
     difference = jnp.where(jnp.eye(leads, dtype=bool)[None], 0.0, jnp.square(cosine - correlation))
     return difference.sum((1, 2)).mean() / (leads * (leads - 1))

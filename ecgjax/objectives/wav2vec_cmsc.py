@@ -27,7 +27,7 @@ from ecgjax.errors import InputError
 from ecgjax.objectives.parts.masking import hidden_by_chance, in_spans, seen_whole, silenced
 from ecgjax.objectives.parts.nt_xent import unit_length
 from ecgjax.objectives.parts.quantiser import GumbelQuantiser, hidden_contrast, unused_codes
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +70,9 @@ class Wav2vecCmsc:
                 f"temperature {self.temperature}, softness {self.softness}, lead_mask {self.lead_mask}, starts "
                 f"{self.starts}: give temperatures above 0 and shares below 1"
             )
-        if not all(value >= 0 for value in (self.cmsc, self.diversity, self.penalty, self.feature_gradient)):
+        if not all(
+            value >= 0 for value in (self.cmsc, self.diversity, self.penalty, self.feature_gradient)
+        ):
             raise InputError(
                 f"cmsc {self.cmsc}, diversity {self.diversity}, penalty {self.penalty}, feature_gradient "
                 f"{self.feature_gradient}: give weights of 0 or more"
@@ -88,21 +90,33 @@ class Wav2vecCmsc:
         half = signal[:, : signal.shape[1] // 2]
         return dict(_Hiding(encoder, self).init(key, half, key, jnp.ones(()), train=False))
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """Weighted sum of both contrasts, of unused codes and of the local features' size.
 
         Of batch: signal int16 [recording, time, lead]; patient int32 [recording]; progress, the share of the run that
         is done.
         """
         lead_key, key = jax.random.split(key)
-        signal = read(batch["signal"])
+        signal = preprocess(batch["signal"])
         half = signal.shape[1] // 2
         segments = jnp.stack([signal[:, :half], signal[:, half : 2 * half]], axis=1)
-        silent = jax.random.bernoulli(lead_key, self.lead_mask, (len(signal), 2, 1, signal.shape[2]))
+        silent = jax.random.bernoulli(
+            lead_key, self.lead_mask, (len(signal), 2, 1, signal.shape[2])
+        )
         segments = jnp.where(silent, 0.0, segments).reshape(-1, half, signal.shape[2])
         first, last = self.softness
         softness = first * (last / first) ** batch["progress"]
-        made, _ = _Hiding(encoder, self).apply(variables, segments, key, softness, train=True, mutable=["batch_stats"])
+        made, _ = _Hiding(encoder, self).apply(
+            variables, segments, key, softness, train=True, mutable=["batch_stats"]
+        )
         hidden = made["hidden"]
         contrast, accuracy = hidden_contrast(
             made["predicted"], made["target"], made["codes"], hidden, temperature=self.temperature
@@ -112,7 +126,12 @@ class Wav2vecCmsc:
         unused = unused_codes(made["probability"], hidden)
         loss = contrast + self.cmsc * cmsc + self.diversity * unused + self.penalty * made["size"]
         metrics, updates = seen_whole(encoder, variables, signal)
-        parts = {"contrast": contrast, "cmsc": cmsc, "unused_codes": unused, "hidden_accuracy": accuracy}
+        parts = {
+            "contrast": contrast,
+            "cmsc": cmsc,
+            "unused_codes": unused,
+            "hidden_accuracy": accuracy,
+        }
         return loss, (metrics | parts | {"feature_size": made["size"]}, updates)
 
 
@@ -139,7 +158,9 @@ class _Hiding(nn.Module):
     settings: Wav2vecCmsc
 
     @nn.compact
-    def __call__(self, signal: jax.Array, key: jax.Array, softness: jax.Array, *, train: bool) -> dict[str, jax.Array]:
+    def __call__(
+        self, signal: jax.Array, key: jax.Array, softness: jax.Array, *, train: bool
+    ) -> dict[str, jax.Array]:
         """Segments [batch, time, lead] -> what the losses compare, by name."""
         hide_key, code_key = jax.random.split(key)
         own = hasattr(self.encoder, "features") and hasattr(self.encoder, "context")
@@ -152,17 +173,23 @@ class _Hiding(nn.Module):
             features = self.encoder.normalised(features)
             entering = self.encoder.enter(features)
             unseen = self.param("unseen", SMALL, entering.shape[-1:]).astype(entering.dtype)
-            tokens, _ = self.encoder.context(jnp.where(hidden[..., None], unseen[None, None], entering))
+            tokens, _ = self.encoder.context(
+                jnp.where(hidden[..., None], unseen[None, None], entering)
+            )
             _, embedding = self.encoder.context(entering)
         else:
             features = nn.LayerNorm(name="local_norm")(features)
-            tokens, _ = self.encoder(silenced(signal, hidden[:, None], self.settings.span_samples), train=train)
+            tokens, _ = self.encoder(
+                silenced(signal, hidden[:, None], self.settings.span_samples), train=train
+            )
             tokens = in_spans(tokens, signal.shape[1], self.settings.span_samples)
             _, embedding = self.encoder(signal, train=train)
         made = self._compared(features, tokens, code_key, softness)
         return made | {"hidden": hidden, "embedding": embedding, "size": size}
 
-    def _compared(self, features: jax.Array, tokens: jax.Array, key: jax.Array, softness: jax.Array) -> dict:
+    def _compared(
+        self, features: jax.Array, tokens: jax.Array, key: jax.Array, softness: jax.Array
+    ) -> dict:
         own = self.settings
         quantiser = GumbelQuantiser(own.codebooks, own.codes, own.width, name="quantiser")
         quantised, codes, probability = quantiser(features, key, softness)

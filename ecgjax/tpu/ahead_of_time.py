@@ -45,7 +45,9 @@ class Step:
     compile_s: float
 
 
-def compile_step(settings: Pretraining, slice: Slice, *, samples: int, rate_hz: float, effort: float = 0.0) -> Step:
+def compile_step(
+    settings: Pretraining, slice: Slice, *, samples: int, rate_hz: float, effort: float = 0.0
+) -> Step:
     """Compiles the step of `pretrain` with these settings.
 
     Args:

@@ -27,7 +27,13 @@ def count(jaxpr: Any) -> float:
         elif name == "cond":
             total += max(map(count, _branches(params)))
         else:
-            times = params["length"] if name == "scan" else params["mesh"].size if name == "shard_map" else 1
+            times = (
+                params["length"]
+                if name == "scan"
+                else params["mesh"].size
+                if name == "shard_map"
+                else 1
+            )
             total += times * sum(count(inner) for inner in jax.extend.core.jaxprs_in_params(params))
     return total
 
@@ -35,14 +41,24 @@ def count(jaxpr: Any) -> float:
 def _branches(params: dict) -> list:
     """A cond's branches that a TPU may take (`jax.lax.platform_dependent` is a cond as well)."""
     platforms = params.get("branches_platforms") or [None] * len(params["branches"])
-    named = [branch for branch, names in zip(params["branches"], platforms, strict=True) if names and "tpu" in names]
-    return named or [branch for branch, names in zip(params["branches"], platforms, strict=True) if names is None]
+    named = [
+        branch
+        for branch, names in zip(params["branches"], platforms, strict=True)
+        if names and "tpu" in names
+    ]
+    return named or [
+        branch for branch, names in zip(params["branches"], platforms, strict=True) if names is None
+    ]
 
 
 def _of_product(equation: Any) -> float:
     (contracted, _), _ = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
-    return 2.0 * math.prod(equation.outvars[0].aval.shape) * math.prod(left[axis] for axis in contracted)
+    return (
+        2.0
+        * math.prod(equation.outvars[0].aval.shape)
+        * math.prod(left[axis] for axis in contracted)
+    )
 
 
 def _of_convolution(equation: Any) -> float:
@@ -50,4 +66,6 @@ def _of_convolution(equation: Any) -> float:
     kernel, params = equation.invars[1].aval.shape, equation.params
     _, inputs, *space = params["dimension_numbers"].rhs_spec
     taps = math.prod(kernel[axis] for axis in space) * kernel[inputs]
-    return 2.0 * math.prod(equation.outvars[0].aval.shape) * taps / math.prod(params["lhs_dilation"])
+    return (
+        2.0 * math.prod(equation.outvars[0].aval.shape) * taps / math.prod(params["lhs_dilation"])
+    )

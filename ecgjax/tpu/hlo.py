@@ -12,12 +12,24 @@ from collections import Counter
 from collections.abc import Iterator
 
 COLLECTIVES = ("all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute")
-_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "while", "conditional", "call", "after-all"}
+_FREE = {
+    "parameter",
+    "constant",
+    "tuple",
+    "get-tuple-element",
+    "bitcast",
+    "while",
+    "conditional",
+    "call",
+    "after-all",
+}
 _SLICES = {"slice", "dynamic-slice", "gather"}
 _UPDATE = "dynamic-update-slice"
 
 _COMPUTATION = re.compile(r"^(?:ENTRY )?%?([\w.\-]+) \(.*\{$")
-_INSTRUCTION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*?)\)(?:, |$)(.*)")
+_INSTRUCTION = re.compile(
+    r"^\s+(ROOT )?%?([\w.\-]+) = (.*?) ([a-z][a-z0-9\-]*)\((.*?)\)(?:, |$)(.*)"
+)
 _ARRAY = re.compile(r"\b([a-z]+)(\d*)\w*\[([\d,]*)\](\{[^}]*\})?")
 _CALLED = re.compile(r"\b(?:calls|body|to_apply|branch_computations)=\{?((?:%?[\w.\-]+(?:, )?)+)")
 _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
@@ -66,7 +78,11 @@ class _Instruction:
 
     @property
     def called(self) -> list[str]:
-        names = (name.strip(" %") for match in _CALLED.finditer(self.attributes) for name in match[1].split(","))
+        names = (
+            name.strip(" %")
+            for match in _CALLED.finditer(self.attributes)
+            for name in match[1].split(",")
+        )
         return [name for name in names if name]
 
 
@@ -98,7 +114,9 @@ def shape_bytes(shape: str) -> int:
 def hbm_bytes(shape: str) -> int:
     """Bytes of HBM that a type takes, padded to its tiles: "f32[2,12]{1,0:T(8,128)}" has 4096, in VMEM (S(1)) none."""
     return sum(
-        math.prod(_padded(sizes, layout)) * width for sizes, width, layout in _arrays(shape) if "S(" not in layout
+        math.prod(_padded(sizes, layout)) * width
+        for sizes, width, layout in _arrays(shape)
+        if "S(" not in layout
     )
 
 
@@ -131,7 +149,9 @@ def _parse(text: str) -> tuple[_Computations, str]:
         elif match := _INSTRUCTION.match(line):
             root, name, shape, opcode, operands, attributes = match.groups()
             names = re.findall(r"%([\w.\-]+)", operands)
-            scope[name] = _Instruction(bool(root), name, shape, opcode, names or [operands], attributes)
+            scope[name] = _Instruction(
+                bool(root), name, shape, opcode, names or [operands], attributes
+            )
     return computations, entry
 
 
@@ -144,7 +164,11 @@ def _executed(
         # An asynchronous call's update and end name the computation of its start.
         if instruction.opcode in ("async-update", "async-done") or _is_reduce_scatter(instruction):
             continue
-        rounds = times * (_trips(instruction, computations) or 1) if instruction.opcode == "while" else times
+        rounds = (
+            times * (_trips(instruction, computations) or 1)
+            if instruction.opcode == "while"
+            else times
+        )
         inside = fused or instruction.opcode not in ("while", "conditional", "call", "async-start")
         for called in instruction.called:
             yield from _executed(computations, called, rounds, inside)
@@ -163,7 +187,11 @@ def _trips(loop: _Instruction, computations: _Computations) -> int | None:
     if root is None or root.opcode != "compare" or "direction=LT" not in root.attributes:
         return None
     bound = scope.get(root.operands[-1])
-    return int(bound.operands[0]) if bound and bound.opcode == "constant" and bound.operands[0].isdigit() else None
+    return (
+        int(bound.operands[0])
+        if bound and bound.opcode == "constant" and bound.operands[0].isdigit()
+        else None
+    )
 
 
 def _is_reduce_scatter(instruction: _Instruction) -> bool:
@@ -179,15 +207,23 @@ def _collective(instruction: _Instruction) -> Collective | None:
     return Collective(kind, shape_bytes(instruction.shape)) if kind in COLLECTIVES else None
 
 
-def _traffic(instruction: _Instruction, scope: dict[str, _Instruction], computations: _Computations) -> int:
+def _traffic(
+    instruction: _Instruction, scope: dict[str, _Instruction], computations: _Computations
+) -> int:
     if instruction.opcode in _FREE or instruction.opcode.endswith(("-done", "-update")):
         return 0
-    if instruction.opcode == "slice-start":  # fetches a piece of a weight into VMEM ahead of its use
+    if (
+        instruction.opcode == "slice-start"
+    ):  # fetches a piece of a weight into VMEM ahead of its use
         return shape_bytes(instruction.shape.split("}), ")[-1])
     if instruction.opcode.endswith("-start"):  # the type has both the operands and the results
         return hbm_bytes(instruction.shape)
     fusion = computations.get(instruction.called[0]) if instruction.opcode == "fusion" else None
-    total = min(hbm_bytes(instruction.shape), _written_by(fusion)) if fusion else hbm_bytes(instruction.shape)
+    total = (
+        min(hbm_bytes(instruction.shape), _written_by(fusion))
+        if fusion
+        else hbm_bytes(instruction.shape)
+    )
     for index, name in enumerate(instruction.operands):
         size = hbm_bytes(scope[name].shape) if name in scope else 0
         if size and instruction.opcode in _SLICES:
@@ -198,7 +234,9 @@ def _traffic(instruction: _Instruction, scope: dict[str, _Instruction], computat
 
 def _read_of(fusion: dict[str, _Instruction], index: int) -> int:
     """Bytes that a fusion reads of one operand: only the slices, where it takes nothing else."""
-    parameter = next(one for one in fusion.values() if one.opcode == "parameter" and one.operands == [str(index)])
+    parameter = next(
+        one for one in fusion.values() if one.opcode == "parameter" and one.operands == [str(index)]
+    )
     size = 0
     for user in fusion.values():
         if parameter.name in user.operands and user.opcode != "parameter":

@@ -31,7 +31,14 @@ def describe(settings: Pretraining, step: Step, scaling: list[Estimate]) -> dict
         "loops_of_unknown_length": step.program.endless,
         **_row(estimate(step)),
         "weak_scaling": [
-            _row(at) | dict(zip(("efficiency_roofline", "efficiency_cycles"), at.efficiency(scaling[0]), strict=True))
+            _row(at)
+            | dict(
+                zip(
+                    ("efficiency_roofline", "efficiency_cycles"),
+                    at.efficiency(scaling[0]),
+                    strict=True,
+                )
+            )
             for at in scaling
         ],
     }
@@ -42,7 +49,9 @@ def _row(at: Estimate) -> dict:
         "topology": at.slice.name,
         "chips": at.slice.chips,
         "recordings": at.recordings,
-        "collectives": {kind: {"count": count, "bytes": size} for kind, (count, size) in at.collectives.items()},
+        "collectives": {
+            kind: {"count": count, "bytes": size} for kind, (count, size) in at.collectives.items()
+        },
         "collectives_s": at.exchange_s,
         "flops_s": at.flops_s,
         "traffic_s": at.traffic_s,
@@ -71,7 +80,9 @@ def show(settings: Pretraining, step: Step, scaling: list[Estimate]) -> None:
     )
     console.print(_of_collectives(at), _of_times(step, at), sep="\n")
     if step.program.endless:
-        console.print(f"WARNING: {step.program.endless} loops of unknown length are counted as running once")
+        console.print(
+            f"WARNING: {step.program.endless} loops of unknown length are counted as running once"
+        )
     if scaling:
         console.print(_of_scaling(scaling))
 
@@ -79,17 +90,27 @@ def show(settings: Pretraining, step: Step, scaling: list[Estimate]) -> None:
 def _of_collectives(at: Estimate) -> rich.table.Table:
     table = _table("collectives of a step on one chip", "", "count", "MB", "ms")
     for kind, (count, size) in at.collectives.items():
-        table.add_row(kind, f"{count:.0f}", f"{size / 1e6:.2f}", _ms(at.slice.seconds(kind, count, size)))
+        table.add_row(
+            kind, f"{count:.0f}", f"{size / 1e6:.2f}", _ms(at.slice.seconds(kind, count, size))
+        )
     return table
 
 
 def _of_times(step: Step, at: Estimate) -> rich.table.Table:
     table = _table("a step, estimated", "", "ms", "")
-    table.add_row("convolutions, products", _ms(at.flops_s), f"{step.flops / 1e9:,.1f} GFLOP a chip at peak")
-    table.add_row("HBM traffic", _ms(at.traffic_s), f"{step.program.traffic_bytes / 1e9:,.2f} GB a chip")
-    table.add_row("compiler's cycles", _ms(at.cycles_s), f"{step.program.cycles / 1e6:,.1f} million")
+    table.add_row(
+        "convolutions, products", _ms(at.flops_s), f"{step.flops / 1e9:,.1f} GFLOP a chip at peak"
+    )
+    table.add_row(
+        "HBM traffic", _ms(at.traffic_s), f"{step.program.traffic_bytes / 1e9:,.2f} GB a chip"
+    )
+    table.add_row(
+        "compiler's cycles", _ms(at.cycles_s), f"{step.program.cycles / 1e6:,.1f} million"
+    )
     table.add_row("collectives", _ms(at.exchange_s), "none hidden")
-    for name, seconds, speed in zip(("step, roofline", "step, cycles"), at.step_s, at.ecg_per_s, strict=True):
+    for name, seconds, speed in zip(
+        ("step, roofline", "step, cycles"), at.step_s, at.ecg_per_s, strict=True
+    ):
         table.add_row(name, _ms(seconds), f"{speed:,.0f} ECG/s")
     return table
 
@@ -97,12 +118,20 @@ def _of_times(step: Step, at: Estimate) -> rich.table.Table:
 def _of_scaling(scaling: list[Estimate]) -> rich.table.Table:
     """One row a slice; the last columns twice, at the roofline and by the compiler's cycles."""
     columns = ["ECG\na step", "exchanged\nMB", "collectives\nms"]
-    columns += [f"{name}\n{what}" for name in ("roofline", "cycles") for what in ("step ms", "ECG/s", "efficiency")]
-    table = _table("weak scaling, estimated: 8 and 256 chips compiled, linear between", "", *columns)
+    columns += [
+        f"{name}\n{what}"
+        for name in ("roofline", "cycles")
+        for what in ("step ms", "ECG/s", "efficiency")
+    ]
+    table = _table(
+        "weak scaling, estimated: 8 and 256 chips compiled, linear between", "", *columns
+    )
     for at in scaling:
         exchanged = sum(size for _, size in at.collectives.values())
         row = [f"{at.recordings:,}", f"{exchanged / 1e6:.1f}", _ms(at.exchange_s)]
-        for seconds, speed, share in zip(at.step_s, at.ecg_per_s, at.efficiency(scaling[0]), strict=True):
+        for seconds, speed, share in zip(
+            at.step_s, at.ecg_per_s, at.efficiency(scaling[0]), strict=True
+        ):
             row += [_ms(seconds), f"{speed:,.0f}", f"{share:.0%}"]
         table.add_row(at.slice.name, *row)
     return table

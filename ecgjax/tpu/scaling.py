@@ -102,8 +102,12 @@ def weak_scaling(
         there = step.slice.of(chips)
         if step.slice == there:
             return estimate(step)
-        scaled = dataclasses.replace(settings, batch_size=settings.batch_size * chips // step.slice.chips)
-        return estimate(compile_step(scaled, there, samples=samples, rate_hz=rate_hz, effort=effort))
+        scaled = dataclasses.replace(
+            settings, batch_size=settings.batch_size * chips // step.slice.chips
+        )
+        return estimate(
+            compile_step(scaled, there, samples=samples, rate_hz=rate_hz, effort=effort)
+        )
 
     few, many = (end(chips) for chips in ENDS)
     return [between(few, many, step.slice.of(chips)) for chips in step.slice.chip.slices]
@@ -118,7 +122,8 @@ def between(few: Estimate, many: Estimate, there: Slice) -> Estimate:
 
     ends = [{**dict.fromkeys(COLLECTIVES, (0, 0)), **end.collectives} for end in (few, many)]
     collectives = {
-        kind: (mix(ends[0][kind][0], ends[1][kind][0]), mix(ends[0][kind][1], ends[1][kind][1])) for kind in COLLECTIVES
+        kind: (mix(ends[0][kind][0], ends[1][kind][0]), mix(ends[0][kind][1], ends[1][kind][1]))
+        for kind in COLLECTIVES
     }
     return Estimate(
         slice=there,

@@ -124,7 +124,9 @@ class Slice:
 
     def _ring(self, axis: int) -> bool:
         # v4 and v5p are closed by optical switches between whole cubes of 4x4x4, v5e and v6e only around a whole pod.
-        cubes = len(self.shape) == 2 or all(other % self.chip.ring_axis == 0 for other in self.shape)
+        cubes = len(self.shape) == 2 or all(
+            other % self.chip.ring_axis == 0 for other in self.shape
+        )
         return cubes and axis % self.chip.ring_axis == 0
 
 

@@ -43,7 +43,11 @@ def _read_alone() -> ocp.Context:
     """For what a process may read without the others, who would be waited for."""
     context, me = ocp.Context(), jax.process_index()
     alone = context.multiprocessing
-    alone.primary_host, alone.active_processes, alone.barrier_sync_key_prefix = me, {me}, f"alone{me}"
+    alone.primary_host, alone.active_processes, alone.barrier_sync_key_prefix = (
+        me,
+        {me},
+        f"alone{me}",
+    )
     return context
 
 
@@ -113,7 +117,11 @@ class Checkpoints:
         except Exception as error:  # Orbax and its stores raise a dozen types for broken files
             raise CheckpointDamaged(f"{path}: cannot be read ({_first_line(error)})") from error
         arrays = {name: loaded[name] for name in ("encoder", "train")}
-        manifest = {name: digest for name, digest in json_parts["manifest"].items() if not name.startswith("['data']")}
+        manifest = {
+            name: digest
+            for name, digest in json_parts["manifest"].items()
+            if not name.startswith("['data']")
+        }
         if {**_hashes(arrays), "config": _digest_json(json_parts["config"])} != manifest:
             raise CheckpointDamaged(f"{path}: its content is not what was saved")
         return _joined(loaded["encoder"], loaded["train"])
@@ -142,10 +150,22 @@ def load_encoder(path: str | Path) -> tuple[nn.Module, dict, Preprocessing, dict
         raise CheckpointDamaged(
             f"{path}: cannot be read as {config['encoder']['name']} ({_first_line(error)}); give another checkpoint"
         ) from error
-    saved = {name: digest for name, digest in manifest.items() if name.startswith(("['encoder']", "['data']"))}
+    saved = {
+        name: digest
+        for name, digest in manifest.items()
+        if name.startswith(("['encoder']", "['data']"))
+    }
     if _hashes({"encoder": variables, "data": halves}) != saved:
-        raise CheckpointDamaged(f"{path}: its content is not what was saved; give another checkpoint")
-    return encoder, jax.tree.map(np.asarray, variables), preprocessing, config, _joined_halves(halves)
+        raise CheckpointDamaged(
+            f"{path}: its content is not what was saved; give another checkpoint"
+        )
+    return (
+        encoder,
+        jax.tree.map(np.asarray, variables),
+        preprocessing,
+        config,
+        _joined_halves(halves),
+    )
 
 
 def find_checkpoint(path: str | Path) -> Path:
@@ -155,7 +175,11 @@ def find_checkpoint(path: str | Path) -> Path:
     for folder in folders:
         if (folder / "manifest").is_dir():
             return folder
-        steps = [step for step in folder.glob("[0-9]*") if step.name.isdigit() and (step / "manifest").is_dir()]
+        steps = [
+            step
+            for step in folder.glob("[0-9]*")
+            if step.name.isdigit() and (step / "manifest").is_dir()
+        ]
         if steps:
             return max(steps, key=lambda step: int(step.name))
     reason = "no ecgjax checkpoint in it" if path.exists() else "no such folder"
@@ -166,13 +190,20 @@ def read_config(path: Path) -> dict:
     """The config part of one checkpoint, as it was saved."""
     try:
         parts = _read_json(path)
-        config, intact = parts["config"], parts["manifest"]["config"] == _digest_json(parts["config"])
+        config, intact = (
+            parts["config"],
+            parts["manifest"]["config"] == _digest_json(parts["config"]),
+        )
     except Exception as error:
-        raise CheckpointDamaged(f"{path}: its config cannot be read ({_first_line(error)})") from error
+        raise CheckpointDamaged(
+            f"{path}: its config cannot be read ({_first_line(error)})"
+        ) from error
     if not intact:
         raise CheckpointDamaged(f"{path}: its config is not what was saved")
     if config.get("format") != FORMAT:
-        raise InputError(f"{path}: checkpoint format {config.get('format')}, this ecgjax reads {FORMAT}")
+        raise InputError(
+            f"{path}: checkpoint format {config.get('format')}, this ecgjax reads {FORMAT}"
+        )
     return config
 
 
@@ -201,16 +232,22 @@ def described_encoder(config: dict) -> tuple[nn.Module, Preprocessing]:
 def abstract_encoder(encoder: nn.Module, preprocessing: Preprocessing) -> dict:
     """Shapes and types of an encoder's variables, to be placed on this process's first device."""
     signal = jax.ShapeDtypeStruct((1, preprocessing.samples, len(preprocessing.leads)), jnp.float32)
-    variables = jax.eval_shape(lambda key, signal: encoder.init(key, signal, train=False), jax.random.key(0), signal)
+    variables = jax.eval_shape(
+        lambda key, signal: encoder.init(key, signal, train=False), jax.random.key(0), signal
+    )
     place = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), dict(variables))
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place), dict(variables)
+    )
 
 
 def _parts(state: TrainState) -> tuple[dict, dict]:
     """A state -> its parts encoder and train."""
     trees = _exchanged({"params": state.params, **state.collections})
     encoder = {name: tree["encoder"] for name, tree in trees.items() if "encoder" in tree}
-    others = {name: {k: v for k, v in tree.items() if k != "encoder"} for name, tree in trees.items()}
+    others = {
+        name: {k: v for k, v in tree.items() if k != "encoder"} for name, tree in trees.items()
+    }
     return encoder, {"step": state.step, "variables": others, "opt_state": state.opt_state}
 
 
@@ -235,7 +272,9 @@ def _exchanged(trees: dict) -> dict:
 
 def _halves(seen: Seen) -> dict[str, np.ndarray]:
     """JAX, through which Orbax goes, has no 64-bit numbers."""
-    return {name: np.ascontiguousarray(values).view(np.uint32) for name, values in vars(seen).items()}
+    return {
+        name: np.ascontiguousarray(values).view(np.uint32) for name, values in vars(seen).items()
+    }
 
 
 def _joined_halves(halves: dict) -> Seen:
@@ -243,12 +282,16 @@ def _joined_halves(halves: dict) -> Seen:
 
 
 def _abstract(tree: dict) -> dict:
-    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree)
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), tree
+    )
 
 
 def _hashes(tree: dict) -> dict[str, str]:
     leaves = jax.tree.leaves_with_path(tree)
-    return {jax.tree_util.keystr(path): _digest(np.asarray(leaf).tobytes()) for path, leaf in leaves}
+    return {
+        jax.tree_util.keystr(path): _digest(np.asarray(leaf).tobytes()) for path, leaf in leaves
+    }
 
 
 def _digest(content: bytes) -> str:
@@ -260,15 +303,25 @@ def _digest_json(value: dict) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}" if str(error) else type(error).__name__
+    return (
+        f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}"
+        if str(error)
+        else type(error).__name__
+    )
 
 
 def _check_same_run(saved: dict, present: dict, path: Path) -> None:
     saved, present = _flat(saved), _flat(present)
-    differing = [name for name in sorted({*saved, *present}) if saved.get(name) != present.get(name)]
+    differing = [
+        name for name in sorted({*saved, *present}) if saved.get(name) != present.get(name)
+    ]
     if differing:
-        what = "; ".join(f"{name} {_was(saved, name)}, now {present.get(name)}" for name in differing[:4])
-        raise InputError(f"{path}: holds another run ({what}); give its settings, or another --workdir")
+        what = "; ".join(
+            f"{name} {_was(saved, name)}, now {present.get(name)}" for name in differing[:4]
+        )
+        raise InputError(
+            f"{path}: holds another run ({what}); give its settings, or another --workdir"
+        )
 
 
 def _was(saved: dict, name: str) -> str:
@@ -278,5 +331,7 @@ def _was(saved: dict, name: str) -> str:
 def _flat(tree: dict, prefix: str = "") -> dict:
     out = {}
     for name, value in tree.items():
-        out.update(_flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value})
+        out.update(
+            _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        )
     return out

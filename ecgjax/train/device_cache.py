@@ -49,9 +49,13 @@ class DeviceCache:
         """
 
         def part_of(signals: jax.Array, slots: jax.Array) -> jax.Array:
-            wanted = jax.lax.all_gather(slots, "data", tiled=True) - jax.lax.axis_index("data") * len(signals)
+            wanted = jax.lax.all_gather(slots, "data", tiled=True) - jax.lax.axis_index(
+                "data"
+            ) * len(signals)
             mine = (wanted >= 0) & (wanted < len(signals))
-            found = jnp.where(mine[..., None, None], signals[jnp.where(mine, wanted, 0)], jnp.int16(0))
+            found = jnp.where(
+                mine[..., None, None], signals[jnp.where(mine, wanted, 0)], jnp.int16(0)
+            )
             return jax.lax.psum_scatter(found, "data", scatter_dimension=0, tiled=True)
 
         if self._mesh.size == 1:
@@ -64,7 +68,10 @@ class DeviceCache:
 def _filled(device: Any, records: Records | Mixture, indices: np.ndarray, size: int) -> jax.Array:
     """int16 [size, time, lead] on one device, read piece by piece."""
     write = jax.jit(
-        lambda whole, piece, start: jax.lax.dynamic_update_slice_in_dim(whole, piece, start, axis=0), donate_argnums=0
+        lambda whole, piece, start: jax.lax.dynamic_update_slice_in_dim(
+            whole, piece, start, axis=0
+        ),
+        donate_argnums=0,
     )
     whole = jnp.zeros((size, records.samples, 12), jnp.int16, device=device)
     for start in range(0, len(indices), _READ_AT_ONCE):

@@ -69,7 +69,13 @@ def train(
             state = resumed
             console.print(f"{title}: resumes at step {int(state.step)} of {num_steps}")
         step, pending = int(state.step), None
-        with RunLog(workdir, title=title, num_steps=num_steps, recordings=batches.recordings, first_step=step) as log:
+        with RunLog(
+            workdir,
+            title=title,
+            num_steps=num_steps,
+            recordings=batches.recordings,
+            first_step=step,
+        ) as log:
             for stack in log.timed(batches.between(step, num_steps, at_once=at_once)):
                 stack = place(stack, mesh)
                 state, metrics = step_fn(state, stack, key, resident)

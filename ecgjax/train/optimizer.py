@@ -28,7 +28,12 @@ class Optimizer:
 
     def __post_init__(self):
         # Written so that not-a-number is refused, too.
-        good = self.learning_rate > 0 and self.weight_decay >= 0 and 0 <= self.warmup <= 1 and self.clip_norm > 0
+        good = (
+            self.learning_rate > 0
+            and self.weight_decay >= 0
+            and 0 <= self.warmup <= 1
+            and self.clip_norm > 0
+        )
         if not (good and all(0 <= beta < 1 for beta in self.betas)):
             raise InputError(
                 f"{self}: give a learning_rate and a clip_norm above 0, a weight_decay of 0 or more, a warmup from 0 "
@@ -45,7 +50,9 @@ class Optimizer:
         )
         if not rise:  # no first step at a rate of 0
             return after
-        return optax.join_schedules([optax.linear_schedule(0.0, self.learning_rate, rise), after], [rise])
+        return optax.join_schedules(
+            [optax.linear_schedule(0.0, self.learning_rate, rise), after], [rise]
+        )
 
     def build(self, num_steps: int, *, encoder_rate: float = 1.0) -> optax.GradientTransformation:
         """The optax transformation for a run of `num_steps`; the encoder's updates are scaled by `encoder_rate`."""

@@ -29,10 +29,14 @@ class Processes:
         told = (self.coordinator, self.num_processes, self.process_id)
         if not self.distributed:
             if any(part is not None for part in told):
-                raise InputError("--coordinator, --num-processes and --process-id need --distributed")
+                raise InputError(
+                    "--coordinator, --num-processes and --process-id need --distributed"
+                )
             return
         if 0 < sum(part is None for part in told) < len(told):
-            raise InputError("give --coordinator, --num-processes and --process-id together, or none of them")
+            raise InputError(
+                "give --coordinator, --num-processes and --process-id together, or none of them"
+            )
         try:
             jax.distributed.initialize(*told, initialization_timeout=120)
         except (RuntimeError, ValueError) as error:

@@ -29,7 +29,9 @@ Batch = TypeVar("Batch")
 class RunLog:
     """Writes a run's metrics; a resumed run's log reads like an uninterrupted one's. One process of several writes."""
 
-    def __init__(self, workdir: Path, *, title: str, num_steps: int, recordings: int, first_step: int = 0):
+    def __init__(
+        self, workdir: Path, *, title: str, num_steps: int, recordings: int, first_step: int = 0
+    ):
         """
         Args:
           workdir: where metrics.jsonl and events go; entries from `first_step` on are dropped, for they are done again.
@@ -48,11 +50,15 @@ class RunLog:
         kept = [line for line in read_metrics(workdir) if line["step"] <= first_step]
         path.write_text("".join(json.dumps(line) + "\n" for line in kept))
         self._file = path.open("a", buffering=1)
-        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=first_step or None)
+        self._board = tensorboardX.SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=first_step or None
+        )
         if console.is_terminal:
             self._bar = _progress_bar()
             self._bar.start()
-            self._task = self._bar.add_task(title, total=num_steps, completed=first_step, note="compiling")
+            self._task = self._bar.add_task(
+                title, total=num_steps, completed=first_step, note="compiling"
+            )
 
     def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """The batches; the time that the loop waits for them is logged as a share of all its time."""
@@ -93,7 +99,9 @@ class RunLog:
         if self._bar:
             self._bar.update(self._task, completed=step, note=note)
         else:
-            print(f"{self._title}: step {step}/{self._num_steps}  {note}", file=sys.stderr, flush=True)
+            print(
+                f"{self._title}: step {step}/{self._num_steps}  {note}", file=sys.stderr, flush=True
+            )
 
     def _speed(self, step: int) -> dict[str, float]:
         """Since the line before: `SPEED`'s figures."""

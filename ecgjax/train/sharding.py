@@ -42,9 +42,13 @@ def rows_here(batch_size: int, mesh: Mesh) -> np.ndarray:
 def check_batch_size(batch_size: int, mesh: Mesh) -> None:
     """Raises InputError unless every device gets the same number of examples."""
     if batch_size < 1 or batch_size % mesh.size:
-        raise InputError(f"batch of {batch_size} over {mesh.size} devices: give --batch-size a multiple of {mesh.size}")
+        raise InputError(
+            f"batch of {batch_size} over {mesh.size} devices: give --batch-size a multiple of {mesh.size}"
+        )
 
 
 def place(stack: dict[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """This process's part of a stack of batches -> the global, split one."""
-    return jax.tree.map(lambda part: jax.make_array_from_process_local_data(split_stack(mesh), part), stack)
+    return jax.tree.map(
+        lambda part: jax.make_array_from_process_local_data(split_stack(mesh), part), stack
+    )

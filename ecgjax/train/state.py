@@ -40,7 +40,12 @@ def create_state(variables: dict, tx: optax.GradientTransformation, mesh: Mesh) 
 
 
 def make_step(
-    loss: Callable, tx: optax.GradientTransformation, mesh: Mesh, *, num_steps: int, fetch: Callable | None = None
+    loss: Callable,
+    tx: optax.GradientTransformation,
+    mesh: Mesh,
+    *,
+    num_steps: int,
+    fetch: Callable | None = None,
 ) -> Callable:
     """The jitted steps of one dispatch.
 
@@ -63,9 +68,15 @@ def make_step(
         def loss_of(params: dict):
             # Objectives know no mesh, but they may say that a value is needed on every device.
             with jax.sharding.use_abstract_mesh(mesh.abstract_mesh):
-                return loss({"params": params, **state.collections}, batch, jax.random.fold_in(key, state.step))
+                return loss(
+                    {"params": params, **state.collections},
+                    batch,
+                    jax.random.fold_in(key, state.step),
+                )
 
-        (value, (metrics, updates)), gradients = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        (value, (metrics, updates)), gradients = jax.value_and_grad(loss_of, has_aux=True)(
+            state.params
+        )
         changes, opt_state = tx.update(gradients, state.opt_state, state.params)
         params: Any = optax.apply_updates(state.params, changes)
         metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradients)}
@@ -83,4 +94,6 @@ def make_step(
 
     shared = replicated(mesh)
     shardings = (shared, split_stack(mesh), shared, split(mesh))
-    return jax.jit(dispatch, in_shardings=shardings, out_shardings=(shared, shared), donate_argnums=0)
+    return jax.jit(
+        dispatch, in_shardings=shardings, out_shardings=(shared, shared), donate_argnums=0
+    )

@@ -62,7 +62,9 @@ class Benchmark:
             raise InputError(f"benchmark of {self.seeds} seeds and labels {self.labels}: give one seed or more, and "
                              f"numbers of labels (0 means all)")  # fmt: skip
         if self.random_encoders is not None and not 1 <= self.random_encoders <= self.seeds:
-            raise InputError(f"--random-encoders {self.random_encoders}: give 1 to {self.seeds}, the number of seeds")
+            raise InputError(
+                f"--random-encoders {self.random_encoders}: give 1 to {self.seeds}, the number of seeds"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +82,9 @@ class Row:
     gain_high: float | None
 
 
-def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Sequence[Task], out: Path) -> list[Row]:
+def benchmark(
+    settings: Benchmark, encoder: Encoder, records: Records, tasks: Sequence[Task], out: Path
+) -> list[Row]:
     """Runs the comparison; writes benchmark.csv, per_seed.csv; trained runs are kept in `out` and not done twice.
 
     Args:
@@ -90,7 +94,10 @@ def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Se
       tasks: what to predict.
       out: the results' folder.
     """
-    splits = [(labelled(records, task, "train"), labelled(records, task, settings.split)) for task in tasks]
+    splits = [
+        (labelled(records, task, "train"), labelled(records, task, settings.split))
+        for task in tasks
+    ]
     refuse_shared(records)
     for _, (tested, _) in splits:
         refuse_seen(encoder.seen, records, tested)
@@ -98,13 +105,17 @@ def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Se
     embedded = _Embedded(encoder, records, settings)
     if settings.trained and not set(settings.labels) & set(settings.train_at):
         numbers = (" ".join(map(str, given)) for given in (settings.train_at, settings.labels))
-        console.print("no encoder is trained: none of --train-at {} is among --labels {}".format(*numbers))
+        console.print(
+            "no encoder is trained: none of --train-at {} is among --labels {}".format(*numbers)
+        )
     rows, per_seed = [], []
     for task, (train, test) in zip(tasks, splits, strict=True):
         for n in settings.labels:
             count = n or len(train[0])
             if count > len(train[0]):
-                console.print(f"{task.name}: {len(train[0])} labelled recordings, {n} wanted; left out")
+                console.print(
+                    f"{task.name}: {len(train[0])} labelled recordings, {n} wanted; left out"
+                )
                 continue
             scores = _scores(settings, embedded, task, train, test, count, out)
             bootstrap = patient_bootstrap(test[1], scores, records.patients[test[0]])
@@ -116,8 +127,12 @@ def benchmark(settings: Benchmark, encoder: Encoder, records: Records, tasks: Se
             _write_csv(out / "benchmark.csv", [dataclasses.asdict(row) for row in rows])
             _write_csv(out / "per_seed.csv", per_seed)
     if not rows:
-        raise InputError(f"{records.path}: no task has as many labelled recordings as wanted; lower --labels")
-    (out / "settings.json").write_text(json.dumps(dataclasses.asdict(settings), indent=1, default=str))
+        raise InputError(
+            f"{records.path}: no task has as many labelled recordings as wanted; lower --labels"
+        )
+    (out / "settings.json").write_text(
+        json.dumps(dataclasses.asdict(settings), indent=1, default=str)
+    )
     return rows
 
 
@@ -162,7 +177,13 @@ class _Embedded:
 
 
 def _scores(
-    settings: Benchmark, embedded: _Embedded, task: Task, train: tuple, test: tuple, n: int, out: Path
+    settings: Benchmark,
+    embedded: _Embedded,
+    task: Task,
+    train: tuple,
+    test: tuple,
+    n: int,
+    out: Path,
 ) -> dict[str, np.ndarray]:
     """For each way, the test scores of all seeds: [seed, recording, class]."""
     (train_indices, targets), (test_indices, _) = train, test
@@ -170,38 +191,73 @@ def _scores(
     scores: dict[str, list[np.ndarray]] = {}
     for seed in range(settings.seeds):
         everything = n == len(train_indices)
-        drawn = draw_labelled(targets, patients, n, seed=seed, balanced=task.is_single and not everything)
+        drawn = draw_labelled(
+            targets, patients, n, seed=seed, balanced=task.is_single and not everything
+        )
         indices, truth = train_indices[drawn], targets[drawn]
         marked = indices, truth, patients[drawn]
-        if not (everything and seed):  # the same recordings and the same weights give the same probe
-            scores.setdefault("frozen", []).append(_probed(embedded, embedded.frozen, *marked, test_indices, seed))
+        if not (
+            everything and seed
+        ):  # the same recordings and the same weights give the same probe
+            scores.setdefault("frozen", []).append(
+                _probed(embedded, embedded.frozen, *marked, test_indices, seed)
+            )
         weights = seed % (settings.random_encoders or settings.seeds)
         if not (everything and weights < seed):
             scores.setdefault("random", []).append(
-                _random_scores(settings, embedded, f"{task.name}-{n}", *marked, test_indices, seed, weights)
+                _random_scores(
+                    settings, embedded, f"{task.name}-{n}", *marked, test_indices, seed, weights
+                )
             )
         for way in settings.trained if n in settings.train_at else ():
-            start = embedded.encoder if way == "finetuned" else untrained_twin(embedded.encoder, seed=seed)
-            trained = _train(
-                settings, start, embedded, task, indices, truth, seed, out / f"{way}-{task.name}-{n}-{seed}"
+            start = (
+                embedded.encoder
+                if way == "finetuned"
+                else untrained_twin(embedded.encoder, seed=seed)
             )
-            scores.setdefault(way, []).append(predict(trained, start, embedded.records, test_indices))
+            trained = _train(
+                settings,
+                start,
+                embedded,
+                task,
+                indices,
+                truth,
+                seed,
+                out / f"{way}-{task.name}-{n}-{seed}",
+            )
+            scores.setdefault(way, []).append(
+                predict(trained, start, embedded.records, test_indices)
+            )
     return {way: np.stack(per_seed) for way, per_seed in scores.items()}
 
 
-def _probed(embedded: _Embedded, embeddings, indices, targets, patients, test_indices, seed: int) -> np.ndarray:
+def _probed(
+    embedded: _Embedded, embeddings, indices, targets, patients, test_indices, seed: int
+) -> np.ndarray:
     probe = linear_probe.fit(embedded.of(embeddings, indices), targets, patients, seed=seed)
     return probe.scores(embedded.of(embeddings, test_indices))
 
 
 def _random_scores(
-    settings: Benchmark, embedded: _Embedded, what: str, indices, targets, patients, test_indices, seed, weights: int
+    settings: Benchmark,
+    embedded: _Embedded,
+    what: str,
+    indices,
+    targets,
+    patients,
+    test_indices,
+    seed,
+    weights: int,
 ) -> np.ndarray:
     """A probe on a random encoder with the given initial weights; kept, if wanted, for other checkpoints."""
-    kept = _kept(settings, embedded, f"{what}-{seed}" + (f"-weights-{weights}" if weights != seed else ""))
+    kept = _kept(
+        settings, embedded, f"{what}-{seed}" + (f"-weights-{weights}" if weights != seed else "")
+    )
     if kept and kept.exists():
         return np.load(kept)
-    scores = _probed(embedded, embedded.random(weights), indices, targets, patients, test_indices, seed)
+    scores = _probed(
+        embedded, embedded.random(weights), indices, targets, patients, test_indices, seed
+    )
     if kept:
         kept.parent.mkdir(parents=True, exist_ok=True)
         np.save(kept, scores)
@@ -213,7 +269,9 @@ def _kept(settings: Benchmark, embedded: _Embedded, what: str) -> Path | None:
     if settings.random_scores is None:
         return None
     encoder = embedded.encoder
-    architecture = describe(encoder.config["encoder"]["name"], encoder.module, encoder.preprocessing)
+    architecture = describe(
+        encoder.config["encoder"]["name"], encoder.module, encoder.preprocessing
+    )
     key = json.dumps([architecture, embedded.records.fingerprint, settings.split], sort_keys=True)
     return settings.random_scores / hashlib.sha256(key.encode()).hexdigest()[:16] / f"{what}.npy"
 
@@ -227,7 +285,9 @@ def _train(settings, start, embedded, task, indices, targets, seed, workdir):
         "labelled": len(indices),
     }
     finetuning = dataclasses.replace(settings.finetuning, seed=seed)
-    return finetuning.adapt(start, Labelled(embedded.records, indices, targets), Run(workdir, config, workdir.name))
+    return finetuning.adapt(
+        start, Labelled(embedded.records, indices, targets), Run(workdir, config, workdir.name)
+    )
 
 
 def _row(task: Task, n: int, way: str, bootstrap: Bootstrap) -> Row:
@@ -238,11 +298,17 @@ def _row(task: Task, n: int, way: str, bootstrap: Bootstrap) -> Row:
 
 
 def _line(row: Row) -> str:
-    gain = "" if row.gain is None else f"   {row.gain:+.3f} ({row.gain_low:+.3f} to {row.gain_high:+.3f}) over random"
+    gain = (
+        ""
+        if row.gain is None
+        else f"   {row.gain:+.3f} ({row.gain_low:+.3f} to {row.gain_high:+.3f}) over random"
+    )
     return f"{row.task:12}{row.labels:>7}  {row.way:10}{row.auroc:.3f} ({row.low:.3f}-{row.high:.3f}){gain}"
 
 
-def _per_seed(task: Task, n: int, scores: dict[str, np.ndarray], truth: np.ndarray) -> Iterator[dict]:
+def _per_seed(
+    task: Task, n: int, scores: dict[str, np.ndarray], truth: np.ndarray
+) -> Iterator[dict]:
     for way, stack in scores.items():
         for seed, one in enumerate(stack):
             for name, value in zip(task.classes, auroc(truth, one), strict=True):

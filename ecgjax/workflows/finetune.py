@@ -38,7 +38,9 @@ def start_encoder(
     encoder = load(checkpoint)
     found = encoder.config["encoder"]["name"]
     if name not in (None, found):
-        raise InputError(f"{checkpoint}: holds a {found}, not a {name}; leave --encoder out or give another checkpoint")
+        raise InputError(
+            f"{checkpoint}: holds a {found}, not a {name}; leave --encoder out or give another checkpoint"
+        )
     console.print(f"{checkpoint}: {found}, {encoder.restored} arrays restored")
     return encoder, found
 
@@ -70,23 +72,33 @@ def adapt_and_report(
       What metrics.json holds.
     """
     if isinstance(settings, LocalContrast):
-        raise InputError(f"--method local_contrast: it learns where waves are, not {task.name}; give --task waves")
+        raise InputError(
+            f"--method local_contrast: it learns where waves are, not {task.name}; give --task waves"
+        )
     encoder, name = start_encoder(checkpoint, encoder_name, seed=settings.seed)
     records = Records(data)
     indices, targets = labelled(records, task, "train")
-    tested = {split: labelled(records, task, split) for split in TESTED}  # refused now, not at the end
+    tested = {
+        split: labelled(records, task, split) for split in TESTED
+    }  # refused now, not at the end
     refuse_shared(records)
     for chosen, _ in tested.values():
         refuse_seen(encoder.seen, records, chosen)
     if labels is not None:
         count = labels_wanted(labels, len(indices))
-        drawn = draw_labelled(targets, records.patients[indices], count, seed=settings.seed, balanced=task.is_single)
+        drawn = draw_labelled(
+            targets, records.patients[indices], count, seed=settings.seed, balanced=task.is_single
+        )
         indices, targets = indices[drawn], targets[drawn]
-    config = run_config(encoder, name, records, task=task.name, classes=task.classes, labelled=len(indices))
+    config = run_config(
+        encoder, name, records, task=task.name, classes=task.classes, labelled=len(indices)
+    )
     run = Run(workdir, config, f"{task.name}, {len(indices)} labelled")
     adapted = settings.adapt(encoder, Labelled(records, indices, targets), run)
     predicted = {
-        split: Predictions(chosen, records.patients[chosen], truth, predict(adapted, encoder, records, chosen))
+        split: Predictions(
+            chosen, records.patients[chosen], truth, predict(adapted, encoder, records, chosen)
+        )
         for split, (chosen, truth) in tested.items()
     }
     by = described(settings, encoder=name, start=encoder.fingerprint, labelled=len(indices))
@@ -98,20 +110,34 @@ def adapt_and_report(
         figures[split] = {
             "recordings": len(of_split.recordings),
             "macro_auroc": figure(bootstrap.macro("model")),
-            "auroc": dict(zip(task.classes, map(figure, bootstrap.per_class("model")), strict=True)),
+            "auroc": dict(
+                zip(task.classes, map(figure, bootstrap.per_class("model")), strict=True)
+            ),
         }
     (workdir / "metrics.json").write_text(json.dumps(figures, indent=1))
     if lines := read_metrics(workdir):
-        plots.loss_curve([line["step"] for line in lines], [line["loss"] for line in lines], workdir / "loss.png")
+        plots.loss_curve(
+            [line["step"] for line in lines], [line["loss"] for line in lines], workdir / "loss.png"
+        )
     _print(figures, workdir)
     return figures
 
 
 def run_config(
-    encoder: Encoder, name: str, records: Records, *, task: str, classes: Sequence[str], labelled: int
+    encoder: Encoder,
+    name: str,
+    records: Records,
+    *,
+    task: str,
+    classes: Sequence[str],
+    labelled: int,
 ) -> dict:
     """What a checkpoint says of a run with labels, besides the method's settings."""
-    start = encoder.config.get("pretraining", "random weights") if encoder.restored else "random weights"
+    start = (
+        encoder.config.get("pretraining", "random weights")
+        if encoder.restored
+        else "random weights"
+    )
     return {
         **describe(name, encoder.module, encoder.preprocessing),
         "classes": list(classes),
@@ -128,7 +154,9 @@ def figure(interval: Interval) -> list[float]:
 
 
 def _print(figures: dict, workdir: Path) -> None:
-    print(f"\nAUROC, {figures['task']}, {figures['labelled']} labelled recordings (95 % interval over patients)")
+    print(
+        f"\nAUROC, {figures['task']}, {figures['labelled']} labelled recordings (95 % interval over patients)"
+    )
     print(f"{'':16}{'validation':>26}{'test':>26}")
     rows = {"macro": [figures[split]["macro_auroc"] for split in TESTED]}
     for name in figures["test"]["auroc"]:
@@ -137,6 +165,9 @@ def _print(figures: dict, workdir: Path) -> None:
         rows.pop("macro")
     for name, pair in rows.items():
         print(
-            f"{name:16}" + "".join(f"{value:>12.3f} ({low:.3f}-{high:.3f})"[:26].rjust(26) for value, low, high in pair)
+            f"{name:16}"
+            + "".join(
+                f"{value:>12.3f} ({low:.3f}-{high:.3f})"[:26].rjust(26) for value, low, high in pair
+            )
         )
     print(f"\nclassifier: {workdir / 'checkpoints'}\nfigures:    {workdir / 'metrics.json'}")

@@ -52,7 +52,11 @@ def first_look(checkpoint: Path, records: Records, workdir: Path) -> Comparison 
     else:
         print("\nno condition has enough labelled recordings here for a table")
     print()
-    for what, picture in (("loss curve", "loss.png"), ("positive pair", "pair.png"), ("embeddings", "map.png")):
+    for what, picture in (
+        ("loss curve", "loss.png"),
+        ("positive pair", "pair.png"),
+        ("embeddings", "map.png"),
+    ):
         print(f"{what:15}{workdir / picture}")
     say_next(checkpoint, records, workdir)
     return comparison
@@ -80,7 +84,13 @@ def compare(encoder: Encoder, records: Records, *, labelled: int = 200) -> Compa
     console.print(f"comparing with a random encoder on {', '.join(task.name for task in tasks)}")
     draws = {
         (task.name, seed): train[
-            draw_labelled(task.targets(train_labels)[0], records.patients[train], labelled, seed=seed, balanced=True)
+            draw_labelled(
+                task.targets(train_labels)[0],
+                records.patients[train],
+                labelled,
+                seed=seed,
+                balanced=True,
+            )
         ]
         for task in tasks
         for seed in range(SEEDS)

@@ -17,7 +17,9 @@ def labelled(records: Records, task: Task, split: str) -> tuple[np.ndarray, np.n
     targets, keep = task.targets(records.labels(indices))
     indices, targets = indices[keep], targets[keep]
     positives = targets.sum(0)
-    if missing := [name for name, n in zip(task.classes, positives, strict=True) if n in (0, len(targets))]:
+    if missing := [
+        name for name, n in zip(task.classes, positives, strict=True) if n in (0, len(targets))
+    ]:
         raise InputError(
             f"{records.path}: split {split} has no recording with (or none without) {', '.join(missing)}; "
             f"choose another task than {task.name}"
@@ -33,7 +35,13 @@ def labels_wanted(labels: float | None, available: int) -> int:
 
 
 def draw_labelled(
-    targets: np.ndarray, patients: np.ndarray, n: int, *, seed: int, balanced: bool = False, spread: bool = False
+    targets: np.ndarray,
+    patients: np.ndarray,
+    n: int,
+    *,
+    seed: int,
+    balanced: bool = False,
+    spread: bool = False,
 ) -> np.ndarray:
     """Draw n labelled recordings, patient by patient.
 
@@ -55,9 +63,13 @@ def draw_labelled(
       InputError: n is not within 1 and the number of recordings, or `balanced` with several classes or `spread`.
     """
     if not 0 < n <= len(targets):
-        raise InputError(f"{n} labelled recordings wanted of {len(targets)}; ask for 1 to {len(targets)}")
+        raise InputError(
+            f"{n} labelled recordings wanted of {len(targets)}; ask for 1 to {len(targets)}"
+        )
     if balanced and targets.shape[1] != 1:
-        raise InputError(f"balanced draw of {targets.shape[1]} classes; only a single one can be balanced")
+        raise InputError(
+            f"balanced draw of {targets.shape[1]} classes; only a single one can be balanced"
+        )
     if balanced and spread:
         raise InputError("a draw that is balanced and spread; give one of the two")
     _, patient = np.unique(patients, return_inverse=True)

@@ -22,7 +22,9 @@ def bfloat16_deviation(encoder: nn.Module, *, samples: int, leads: int = 12) -> 
     def run(dtype):
         def total(params):
             state = {**variables, "params": params}
-            (_, embedding), _ = encoder.clone(dtype=dtype).apply(state, signal, train=True, mutable=["batch_stats"])
+            (_, embedding), _ = encoder.clone(dtype=dtype).apply(
+                state, signal, train=True, mutable=["batch_stats"]
+            )
             return (embedding * weights).mean(), embedding
 
         weights = jnp.cos(jnp.arange(8.0))[:, None]

@@ -57,7 +57,9 @@ PRESETS: dict[str, Pretraining] = {
     "mehari_simclr": Pretraining(
         objective=Simclr(), encoder="xresnet1d50", optimizer=MEHARI_OPTIMIZER, batch_size=4096
     ),
-    "mehari_byol": Pretraining(objective=Byol(), encoder="xresnet1d50", optimizer=MEHARI_OPTIMIZER, batch_size=4096),
+    "mehari_byol": Pretraining(
+        objective=Byol(), encoder="xresnet1d50", optimizer=MEHARI_OPTIMIZER, batch_size=4096
+    ),
     "mehari_swav": Pretraining(
         objective=Swav(queue=8 * 4096),
         encoder="xresnet1d50",
@@ -137,7 +139,13 @@ PRESETS: dict[str, Pretraining] = {
         objective=Wav2vecCmsc(),
         encoder="wav2vec_transformer",
         preprocessing=Preprocessing(rate_hz=250.0),
-        optimizer=Optimizer(learning_rate=5e-5, weight_decay=0.01, betas=(0.9, 0.98), warmup=0.0, schedule="constant"),
+        optimizer=Optimizer(
+            learning_rate=5e-5,
+            weight_decay=0.01,
+            betas=(0.9, 0.98),
+            warmup=0.0,
+            schedule="constant",
+        ),
         batch_size=2052,
     ),
 }

@@ -20,7 +20,7 @@ from ecgjax.encoders import ENCODERS
 from ecgjax.errors import InputError
 from ecgjax.objectives import Objective
 from ecgjax.objectives.patient_contrast import PatientContrast
-from ecgjax.preprocessing import Preprocessing, Reader
+from ecgjax.preprocessing import Preprocessing, Preprocessor
 from ecgjax.train.checkpoint import describe
 from ecgjax.train.device_cache import DeviceCache
 from ecgjax.train.loop import train
@@ -39,7 +39,10 @@ LARGEST_DEVIATION = 0.5
 class Pretraining:
     """Settings of a pre-training run."""
 
-    objective: Annotated[tyro.conf.AvoidSubcommands[Objective], tyro.conf.arg(name="")] = PatientContrast()  # type: ignore[valid-type]
+    objective: Annotated[
+        tyro.conf.AvoidSubcommands[Objective],  # pyright: ignore[reportInvalidTypeForm]
+        tyro.conf.arg(name=""),
+    ] = PatientContrast()
     """The method, with its settings."""
     encoder: Literal[tuple(ENCODERS)] = "compact_resnet"  # type: ignore[valid-type]
     """The encoder's architecture."""
@@ -110,7 +113,9 @@ def pretrain(
         read=resident and resident.slots,
     )
     init_key, key = jax.random.split(jax.random.key(settings.seed))
-    step, create = step_and_state(settings, rate_hz=records.rate_hz, mesh=mesh, fetch=resident and resident.fetch)
+    step, create = step_and_state(
+        settings, rate_hz=records.rate_hz, mesh=mesh, fetch=resident and resident.fetch
+    )
     _, path = train(
         step,
         create(init_key),
@@ -131,18 +136,26 @@ def pretrain(
 
 def with_precision(settings: Pretraining) -> Pretraining:
     """The settings with what `auto` means on this machine. bfloat16 is compared with float32 before it is relied on."""
-    if settings.precision == "float32" or (settings.precision == "auto" and jax.default_backend() == "cpu"):
+    if settings.precision == "float32" or (
+        settings.precision == "auto" and jax.default_backend() == "cpu"
+    ):
         return dataclasses.replace(settings, precision="float32")
     try:
-        deviation = bfloat16_deviation(ENCODERS[settings.encoder], samples=settings.preprocessing.samples)
+        deviation = bfloat16_deviation(
+            ENCODERS[settings.encoder], samples=settings.preprocessing.samples
+        )
     except jax.errors.JaxRuntimeError:  # no algorithm found for a convolution
         deviation = math.inf
     if deviation < LARGEST_DEVIATION:
         return dataclasses.replace(settings, precision="bfloat16")
     problem = f"bfloat16 is wrong by {deviation:.0%} on this {jax.devices()[0].device_kind}"
     if settings.precision == "bfloat16":
-        raise InputError(f"--precision bfloat16: {problem}; give float32, or another version of JAX")
-    console.print(f"WARNING: {problem} (a bug of this JAX or driver); training in float32, which is slower")
+        raise InputError(
+            f"--precision bfloat16: {problem}; give float32, or another version of JAX"
+        )
+    console.print(
+        f"WARNING: {problem} (a bug of this JAX or driver); training in float32, which is slower"
+    )
     return dataclasses.replace(settings, precision="float32")
 
 
@@ -155,7 +168,9 @@ def step_and_state(
     """
     tx = settings.optimizer.build(settings.num_steps)
     encoder = ENCODERS[settings.encoder].clone(dtype=settings.precision)
-    loss = functools.partial(settings.objective.loss, encoder, read=Reader(settings.preprocessing, rate_hz))
+    loss = functools.partial(
+        settings.objective.loss, encoder, preprocess=Preprocessor(settings.preprocessing, rate_hz)
+    )
 
     def create(key: jax.Array) -> TrainState:
         return create_state(initial_variables(settings, key), tx, mesh)

@@ -23,7 +23,9 @@ def _edited(pattern: str, replacement: str, count: int = 0, **changes) -> Make:
     def make(folder: Path) -> None:
         _good(folder, **changes)
         header = folder / "a.hea"
-        text, found = re.subn(pattern, replacement, header.read_text(), count=count, flags=re.MULTILINE)
+        text, found = re.subn(
+            pattern, replacement, header.read_text(), count=count, flags=re.MULTILINE
+        )
         assert found, pattern
         header.write_text(text)
 
@@ -69,12 +71,23 @@ def _stored(change: Callable[[np.ndarray], object], **changes) -> Make:
 def _leads(*names: str) -> Make:
     """A record with signals of these names, which wfdb would not write if one occurs twice."""
     count = len(names)
-    settings = {"sig_name": [f"n{index}" for index in range(count)], "fmt": ["16"] * count, "units": ["mV"] * count}
+    settings = {
+        "sig_name": [f"n{index}" for index in range(count)],
+        "fmt": ["16"] * count,
+        "units": ["mV"] * count,
+    }
 
     def make(folder: Path) -> None:
         _good(folder, adc_gain=[1000.0] * count, baseline=[0] * count, **settings)
         header = folder / "a.hea"
-        header.write_text(re.sub(r" n(\d+)$", lambda found: f" {names[int(found[1])]}", header.read_text(), flags=re.M))
+        header.write_text(
+            re.sub(
+                r" n(\d+)$",
+                lambda found: f" {names[int(found[1])]}",
+                header.read_text(),
+                flags=re.M,
+            )
+        )
 
     return make
 
@@ -108,13 +121,25 @@ CASES: dict[str, tuple[Make, str]] = {
     "longer": (_signals(lambda data: data + bytes(24)), "length"),
     "empty": (_signals(lambda data: b""), "length"),
     "a web page": (_signals(lambda data: b"<html>404</html>"), "length"),
-    "a flipped bit": (_signals(lambda data: data[:999] + bytes([data[999] ^ 1]) + data[1000:]), "checksum"),
-    "frames in another order": (_signals(lambda data: data[24:48] + data[:24] + data[48:]), "initial_value"),
+    "a flipped bit": (
+        _signals(lambda data: data[:999] + bytes([data[999] ^ 1]) + data[1000:]),
+        "checksum",
+    ),
+    "frames in another order": (
+        _signals(lambda data: data[24:48] + data[:24] + data[48:]),
+        "initial_value",
+    ),
     "absent": (_replaced("a.dat", lambda path: None), "missing_file"),
     "a folder": (_replaced("a.dat", lambda path: path.mkdir()), "file_name"),
     "a pipe": (_replaced("a.dat", lambda path: os.mkfifo(path)), "file_name"),
-    "a link outside": (_replaced("a.dat", lambda path: path.symlink_to(_outside(path.parent) / "a.dat")), "file_name"),
-    "a link to a device": (_replaced("a.dat", lambda path: path.symlink_to("/dev/zero")), "file_name"),
+    "a link outside": (
+        _replaced("a.dat", lambda path: path.symlink_to(_outside(path.parent) / "a.dat")),
+        "file_name",
+    ),
+    "a link to a device": (
+        _replaced("a.dat", lambda path: path.symlink_to("/dev/zero")),
+        "file_name",
+    ),
     "a link to itself": (_replaced("a.dat", lambda path: path.symlink_to(path)), "missing_file"),
     # headers
     "no header": (_header(b""), "header"),
@@ -196,8 +221,14 @@ CASES: dict[str, tuple[Make, str]] = {
     "257 Hz": (lambda folder: _good(folder, samples=2600, fs=257), OK),
     # MATLAB
     "matlab": (_matlab(MATLAB), OK),
-    "matlab of other rows": (_matlab(np.array([30, 11, 5000, 0, 4], "<i4").tobytes() + b"val\0"), "format"),
-    "matlab complex": (_matlab(np.array([30, 12, 5000, 1, 4], "<i4").tobytes() + b"val\0"), "format"),
+    "matlab of other rows": (
+        _matlab(np.array([30, 11, 5000, 0, 4], "<i4").tobytes() + b"val\0"),
+        "format",
+    ),
+    "matlab complex": (
+        _matlab(np.array([30, 12, 5000, 1, 4], "<i4").tobytes() + b"val\0"),
+        "format",
+    ),
     "matlab 5": (_matlab(b"MATLAB 5.0 MAT-file Plat"), "format"),
     "matlab cut": (_matlab(MATLAB[:20]), "length"),
 }

@@ -46,8 +46,14 @@ def main(folder: Path) -> None:
         opened.clear()
         started = time.perf_counter()
         reason = read(record / "a")
-        outside = [path for path in opened if not path.startswith(f"{os.path.realpath(record)}{os.sep}")]
-        found[record.name] = {"reason": reason, "seconds": time.perf_counter() - started, "outside": outside}
+        outside = [
+            path for path in opened if not path.startswith(f"{os.path.realpath(record)}{os.sep}")
+        ]
+        found[record.name] = {
+            "reason": reason,
+            "seconds": time.perf_counter() - started,
+            "outside": outside,
+        }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(json.dumps({"records": found, "peak_bytes": peak}))
 

@@ -21,9 +21,13 @@ def outcome(tmp_path_factory):
         record.mkdir(parents=True)
         make(record)
     here = Path(__file__).parent
-    paths = os.pathsep.join([str(here.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    paths = os.pathsep.join(
+        [str(here.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    )
     run = [sys.executable, here / "read_corpus.py", folder / "records"]
-    done = subprocess.run(run, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": paths})
+    done = subprocess.run(
+        run, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": paths}
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
 

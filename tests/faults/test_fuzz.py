@@ -54,7 +54,11 @@ _watched: list[str] | None = None
 
 
 def _watch(event: str, arguments: tuple) -> None:
-    if _watched is not None and event == "open" and isinstance(arguments[0], str | bytes | os.PathLike):
+    if (
+        _watched is not None
+        and event == "open"
+        and isinstance(arguments[0], str | bytes | os.PathLike)
+    ):
         _watched.append(os.path.realpath(os.fsdecode(arguments[0])))
 
 
@@ -85,11 +89,23 @@ def _damaged(data: bytes, rng: np.random.Generator) -> bytes:
 def _records(folder):
     """Bytes of header and signal file of a record in each kind of format."""
     eight = list(muse.EIGHT)
-    for form, names in (("16", tiny_ptb_xl.NAMES), ("212", tiny_ptb_xl.NAMES), ("516", eight), ("24", eight)):
+    for form, names in (
+        ("16", tiny_ptb_xl.NAMES),
+        ("212", tiny_ptb_xl.NAMES),
+        ("516", eight),
+        ("24", eight),
+    ):
         count = len(names)
-        settings = {"sig_name": names, "fmt": [form] * count, "units": ["mV"] * count, "baseline": [0] * count}
+        settings = {
+            "sig_name": names,
+            "fmt": [form] * count,
+            "units": ["mV"] * count,
+            "baseline": [0] * count,
+        }
         stored = np.random.default_rng(0).integers(-900, 900, (40, count))
-        tiny_ptb_xl.write_record(folder / "a", d_signal=stored, adc_gain=[1000.0] * count, **settings)
+        tiny_ptb_xl.write_record(
+            folder / "a", d_signal=stored, adc_gain=[1000.0] * count, **settings
+        )
         yield (folder / "a.hea").read_bytes(), (folder / "a.dat").read_bytes(), ".dat"
         if form == "16":
             start = np.array([30, count, 40, 0, 4], "<i4").tobytes() + b"val\0"
@@ -105,7 +121,11 @@ def test_records(tmp_path):
     try:
         for _ in range(CASES):
             header, data, ending = originals[int(rng.integers(len(originals)))]
-            header, data = (header, _damaged(data, rng)) if rng.random() < 0.2 else (_damaged(header, rng), data)
+            header, data = (
+                (header, _damaged(data, rng))
+                if rng.random() < 0.2
+                else (_damaged(header, rng), data)
+            )
             (tmp_path / "a.hea").write_bytes(header)
             (tmp_path / f"a{ending}").write_bytes(data)
             started, _watched = time.perf_counter(), []

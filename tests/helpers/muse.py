@@ -7,7 +7,12 @@ from pathlib import Path
 import numpy as np
 
 EIGHT = ("I", "II", "V1", "V2", "V3", "V4", "V5", "V6")
-PERSON = {"PatientID": "MRN0042", "PatientLastName": "Doe", "PatientFirstName": "Jane", "DateofBirth": "03-02-1931"}
+PERSON = {
+    "PatientID": "MRN0042",
+    "PatientLastName": "Doe",
+    "PatientFirstName": "Jane",
+    "DateofBirth": "03-02-1931",
+}
 PERSON |= {"PatientAge": "93", "AgeUnits": "YEARS", "Gender": "FEMALE"}
 UV_PER_LSB = 4.88
 
@@ -27,9 +32,13 @@ def text(
     statement: str = "Jane has a normal ECG",
 ) -> str:
     """A file with int16 [time, lead] as the rhythm."""
-    demographics = "".join(f"<{key}>{value}</{key}>" for key, value in (PERSON if person is None else person).items())
+    demographics = "".join(
+        f"<{key}>{value}</{key}>" for key, value in (PERSON if person is None else person).items()
+    )
     test = f"<TestDemographics><AcquisitionTime>05:06:07</AcquisitionTime><AcquisitionDate>{date}</AcquisitionDate>"
-    test += "<Site>7</Site><AcquisitionTechLastName>Roe</AcquisitionTechLastName></TestDemographics>"
+    test += (
+        "<Site>7</Site><AcquisitionTechLastName>Roe</AcquisitionTechLastName></TestDemographics>"
+    )
     head = f"<WaveformType>Rhythm</WaveformType><NumberofLeads>{len(leads)}</NumberofLeads>"
     head += f"<SampleType>CONTINUOUS_SAMPLES</SampleType><SampleBase>{rate_hz}</SampleBase>"
     head += f"<SampleExponent>{exponent}</SampleExponent>"
@@ -38,10 +47,10 @@ def text(
         for name, column in zip(leads, stored.T, strict=True)
     )
     diagnosis = f"<Diagnosis><DiagnosisStatement><StmtText>{statement}</StmtText></DiagnosisStatement></Diagnosis>"
-    body = (
-        f"<PatientDemographics>{demographics}</PatientDemographics>{test}{diagnosis}<Waveform>{head}{data}</Waveform>"
+    body = f"<PatientDemographics>{demographics}</PatientDemographics>{test}{diagnosis}<Waveform>{head}{data}</Waveform>"
+    return (
+        f'<?xml version="1.0" encoding="ISO-8859-1"?>\n{doctype}\n<RestingECG>{body}</RestingECG>'
     )
-    return f'<?xml version="1.0" encoding="ISO-8859-1"?>\n{doctype}\n<RestingECG>{body}</RestingECG>'
 
 
 def _lead(name: str, data: bytes, units: str, gain: float, crc_error: int) -> str:
@@ -62,7 +71,9 @@ def _lead(name: str, data: bytes, units: str, gain: float, crc_error: int) -> st
         "LeadDataCRC32": (zlib.crc32(data) + crc_error) % 2**32,
         "WaveFormData": base64.b64encode(data).decode(),
     }
-    return f"<LeadData>{''.join(f'<{key}>{value}</{key}>' for key, value in cells.items())}</LeadData>"
+    return (
+        f"<LeadData>{''.join(f'<{key}>{value}</{key}>' for key, value in cells.items())}</LeadData>"
+    )
 
 
 def write(path: Path, *, seed: int = 0, samples: int = 5000, **changes) -> np.ndarray:

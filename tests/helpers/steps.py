@@ -12,7 +12,7 @@ import optax
 from conftest import TINY
 
 from ecgjax.encoders.vit1d import Vit1d
-from ecgjax.preprocessing import Preprocessing, Reader
+from ecgjax.preprocessing import Preprocessing, Preprocessor
 from ecgjax.train.sharding import data_mesh, place, replicated
 from ecgjax.train.state import create_state, make_step
 
@@ -23,7 +23,9 @@ FOUR_LEADS = Preprocessing(seconds=2.0, leads=("I", "II", "V1", "V5"))
 CROPS = dataclasses.replace(conftest.CROPS, crop_s=1.0)
 
 
-def noise_batch(rows: int, *, views: tuple[int, ...] = (), patients: int = 10) -> dict[str, np.ndarray]:
+def noise_batch(
+    rows: int, *, views: tuple[int, ...] = (), patients: int = 10
+) -> dict[str, np.ndarray]:
     """A batch of two-second recordings of noise: signal int16 [row, *views, 200, 12], patient int32 [row]."""
     rng = np.random.default_rng(1)
     signal = rng.normal(0, 500, size=(rows, *views, 200, 12)).astype(np.int16)
@@ -40,27 +42,44 @@ def initial(objective, encoder=TINY, preprocessing: Preprocessing = TWO_SECONDS)
 def lively(variables: dict) -> dict:
     """Parameters away from their initial values, which are so small in a transformer that gradients vanish."""
     rng = np.random.default_rng(3)
-    moved = jax.tree.map(lambda leaf: leaf + rng.normal(0, 0.2, leaf.shape).astype(np.float32), variables["params"])
+    moved = jax.tree.map(
+        lambda leaf: leaf + rng.normal(0, 0.2, leaf.shape).astype(np.float32), variables["params"]
+    )
     return {**variables, "params": moved}
 
 
 def first_step(
-    objective, variables: dict, batch: dict, *, encoder=TINY, devices: int = 1, preprocessing=TWO_SECONDS
+    objective,
+    variables: dict,
+    batch: dict,
+    *,
+    encoder=TINY,
+    devices: int = 1,
+    preprocessing=TWO_SECONDS,
 ) -> tuple[dict, dict, dict]:
     """The first of three steps, as the loop takes it on so many devices: metrics, gradient, collections after it."""
-    loss = functools.partial(objective.loss, encoder, read=Reader(preprocessing, 100.0))
-    tx, mesh = optax.trace(decay=0.0), data_mesh(jax.devices()[:devices])  # its state is the last gradient
+    loss = functools.partial(objective.loss, encoder, preprocess=Preprocessor(preprocessing, 100.0))
+    tx, mesh = (
+        optax.trace(decay=0.0),
+        data_mesh(jax.devices()[:devices]),
+    )  # its state is the last gradient
     key = jax.device_put(jax.random.key(2), replicated(mesh))
     stack = place(jax.tree.map(lambda part: part[None], batch), mesh)
-    state, metrics = make_step(loss, tx, mesh, num_steps=3)(create_state(variables, tx, mesh), stack, key, None)
+    state, metrics = make_step(loss, tx, mesh, num_steps=3)(
+        create_state(variables, tx, mesh), stack, key, None
+    )
     return jax.tree.map(np.asarray, (metrics, state.opt_state.trace, state.collections))
 
 
 def distance(a, b) -> float:
     """Of two trees of arrays, relative to the second."""
-    difference = jax.tree.map(lambda x, y: np.asarray(x, np.float64) - np.asarray(y, np.float64), a, b)
+    difference = jax.tree.map(
+        lambda x, y: np.asarray(x, np.float64) - np.asarray(y, np.float64), a, b
+    )
     size = np.sqrt(sum(np.square(leaf).sum() for leaf in jax.tree.leaves(difference)))
-    return size / np.sqrt(sum(np.square(np.asarray(leaf, np.float64)).sum() for leaf in jax.tree.leaves(b)))
+    return size / np.sqrt(
+        sum(np.square(np.asarray(leaf, np.float64)).sum() for leaf in jax.tree.leaves(b))
+    )
 
 
 def check_equal(one: tuple[dict, dict, dict], eight: tuple[dict, dict, dict]) -> None:
@@ -73,10 +92,14 @@ def check_equal(one: tuple[dict, dict, dict], eight: tuple[dict, dict, dict]) ->
 
 def check_learns(step: tuple[dict, dict, dict]) -> None:
     """The gradient reaches every parameter, the encoder's and the heads', and the log would show a collapse."""
-    assert {"loss", "embedding_std", "embedding_rank"} <= step[0].keys() and step[0]["embedding_rank"] > 1
+    assert {"loss", "embedding_std", "embedding_rank"} <= step[0].keys() and step[0][
+        "embedding_rank"
+    ] > 1
     gradient = flax.traverse_util.flatten_dict(step[1])
     for path, leaf in gradient.items():
-        normalisation = (*path[:-2], path[-2].replace("layer", "norm"), "scale") if len(path) > 1 else path
+        normalisation = (
+            (*path[:-2], path[-2].replace("layer", "norm"), "scale") if len(path) > 1 else path
+        )
         if path[-1] == "bias" and normalisation != path and normalisation in gradient:
             continue  # a normalisation takes away what this bias adds
         assert np.abs(leaf).max() > (1e-7 if path[0] == "encoder" else 1e-9), path

@@ -45,7 +45,11 @@ def rows(folds: list[int], **changes: str) -> list[dict[str, str]]:
 def write(folder: Path, table: list[dict[str, str]], *, samples: int = 1000) -> Path:
     """Writes the 100 Hz records of `table` and the table itself."""
     for row in table:
-        write_record(folder / f"records100/00000/{int(row['ecg_id']):05d}_lr", seed=int(row["ecg_id"]), samples=samples)
+        write_record(
+            folder / f"records100/00000/{int(row['ecg_id']):05d}_lr",
+            seed=int(row["ecg_id"]),
+            samples=samples,
+        )
     with (folder / "ptbxl_database.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(table[0]))
         writer.writeheader()

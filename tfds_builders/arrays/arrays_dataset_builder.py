@@ -24,7 +24,11 @@ class Builder(builder.RecordingsBuilder):
     def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         source = self.source_folder("a place of your own")
         about = description.read(source)
-        samples = {name: count for file in files.find(source) for name, count in self._names(file, about).items()}
+        samples = {
+            name: count
+            for file in files.find(source)
+            for name, count in self._names(file, about).items()
+        }
         if not samples:
             raise InputError(
                 f"{source}: no file with one of the endings {', '.join(files.KINDS)}; give a folder with some"
@@ -32,9 +36,14 @@ class Builder(builder.RecordingsBuilder):
         config = self.builder_config
         return [
             window
-            for recording in recordings_csv.recordings(samples, recordings_csv.read(source), self.secret())
+            for recording in recordings_csv.recordings(
+                samples, recordings_csv.read(source), self.secret()
+            )
             for window in windows.each(
-                recording, samples=samples.get(recording.location, 0), from_hz=about.rate_hz, config=config
+                recording,
+                samples=samples.get(recording.location, 0),
+                from_hz=about.rate_hz,
+                config=config,
             )
         ]
 
@@ -52,7 +61,11 @@ class Builder(builder.RecordingsBuilder):
         assert self.source is not None  # find_recordings has seen it
         name, window = recording.location
         file, _, index = name.partition("#")
-        where, config, about = f"{self.source / name}", self.builder_config, description.read(self.source)
+        where, config, about = (
+            f"{self.source / name}",
+            self.builder_config,
+            description.read(self.source),
+        )
         value_uv = files.read(self.source / file, int(index or 0), about)
         signal = leads.to_stored(value_uv, about.leads, where)
         signal = windows.resample(signal, from_hz=about.rate_hz, to_hz=config.rate_hz, where=where)

@@ -12,7 +12,12 @@ from tfds_builders.recording import leads
 from tfds_builders.recording.quality import RecordingError
 
 FILE = "arrays.json"
-AXES = (["time", "lead"], ["lead", "time"], ["recording", "time", "lead"], ["recording", "lead", "time"])
+AXES = (
+    ["time", "lead"],
+    ["lead", "time"],
+    ["recording", "time", "lead"],
+    ["recording", "lead", "time"],
+)
 MOST_BYTES = 1 << 16
 EXAMPLE = '{"rate_hz": 500, "units": "mV", "leads": ["I", "II", "V1", ...], "axes": ["recording", "time", "lead"]}'
 
@@ -60,17 +65,27 @@ def read(folder: Path) -> Description:
         needed = "rate_hz, units, leads, axes, and if needed scale, array, missing"
         raise InputError(f"{path}: has {given[:200]}; give {needed}")
     _check(found, path)
-    values: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+    values: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in found.items()
+    }
     return Description(**values)
 
 
 def _check(found: dict[str, Any], path: Path) -> None:
-    numbers = {key: found[key] for key in ("rate_hz", "scale", "missing") if found.get(key) is not None}
+    numbers = {
+        key: found[key] for key in ("rate_hz", "scale", "missing") if found.get(key) is not None
+    }
     for key, value in numbers.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not math.isfinite(value)
+        ):
             raise InputError(f"{path}: {key} {value!r}; give a number")
     if not found["rate_hz"] > 0 or found.get("scale") == 0:
-        raise InputError(f"{path}: rate_hz and scale must not be 0, nor rate_hz negative; correct them")
+        raise InputError(
+            f"{path}: rate_hz and scale must not be 0, nor rate_hz negative; correct them"
+        )
     if found["units"] not in UV_PER_UNIT:
         raise InputError(f"{path}: units {found['units']!r}; give one of {', '.join(UV_PER_UNIT)}")
     if found["axes"] not in AXES:

@@ -24,7 +24,9 @@ MOST_BYTES = 1 << 31
 def find(folder: Path) -> list[str]:
     """The files of a kind that can be read, as paths in the folder; a Zarr store counts as one."""
     paths = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix in KINDS]
-    return [str(path) for path in paths if not any(parent.suffix == ".zarr" for parent in path.parents)]
+    return [
+        str(path) for path in paths if not any(parent.suffix == ".zarr" for parent in path.parents)
+    ]
 
 
 def lengths(path: Path, about: Description) -> list[int]:
@@ -38,7 +40,9 @@ def lengths(path: Path, about: Description) -> list[int]:
     shape = _open(path, about).shape
     if len(shape) != len(about.axes) or shape[about.axes.index("lead")] != len(about.leads):
         expected = f"{' x '.join(about.axes)} with {len(about.leads)} leads"
-        raise RecordingError("shape", f"{path}: shape {list(shape)}, not {expected}; correct arrays.json or the file")
+        raise RecordingError(
+            "shape", f"{path}: shape {list(shape)}, not {expected}; correct arrays.json or the file"
+        )
     count = shape[0] if "recording" in about.axes else 1
     return [shape[about.axes.index("time")]] * count
 
@@ -52,11 +56,13 @@ def read(path: Path, index: int, about: Description) -> np.ndarray:
     samples = lengths(path, about)
     if not index < len(samples):
         raise RecordingError(
-            "missing_file", f"{path}: has {len(samples)} recordings, no number {index}; correct the table"
+            "missing_file",
+            f"{path}: has {len(samples)} recordings, no number {index}; correct the table",
         )
     if samples[index] * len(about.leads) > MAX_VALUES:
         raise RecordingError(
-            "length", f"{path}: {samples[index]} samples; give recordings of {MAX_VALUES} numbers at most"
+            "length",
+            f"{path}: {samples[index]} samples; give recordings of {MAX_VALUES} numbers at most",
         )
     if path.suffix == ".parquet":
         numbers = _parquet_row(path, index, about)
@@ -86,7 +92,9 @@ def _open(path: Path, about: Description) -> Any:
         raise
     except Exception as error:  # the readers' libraries raise whatever they like
         problem = " ".join(str(error).split())[:200]
-        raise RecordingError("format", f"{path}: not as its ending says ({problem}); write it again") from error
+        raise RecordingError(
+            "format", f"{path}: not as its ending says ({problem}); write it again"
+        ) from error
 
 
 def _npy(path: Path, name: str) -> np.ndarray:
@@ -98,7 +106,8 @@ def _npz(path: Path, name: str) -> np.ndarray:
     with zipfile.ZipFile(path) as archive:
         if (size := archive.getinfo(f"{name}.npy").file_size) > MOST_BYTES:
             raise RecordingError(
-                "length", f"{path}: {name} unpacks to {size} bytes, over {MOST_BYTES}; write npy files"
+                "length",
+                f"{path}: {name} unpacks to {size} bytes, over {MOST_BYTES}; write npy files",
             )
     with np.load(path) as archive:
         return archive[name]
@@ -110,7 +119,9 @@ def _mat(path: Path, name: str) -> np.ndarray:
 
     shapes = {found: shape for found, shape, _ in scipy.io.whosmat(str(path))}
     if (size := 8 * math.prod(shapes[name])) > MOST_BYTES:
-        raise RecordingError("length", f"{path}: {name} unpacks to {size} bytes, over {MOST_BYTES}; write npy files")
+        raise RecordingError(
+            "length", f"{path}: {name} unpacks to {size} bytes, over {MOST_BYTES}; write npy files"
+        )
     return np.asarray(scipy.io.loadmat(str(path), variable_names=[name])[name])
 
 
@@ -128,7 +139,9 @@ def _zarr(path: Path, name: str) -> Any:
     try:
         import zarr  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise RecordingError("format", f"{path}: Zarr is not installed; pip install 'ecgjax[zarr]'") from error
+        raise RecordingError(
+            "format", f"{path}: Zarr is not installed; pip install 'ecgjax[zarr]'"
+        ) from error
     return zarr.open_group(str(path), mode="r")[name]
 
 
@@ -142,7 +155,9 @@ def _arrow(path: Path, do: Callable[[], Any]) -> Any:
         return do()
     except (OSError, pa.ArrowException) as error:
         problem = " ".join(str(error).split())[:200]
-        raise RecordingError("format", f"{path}: not Parquet ({problem}); write it again") from error
+        raise RecordingError(
+            "format", f"{path}: not Parquet ({problem}); write it again"
+        ) from error
 
 
 @functools.lru_cache(maxsize=2)
@@ -150,12 +165,14 @@ def _parquet_lengths(path: Path, about: Description) -> list[int]:
     names = _parquet(path).schema_arrow.names
     if absent := [lead for lead in about.leads if lead not in names]:
         raise RecordingError(
-            "leads", f"{path}: lacks column {', '.join(absent)}; give a column a lead, or correct arrays.json"
+            "leads",
+            f"{path}: lacks column {', '.join(absent)}; give a column a lead, or correct arrays.json",
         )
     column = _arrow(path, lambda: _parquet(path).read([about.leads[0]])[about.leads[0]])
     if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
         raise RecordingError(
-            "shape", f"{path}: column {about.leads[0]} is of {column.type}; give a list of samples a row"
+            "shape",
+            f"{path}: column {about.leads[0]} is of {column.type}; give a list of samples a row",
         )
     functions: Any = pyarrow.compute  # they are made at run time
     return [length or 0 for length in functions.list_value_length(column).to_pylist()]
@@ -169,7 +186,9 @@ def _parquet_row(path: Path, index: int, about: Description) -> np.ndarray:
             row = _parquet_group(path, group, about.leads).slice(index - start, 1)
             columns = [row[lead][0].values.to_numpy(zero_copy_only=False) for lead in about.leads]
             if len({len(column) for column in columns}) > 1:
-                raise RecordingError("shape", f"{path}: row {index}: leads of different lengths; write it again")
+                raise RecordingError(
+                    "shape", f"{path}: row {index}: leads of different lengths; write it again"
+                )
             return np.stack(columns, axis=1)
         start += rows
     raise AssertionError("lengths() has counted the rows")

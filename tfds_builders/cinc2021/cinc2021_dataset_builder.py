@@ -65,11 +65,15 @@ class Builder(builder.RecordingsBuilder):
         records = sorted(path.relative_to(source).with_suffix("") for path in source.rglob("*.hea"))
         records = [record for record in records if NAMES.fullmatch(record.name)]
         if not records:
-            raise InputError(f"{source}: no A0001.hea, JS00001.hea or the like; give the challenge's folder `training`")
+            raise InputError(
+                f"{source}: no A0001.hea, JS00001.hea or the like; give the challenge's folder `training`"
+            )
         records = [record for record in records if with_ptb_xl or not record.name.startswith("HR")]
         find = functools.partial(wfdb.find_windows, source, config=self.builder_config)
         return [
-            window for record in records for window in find(str(record), functools.partial(self._recording, record))
+            window
+            for record in records
+            for window in find(str(record), functools.partial(self._recording, record))
         ]
 
     def _recording(self, record: Path, header: wfdb_header.Header | None) -> Recording:
@@ -94,7 +98,9 @@ def _about(fields: dict[str, str]) -> dict[str, Any]:
     """What a header says of a person; NaN, Unknown and whatever else is not of the form is null."""
     age, sex = fields.get("age", ""), fields.get("sex", "").casefold()
     return {
-        "age": float(age) if re.fullmatch(r"\d{1,3}(\.\d+)?", age, re.ASCII) and float(age) <= 120 else None,
+        "age": float(age)
+        if re.fullmatch(r"\d{1,3}(\.\d+)?", age, re.ASCII) and float(age) <= 120
+        else None,
         "sex": {"m": "male", "f": "female"}.get(sex, sex if sex in ("female", "male") else None),
         "labels": snomed.labels(fields.get("dx", "")),
     }

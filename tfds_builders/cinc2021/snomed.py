@@ -45,5 +45,9 @@ SCP = {
 
 def labels(codes: str) -> tuple[str, ...]:
     """Labels of a header's Dx field, codes with commas between; one without translation becomes snomed:CODE."""
-    given = [code for code in (part.strip() for part in codes.split(",")) if code.isascii() and code.isdigit()]
+    given = [
+        code
+        for code in (part.strip() for part in codes.split(","))
+        if code.isascii() and code.isdigit()
+    ]
     return tuple(dict.fromkeys(SCP.get(code, f"snomed:{code}") for code in given))

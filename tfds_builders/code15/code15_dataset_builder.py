@@ -39,7 +39,9 @@ class Builder(builder.RecordingsBuilder):
     RELEASE_NOTES = {"1.0.0": "CODE-15 % 1.0.0."}
     BUILDER_CONFIGS = [
         *rates(100, 400, 500),
-        RecordingsConfig(name="100hz_7s", rate_hz=100, samples=700, description="The first 7 s at 100 Hz."),
+        RecordingsConfig(
+            name="100hz_7s", rate_hz=100, samples=700, description="The first 7 s at 100 Hz."
+        ),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"
     patient_key = b"ecgjax/code15"
@@ -53,7 +55,10 @@ class Builder(builder.RecordingsBuilder):
 
     def _recording(self, row: csv_table.Row, table: Path) -> Recording:
         where = f"{table}: exam_id {row['exam_id'][:20]}"
-        cells = {column: csv_table.cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
+        cells = {
+            column: csv_table.cell(row, column, parse, where, REMEDY)
+            for column, parse in CELLS.items()
+        }
         return Recording(
             record_id=cells["exam_id"],
             source_patient_id=cells["patient_id"],
@@ -75,7 +80,9 @@ class Builder(builder.RecordingsBuilder):
         where, config = f"{self.source / file}: exam {recording.record_id}", self.builder_config
         if index < 0:
             raise RecordingError("missing_file", f"{where} is not there; is the source complete?")
-        signal_mv = _trim(hdf5.read(self.source / file, "tracings", index).astype(np.float64), where)
+        signal_mv = _trim(
+            hdf5.read(self.source / file, "tracings", index).astype(np.float64), where
+        )
         signal = leads.to_stored(signal_mv * UV_PER_UNIT, LEADS, where)
         signal = windows.resample(signal, from_hz=RATE_HZ, to_hz=config.rate_hz, where=where)
         return {"signal": windows.cut(signal, 0, config, where)}
@@ -84,7 +91,9 @@ class Builder(builder.RecordingsBuilder):
 def _trim(signal: np.ndarray, where: str) -> np.ndarray:
     """Without the zeros by which Zenodo's files make all recordings 4096 samples long."""
     if signal.ndim != 2 or signal.shape[1] != len(LEADS):
-        raise RecordingError("format", f"{where}: shape {list(signal.shape)}, not [time, 12]; fetch the file again")
+        raise RecordingError(
+            "format", f"{where}: shape {list(signal.shape)}, not [time, 12]; fetch the file again"
+        )
     inside = np.flatnonzero(signal.any(axis=1))
     return signal[inside[0] : inside[-1] + 1] if len(inside) else signal[:0]
 

@@ -78,9 +78,13 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
           InputError: it was not given, or is none.
         """
         if self.source is None:
-            raise InputError(f"{self.name}: give the folder of its files as --source; they are at {url}")
+            raise InputError(
+                f"{self.name}: give the folder of its files as --source; they are at {url}"
+            )
         if not self.source.is_dir():
-            raise InputError(f"{self.source}: no such folder; give the one that holds {self.name} as --source")
+            raise InputError(
+                f"{self.source}: no such folder; give the one that holds {self.name} as --source"
+            )
         return self.source
 
     def secret(self) -> bytes:
@@ -93,7 +97,9 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
             return self.patient_key
         if self.key_file is None:
             problem = f"{self.name}: patients of one's own files are named by a hash under a secret"
-            raise InputError(f"{problem}; add --patient-key FILE, a file outside the data, made if there is none")
+            raise InputError(
+                f"{problem}; add --patient-key FILE, a file outside the data, made if there is none"
+            )
         return privacy.read_key(self.key_file, apart_from=(self.source, Path(self.data_dir_root)))
 
     def extra_features(self) -> dict[str, tfds.features.FeatureConnector]:
@@ -103,7 +109,9 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
     def features(self) -> tfds.features.FeaturesDict:
         """The features of an example."""
         shape = (self.builder_config.samples, len(LEADS))
-        signal = tfds.features.Tensor(shape=shape, dtype=np.int16, encoding=tfds.features.Encoding.BYTES)
+        signal = tfds.features.Tensor(
+            shape=shape, dtype=np.int16, encoding=tfds.features.Encoding.BYTES
+        )
         return tfds.features.FeaturesDict(
             {"record_id": tfds.features.Text(), "signal": signal, **self.extra_features()}
         )
@@ -174,7 +182,9 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         if self.patient_key is not None:
             return self._unfinished
         key_file = cast(Path, self.key_file)
-        return key_file.with_name(f"{key_file.name}.{self.name}-{self.builder_config.name}.unfinished")
+        return key_file.with_name(
+            f"{key_file.name}.{self.name}-{self.builder_config.name}.unfinished"
+        )
 
     def _forget_unfinished(self) -> None:
         for folder in {self._unfinished, self._journals}:
@@ -184,7 +194,9 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         recordings = sum(len(plan.recordings) for plan in plans if not plan.path.exists())
         needed = recordings * self.builder_config.samples * len(LEADS) * 2  # bytes of an int16
         if needed > (free := shutil.disk_usage(self.data_dir).free):
-            problem = f"{self.data_dir}: needs {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free"
+            problem = (
+                f"{self.data_dir}: needs {needed / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free"
+            )
             raise InputError(f"{problem}; choose another folder for the output, or --limit")
 
     def _plan(self, recordings: Sequence[Recording]) -> list[Plan]:
@@ -206,13 +218,18 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         for split in dict.fromkeys(shard.split for shard in written if shard.kept):
             mine = [shard for shard in written if shard.split == split and shard.kept]
             template = self._get_filename_template(split)
-            names = [template.sharded_filepath(shard_index=i, num_shards=len(mine)) for i in range(len(mine))]
+            names = [
+                template.sharded_filepath(shard_index=i, num_shards=len(mine))
+                for i in range(len(mine))
+            ]
             files = [shard.path.rename(name) for shard, name in zip(mine, names, strict=True)]
             lengths, size_bytes = (
                 [len(shard.kept) for shard in mine],
                 sum(file.stat().st_size for file in files),
             )
-            infos.append(tfds.core.SplitInfo(split, lengths, size_bytes, filename_template=template))
+            infos.append(
+                tfds.core.SplitInfo(split, lengths, size_bytes, filename_template=template)
+            )
         self.info.set_splits(splits.SplitDict(infos))
 
     def _log_download_bytes(self) -> None:
@@ -230,7 +247,9 @@ def _select(recordings: list[Recording], limit: int | None) -> list[Recording]:
         raise ValueError(f"split {', '.join(unknown)}: not one of {', '.join(SPLITS)}")
     ids = Counter(recording.record_id for recording in recordings)
     if twice := [record_id for record_id, count in ids.items() if count > 1]:
-        raise InputError(f"record id {twice[0]} occurs twice ({len(twice)} such); make record ids unique")
+        raise InputError(
+            f"record id {twice[0]} occurs twice ({len(twice)} such); make record ids unique"
+        )
     first_of_patient: dict[str, Recording] = {}
     for recording in recordings:
         first = first_of_patient.setdefault(recording.source_patient_id, recording)

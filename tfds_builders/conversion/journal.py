@@ -23,8 +23,13 @@ from tfds_builders.conversion.report import Rejection
 
 def save(plan: Plan, shard: Shard) -> None:
     """Writes the journal of a shard that is on disk."""
-    kept = [[row.recording.record_id, row.quality, row.waveform_hash, _packed(row.small)] for row in shard.kept]
-    rejected = [[row.record_id, row.reason, row.detail, _packed(row.small)] for row in shard.rejections]
+    kept = [
+        [row.recording.record_id, row.quality, row.waveform_hash, _packed(row.small)]
+        for row in shard.kept
+    ]
+    rejected = [
+        [row.record_id, row.reason, row.detail, _packed(row.small)] for row in shard.rejections
+    ]
     text = json.dumps({"plan": _digest(plan), "kept": kept, "rejected": rejected})
     passing = plan.journal.with_suffix(f".{uuid.uuid4().hex}")
     passing.write_text(text, encoding="utf-8")
@@ -43,7 +48,8 @@ def load(plan: Plan) -> Shard | None:
         return None
     planned = {recording.record_id: recording for recording in plan.recordings}
     kept = [
-        Kept(planned[record_id], flags, digest, _unpacked(small)) for record_id, flags, digest, small in found["kept"]
+        Kept(planned[record_id], flags, digest, _unpacked(small))
+        for record_id, flags, digest, small in found["kept"]
     ]
     rejections = [
         Rejection(record_id, plan.split, reason, detail, _unpacked(small))
@@ -63,4 +69,8 @@ def _packed(small: np.ndarray | None) -> str | None:
 
 
 def _unpacked(text: str | None) -> np.ndarray | None:
-    return None if text is None else np.frombuffer(base64.b64decode(text), "<i2").reshape(-1, len(LEADS))
+    return (
+        None
+        if text is None
+        else np.frombuffer(base64.b64decode(text), "<i2").reshape(-1, len(LEADS))
+    )

@@ -13,7 +13,9 @@ from tfds_builders.conversion.builder import RecordingsBuilder
 from tfds_builders.conversion.plan import Plan, Shard
 
 
-def write_all(builder: RecordingsBuilder, plans: Sequence[Plan], *, options: Sequence[str]) -> Iterator[Shard]:
+def write_all(
+    builder: RecordingsBuilder, plans: Sequence[Plan], *, options: Sequence[str]
+) -> Iterator[Shard]:
     """The shards in order of the plans; those that are not there are written by a Beam pipeline.
 
     Args:
@@ -46,8 +48,12 @@ def _run(builder: RecordingsBuilder, plans: Sequence[Plan], options: Sequence[st
 
     try:
         # Reshuffle: the plans would be fused into one bundle, for one worker.
-        with beam.Pipeline(options=PipelineOptions([f"--{option}" for option in options])) as pipeline:
+        with beam.Pipeline(
+            options=PipelineOptions([f"--{option}" for option in options])
+        ) as pipeline:
             _ = pipeline | beam.Create(plans) | beam.Reshuffle() | beam.Map(write)
     except Exception as error:  # runners raise whatever they like
         said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise InputError(f"{builder.name}: Beam failed ({said}); mend that and run again: it goes on") from error
+        raise InputError(
+            f"{builder.name}: Beam failed ({said}); mend that and run again: it goes on"
+        ) from error

@@ -40,11 +40,20 @@ class Rejection:
 
     def as_row(self) -> dict[str, str]:
         """Without the drawing."""
-        return {"record_id": self.record_id, "split": self.split, "reason": self.reason, "detail": self.detail}
+        return {
+            "record_id": self.record_id,
+            "split": self.split,
+            "reason": self.reason,
+            "detail": self.detail,
+        }
 
 
 def write(
-    folder: Path, about: dict[str, Any], records: pa.Table, rejections: Sequence[Rejection], drawn: Sequence["Kept"]
+    folder: Path,
+    about: dict[str, Any],
+    records: pa.Table,
+    rejections: Sequence[Rejection],
+    drawn: Sequence["Kept"],
 ) -> None:
     """Writes report.json and report.html of the recordings in the table `records`, those rejected and those drawn."""
     summary = summarise(about, records, rejections)
@@ -59,7 +68,9 @@ def _drawings(rejections: Sequence[Rejection], drawn: Sequence["Kept"]) -> list[
     for row in (*rejections, *drawn):
         seen[row.kind] += row.small is not None
         if row.small is not None and seen[row.kind] <= DRAWN:
-            figures.append(f"<figure>{svg(row.small)}<figcaption>{_text(_caption(row))}</figcaption></figure>")
+            figures.append(
+                f"<figure>{svg(row.small)}<figcaption>{_text(_caption(row))}</figcaption></figure>"
+            )
     return figures
 
 
@@ -69,7 +80,9 @@ def _caption(row: "Rejection | Kept") -> str:
     return f"{row.recording.record_id}: {', '.join(row.quality)}"
 
 
-def summarise(about: dict[str, Any], records: pa.Table, rejections: Sequence[Rejection]) -> dict[str, Any]:
+def summarise(
+    about: dict[str, Any], records: pa.Table, rejections: Sequence[Rejection]
+) -> dict[str, Any]:
     """What report.json says."""
     splits = Counter(records["split"].to_pylist())
     rejected = Counter(rejection.split for rejection in rejections)
@@ -82,7 +95,11 @@ def summarise(about: dict[str, Any], records: pa.Table, rejections: Sequence[Rej
         "rejected": len(rejections),
         "patients": len(owners),
         "splits": {
-            split: {"written": splits[split], "rejected": rejected[split], "patients": patients[split]}
+            split: {
+                "written": splits[split],
+                "rejected": rejected[split],
+                "patients": patients[split],
+            }
             for split in dict.fromkeys([*splits, *rejected])
         },
         "labels": _counts(label for row in records["labels"].to_pylist() for label in row),
@@ -94,7 +111,9 @@ def summarise(about: dict[str, Any], records: pa.Table, rejections: Sequence[Rej
 
 def headline(summary: dict[str, Any]) -> list[str]:
     """Lines for a terminal: the sum, and what a person should look at."""
-    lines = [f"{summary['found']:,} found = {summary['written']:,} written + {summary['rejected']:,} rejected"]
+    lines = [
+        f"{summary['found']:,} found = {summary['written']:,} written + {summary['rejected']:,} rejected"
+    ]
     lines += [
         f"  WARNING: {count:,} rejected because of {reason}; {HTML} says which"
         for reason, count in summary["reasons"].items()
@@ -124,7 +143,11 @@ def to_html(summary: dict[str, Any], drawings: Sequence[str] = ()) -> str:
     written, rejected = summary["written"], summary["rejected"]
     seconds = summary["samples"] / summary["rate_hz"]
     verdict = f"{summary['found']:,} recordings found = {written:,} written + {rejected:,} rejected"
-    part = f"<p class=bad>Only the first {summary['limit']} recordings of each split.</p>" if summary["limit"] else ""
+    part = (
+        f"<p class=bad>Only the first {summary['limit']} recordings of each split.</p>"
+        if summary["limit"]
+        else ""
+    )
     splits = [(split, *counts.values()) for split, counts in summary["splits"].items()]
     shown = [tuple(rejection.values()) for rejection in summary["rejections"][:SHOWN]]
     return f"""<!doctype html>

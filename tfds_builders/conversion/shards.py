@@ -35,14 +35,18 @@ OPTIONS = "group_size:1,uncompressed"
 """Uncompressed since ECGs hardly shrink, each readable on its own."""
 
 
-def write_all(builder: "RecordingsBuilder", plans: Sequence[Plan], *, workers: int) -> Iterator[Shard]:
+def write_all(
+    builder: "RecordingsBuilder", plans: Sequence[Plan], *, workers: int
+) -> Iterator[Shard]:
     """The shards in order of the plans; written by one worker, this very process, or several, unless they are there.
 
     Raises:
       InputError: a worker was killed, or a shard is not there although it was written.
     """
     shards = [journal.load(plan) for plan in plans]
-    writing = _write_in_order(builder, [plan for plan, shard in zip(plans, shards, strict=True) if not shard], workers)
+    writing = _write_in_order(
+        builder, [plan for plan, shard in zip(plans, shards, strict=True) if not shard], workers
+    )
     for plan, shard in zip(plans, shards, strict=True):
         if not shard:
             next(writing)
@@ -57,11 +61,15 @@ def written(plan: Plan) -> Shard:
     """
     shard = journal.load(plan)
     if shard is None:
-        raise InputError(f"{plan.path}: was not written, or not wholly (is the disk full?); run again")
+        raise InputError(
+            f"{plan.path}: was not written, or not wholly (is the disk full?); run again"
+        )
     return shard
 
 
-def _write_in_order(builder: "RecordingsBuilder", plans: Sequence[Plan], workers: int) -> Iterator[None]:
+def _write_in_order(
+    builder: "RecordingsBuilder", plans: Sequence[Plan], workers: int
+) -> Iterator[None]:
     builders = [builder] * len(plans)
     if workers == 1:
         yield from map(write, builders, plans)
@@ -73,7 +81,9 @@ def _write_in_order(builder: "RecordingsBuilder", plans: Sequence[Plan], workers
         yield from pool.map(write, builders, map(without_patients, plans))
     except concurrent.futures.process.BrokenProcessPool as error:
         problem = f"{builder.name}: a worker process was killed (out of memory?)"
-        raise InputError(f"{problem}; run again with fewer --workers than {workers}: it goes on") from error
+        raise InputError(
+            f"{problem}; run again with fewer --workers than {workers}: it goes on"
+        ) from error
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -92,7 +102,9 @@ def _end_with_parent() -> None:
 
 def without_patients(plan: Plan) -> Plan:
     """The plan for another process or machine, to which it matters not whose the recordings are."""
-    recordings = [dataclasses.replace(recording, source_patient_id="") for recording in plan.recordings]
+    recordings = [
+        dataclasses.replace(recording, source_patient_id="") for recording in plan.recordings
+    ]
     return dataclasses.replace(plan, recordings=recordings)
 
 
@@ -118,14 +130,21 @@ def _write(builder: "RecordingsBuilder", plan: Plan, writer: ArrayRecordWriter) 
             signal = _check(example["signal"], config, recording.record_id)
             quality.require_ecg(signal, f"recording {recording.record_id}")
         except InputError as error:
-            reason, small = getattr(error, "reason", "unreadable"), None if signal is None else shrink(signal)
-            shard.rejections.append(Rejection(recording.record_id, plan.split, reason, str(error), small))
+            reason, small = (
+                getattr(error, "reason", "unreadable"),
+                None if signal is None else shrink(signal),
+            )
+            shard.rejections.append(
+                Rejection(recording.record_id, plan.split, reason, str(error), small)
+            )
             continue
         encoded = features.encode_example({"record_id": recording.record_id, **example})
         # deterministic: a proto's map is otherwise written in another order by another process.
         writer.write(serializer.get_tf_example(encoded).SerializeToString(deterministic=True))
         shard.kept.append(_kept(recording, signal, config.rate_hz))
-    return dataclasses.replace(shard, kept=_draw_few(shard.kept), rejections=_draw_few(shard.rejections))
+    return dataclasses.replace(
+        shard, kept=_draw_few(shard.kept), rejections=_draw_few(shard.rejections)
+    )
 
 
 def _kept(recording: Recording, signal: np.ndarray, rate_hz: float) -> Kept:
@@ -143,7 +162,11 @@ def _draw_few(rows: list[Drawn]) -> list[Drawn]:
     few = []
     for row in rows:
         seen[row.kind] += row.small is not None
-        few.append(row if row.small is None or seen[row.kind] <= DRAWN else dataclasses.replace(row, small=None))
+        few.append(
+            row
+            if row.small is None or seen[row.kind] <= DRAWN
+            else dataclasses.replace(row, small=None)
+        )
     return few
 
 
@@ -184,7 +207,13 @@ def _without(shard: Shard, first: dict[str, Kept]) -> Shard:
             mine, other = kept.recording, first[kept.waveform_hash].recording
             problem = f"recording {mine.record_id}: the same samples as {other.record_id} in {other.split}"
             rejections.append(
-                Rejection(mine.record_id, shard.split, "duplicate", f"{problem}; leave one out", kept.small)
+                Rejection(
+                    mine.record_id,
+                    shard.split,
+                    "duplicate",
+                    f"{problem}; leave one out",
+                    kept.small,
+                )
             )
     left = [kept for kept, stays in zip(shard.kept, stay, strict=True) if stays]
     return dataclasses.replace(shard, kept=left, rejections=rejections)
@@ -192,7 +221,9 @@ def _without(shard: Shard, first: dict[str, Kept]) -> Shard:
 
 def _rewrite(path: Path, stay: Sequence[bool]) -> None:
     with contextlib.closing(ArrayRecordReader(str(path))) as reader:
-        examples = reader.read([index for index, stays in enumerate(stay) if stays]) if any(stay) else []
+        examples = (
+            reader.read([index for index, stays in enumerate(stay) if stays]) if any(stay) else []
+        )
     with contextlib.closing(ArrayRecordWriter(str(path), OPTIONS)) as writer:
         for example in examples:
             writer.write(example)

@@ -32,7 +32,9 @@ SCHEMA = pa.schema(
 def make(kept: Sequence[Kept], *, patient_key: bytes, about: dict[str, Any]) -> pa.Table:
     """The table of the recordings kept, with `about` as JSON under "ecgjax" in the schema's metadata."""
     columns = {name: [getattr(row.recording, name, None) for row in kept] for name in SCHEMA.names}
-    columns["patient_id"] = [patient_hash(row.recording.source_patient_id, patient_key) for row in kept]
+    columns["patient_id"] = [
+        patient_hash(row.recording.source_patient_id, patient_key) for row in kept
+    ]
     columns["quality"] = [row.quality for row in kept]
     columns["waveform_hash"] = [row.waveform_hash for row in kept]
     return pa.table(columns, schema=SCHEMA.with_metadata({"ecgjax": json.dumps(about)}))

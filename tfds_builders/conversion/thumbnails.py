@@ -20,16 +20,25 @@ def shrink(signal: np.ndarray) -> np.ndarray:
     missing = np.logical_and.reduceat(signal == MISSING, edges, axis=0)
     lowest = np.minimum.reduceat(np.where(signal == MISSING, 32767, signal), edges, axis=0)
     highest = np.maximum.reduceat(np.where(signal == MISSING, -32767, signal), edges, axis=0)
-    pairs = np.stack([np.where(missing, MISSING, lowest), np.where(missing, MISSING, highest)], axis=1)
+    pairs = np.stack(
+        [np.where(missing, MISSING, lowest), np.where(missing, MISSING, highest)], axis=1
+    )
     return pairs.reshape(-1, signal.shape[1]).astype(np.int16)
 
 
 def svg(small: np.ndarray) -> str:
     """Twelve leads below each other, at a scale of their own so that the highest lead fills its row."""
     there = small != MISSING
-    centre = np.array([np.median(lead[kept]) if kept.any() else 0 for lead, kept in zip(small.T, there.T, strict=True)])
+    centre = np.array(
+        [
+            np.median(lead[kept]) if kept.any() else 0
+            for lead, kept in zip(small.T, there.T, strict=True)
+        ]
+    )
     reach_uv = max(100.0, float(np.abs(np.where(there, small - centre, 0)).max()))
-    rows = "".join(_row(index, small[:, index], centre[index], reach_uv) for index in range(len(LEADS)))
+    rows = "".join(
+        _row(index, small[:, index], centre[index], reach_uv) for index in range(len(LEADS))
+    )
     scale = f'<text x="0" y="{12 * HEIGHT + 10}">half a row is {reach_uv / 1000:.2g} mV</text>'
     return f'<svg viewBox="0 0 {LABEL + WIDTH} {12 * HEIGHT + 12}" class="ecg">{rows}{scale}</svg>'
 

@@ -29,7 +29,9 @@ def read(path: Path, columns: Collection[str], remedy: str) -> list[Row]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: {error}; {remedy}") from error
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give the folder that holds it as --source") from error
+        raise InputError(
+            f"{path}: {error.strerror}; give the folder that holds it as --source"
+        ) from error
     if absent := [column for column in columns if column not in found]:
         raise InputError(f"{path}: lacks column {', '.join(absent)}; {remedy}")
     return rows
@@ -39,8 +41,18 @@ def cell(row: Row, column: str, parse: Callable[[str], Any], where: str, remedy:
     """A cell as `parse` reads it; `where` says in an error which table and row it is of."""
     try:
         return parse(row[column])
-    except (ValueError, SyntaxError, TypeError, KeyError, OverflowError, RecursionError, MemoryError) as error:
-        raise InputError(f"{where}: {column} {row[column][:80]!r} is not what belongs there; {remedy}") from error
+    except (
+        ValueError,
+        SyntaxError,
+        TypeError,
+        KeyError,
+        OverflowError,
+        RecursionError,
+        MemoryError,
+    ) as error:
+        raise InputError(
+            f"{where}: {column} {row[column][:80]!r} is not what belongs there; {remedy}"
+        ) from error
 
 
 def if_given(parse: Callable[[str], Any]) -> Callable[[str], Any]:

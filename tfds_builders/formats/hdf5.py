@@ -31,13 +31,16 @@ def read(path: Path, name: str, index: int | Sequence[int] | slice = slice(None)
     dataset = _dataset(path, name)
     if isinstance(index, int) and not index < dataset.shape[0]:
         raise RecordingError(
-            "length", f"{path}: {name} has {dataset.shape[0]} elements, no number {index}; fetch it again"
+            "length",
+            f"{path}: {name} has {dataset.shape[0]} elements, no number {index}; fetch it again",
         )
     try:
         return np.asarray(dataset[index])
     except (OSError, RuntimeError) as error:
         problem = " ".join(str(error).split())
-        raise RecordingError("damaged", f"{path}: {name}: {problem}; fetch the file again") from error
+        raise RecordingError(
+            "damaged", f"{path}: {name}: {problem}; fetch the file again"
+        ) from error
 
 
 @functools.lru_cache(maxsize=2)
@@ -52,9 +55,15 @@ def _dataset(path: Path, name: str) -> h5py.Dataset:
         dataset = None if linked else file[name]
     except (OSError, RuntimeError, KeyError, ValueError) as error:
         problem = " ".join(str(error).split())
-        raise RecordingError("format", f"{path}: not HDF5 ({problem}); fetch the file again") from error
+        raise RecordingError(
+            "format", f"{path}: not HDF5 ({problem}); fetch the file again"
+        ) from error
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-        raise RecordingError("format", f"{path}: has no array {name} of its own; fetch the file again")
+        raise RecordingError(
+            "format", f"{path}: has no array {name} of its own; fetch the file again"
+        )
     if dataset.dtype.kind not in "fiub" or not dataset.shape:
-        raise RecordingError("format", f"{path}: {name} is no array of numbers; fetch the file again")
+        raise RecordingError(
+            "format", f"{path}: {name} is no array of numbers; fetch the file again"
+        )
     return dataset

@@ -38,18 +38,27 @@ def read(folder: Path) -> dict[str, dict[str, Any]] | None:
         return None
     found: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(
-        csv_table.read(path, ["file"], "see tfds_builders/formats/recordings_csv.py for its form"), start=2
+        csv_table.read(path, ["file"], "see tfds_builders/formats/recordings_csv.py for its form"),
+        start=2,
     ):
-        entry = {column: _cell(row, column, f"{path}: row {number}") for column in COLUMNS if column in row}
+        entry = {
+            column: _cell(row, column, f"{path}: row {number}")
+            for column in COLUMNS
+            if column in row
+        }
         file = entry.pop("file")
         if not (folder / file).parent.resolve().is_relative_to(folder.resolve()):
             raise InputError(f"{path}: row {number}: a file outside the folder; put it there")
         if found.setdefault(file, entry) is not entry:
-            raise InputError(f"{path}: row {number}: a file that an earlier row lists; leave one of them out")
+            raise InputError(
+                f"{path}: row {number}: a file that an earlier row lists; leave one of them out"
+            )
     return found
 
 
-def recordings(files: Iterable[str], listed: dict[str, dict[str, Any]] | None, key: bytes) -> list[Recording]:
+def recordings(
+    files: Iterable[str], listed: dict[str, dict[str, Any]] | None, key: bytes
+) -> list[Recording]:
     """The recordings of a folder, in order of their names.
 
     Args:
@@ -57,7 +66,10 @@ def recordings(files: Iterable[str], listed: dict[str, dict[str, Any]] | None, k
       listed: what `read` gave; if it is not None, only the files that it has are recordings.
       key: secret that hides names and dates.
     """
-    return [_recording(file, (listed or {}).get(file, {}), key) for file in sorted(files if listed is None else listed)]
+    return [
+        _recording(file, (listed or {}).get(file, {}), key)
+        for file in sorted(files if listed is None else listed)
+    ]
 
 
 def _recording(file: str, entry: dict[str, Any], key: bytes) -> Recording:
@@ -78,7 +90,9 @@ def _cell(row: csv_table.Row, column: str, where: str) -> Any:
     try:
         return COLUMNS[column](row[column].strip())
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise InputError(f"{where}: column {column} is not {EXPECTED[column]}; correct it") from error
+        raise InputError(
+            f"{where}: column {column} is not {EXPECTED[column]}; correct it"
+        ) from error
 
 
 def _file(text: str) -> str:

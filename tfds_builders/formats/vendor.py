@@ -62,7 +62,13 @@ def read(path: Path) -> VendorRecording:
     signal = np.frombuffer(data, "<f8").reshape(about["shape"])
     time = about["time"] and datetime.datetime.fromisoformat(about["time"])
     return VendorRecording(
-        tuple(about["names"]), signal, about["rate_hz"], about["patient"], time or None, about["age"], about["sex"]
+        tuple(about["names"]),
+        signal,
+        about["rate_hz"],
+        about["patient"],
+        time or None,
+        about["age"],
+        about["sex"],
     )
 
 
@@ -84,9 +90,15 @@ def _start() -> subprocess.Popen:
     try:
         import ecgdatakit  # noqa: F401  # pyright: ignore[reportMissingImports]
     except ImportError as error:
-        raise InputError("files of vendors are read with ecgdatakit; pip install 'ecgjax[vendor]'") from error
+        raise InputError(
+            "files of vendors are read with ecgdatakit; pip install 'ecgjax[vendor]'"
+        ) from error
     command = [sys.executable, "-m", "tfds_builders.formats.vendor_sandbox"]
-    environment = {"PYTHONPATH": ":".join(filter(None, sys.path)), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    environment = {
+        "PYTHONPATH": ":".join(filter(None, sys.path)),
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
     pipe, nowhere = subprocess.PIPE, subprocess.DEVNULL
     return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, stderr=nowhere)
 

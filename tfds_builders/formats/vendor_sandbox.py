@@ -24,9 +24,18 @@ MOST_FILE_BYTES = 64 << 20
 MOST_VALUES = 30_000_000
 XML = {"RestingECG": "ge_muse_xml.GEMuseXMLParser", "restingecgdata": "sierra_xml.SierraXMLParser"}
 XML |= {"AnnotatedECG": "hl7_aecg.HL7aECGParser"}
-"""Reader by the name of an XML file's root."""
+"""Preprocessor by the name of an XML file's root."""
 UV_PER_UNIT = {"V": 1e6, "mV": 1e3, "uV": 1.0, "nV": 1e-3}
-FORBIDDEN = ("socket.", "subprocess.", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.remove", "os.rename")
+FORBIDDEN = (
+    "socket.",
+    "subprocess.",
+    "os.system",
+    "os.exec",
+    "os.posix_spawn",
+    "os.fork",
+    "os.remove",
+    "os.rename",
+)
 FORBIDDEN += (
     "os.mkdir",
     "os.rmdir",
@@ -45,11 +54,14 @@ class Refused(Exception):
 
 
 def parser_of(start: bytes) -> str:
-    """Reader of a file that begins so, MODULE.CLASS of ecgdatakit.parsing.parsers; its name does not matter."""
+    """Preprocessor of a file that begins so, MODULE.CLASS of ecgdatakit.parsing.parsers; its name does not matter."""
     if start[128:132] == b"DICM":
         return "dicom_waveform.DICOMWaveformParser"
     # Section 0 comes first, and its first pointer is to itself at byte 7.
-    if start[16:22] == b"SCPECG" or (start[8:10] + start[22:24], start[28:32]) == (bytes(4), b"\x07\0\0\0"):
+    if start[16:22] == b"SCPECG" or (start[8:10] + start[22:24], start[28:32]) == (
+        bytes(4),
+        b"\x07\0\0\0",
+    ):
         return "scp_ecg.SCPECGParser"
     if start[:8] == b"0       ":
         return "edf.EDFParser"
@@ -58,7 +70,10 @@ def parser_of(start: bytes) -> str:
     root = re.search(r"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)", text)
     if text.lstrip("\ufeff\xef\xbb\xbf \r\n\t").startswith("<") and root and root[1] in XML:
         return XML[root[1]]
-    raise Refused("format", "none of GE MUSE XML, Philips Sierra XML, HL7 aECG, SCP-ECG, DICOM, EDF; leave it out")
+    raise Refused(
+        "format",
+        "none of GE MUSE XML, Philips Sierra XML, HL7 aECG, SCP-ECG, DICOM, EDF; leave it out",
+    )
 
 
 def parse(path: Path) -> tuple[dict[str, Any], np.ndarray]:
@@ -80,7 +95,9 @@ def parse(path: Path) -> tuple[dict[str, Any], np.ndarray]:
         "patient": str(person.patient_id or ""),
         "time": time.replace(tzinfo=None).isoformat() if time else None,
         "age": None if person.age is None else float(person.age),
-        "sex": {"m": "male", "male": "male", "f": "female", "female": "female"}.get(str(person.sex).casefold()),
+        "sex": {"m": "male", "male": "male", "f": "female", "female": "female"}.get(
+            str(person.sex).casefold()
+        ),
     }
     return about, signal
 
@@ -96,7 +113,9 @@ def _alike(leads: list) -> list:
 
 
 def _in_uv(lead: Any) -> np.ndarray:
-    if not np.isfinite(lead.resolution) or (lead.is_raw and not (lead.resolution and lead.resolution_unit)):
+    if not np.isfinite(lead.resolution) or (
+        lead.is_raw and not (lead.resolution and lead.resolution_unit)
+    ):
         raise Refused("units", "says no gain, so that its numbers are no voltages; export it again")
     physical = lead.to_physical()
     unit = str(physical.units).replace("µ", "u").replace("μ", "u")
@@ -111,7 +130,11 @@ class Guard:
     def __init__(self) -> None:
         self.file: str | None = None
         names = ("stdlib", "platstdlib", "purelib", "platlib")
-        places = [sysconfig.get_path(name) for name in names] + [sys.prefix, sys.base_prefix, *sys.path]
+        places = [sysconfig.get_path(name) for name in names] + [
+            sys.prefix,
+            sys.base_prefix,
+            *sys.path,
+        ]
         self.libraries = tuple({os.path.realpath(place) + os.sep for place in places if place})
 
     def __call__(self, event: str, arguments: tuple) -> None:
@@ -127,7 +150,9 @@ class Guard:
                 raise PermissionError("another file is not for a reader")
 
     def _is_library(self, place: str | bytes | int | None) -> bool:
-        inside = os.path.realpath(os.fsdecode(place)) + os.sep if isinstance(place, str | bytes) else ""
+        inside = (
+            os.path.realpath(os.fsdecode(place)) + os.sep if isinstance(place, str | bytes) else ""
+        )
         return inside.startswith(self.libraries)
 
 

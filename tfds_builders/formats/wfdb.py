@@ -51,12 +51,17 @@ def read_record(record: Path) -> tuple[np.ndarray, float]:
         if inside == list(columns.values()) and _is_stored_form(wanted):
             return values, header.rate_hz
         stored |= zip(inside, values.T, strict=True)
-    in_uv = {lead: _to_uv(header.signals[column], stored[column]) for lead, column in columns.items()}
+    in_uv = {
+        lead: _to_uv(header.signals[column], stored[column]) for lead, column in columns.items()
+    }
     return leads.complete(in_uv, path), header.rate_hz
 
 
 def find_windows(
-    folder: Path, record: str, describe: Callable[[Header | None], "Recording"], config: "RecordingsConfig"
+    folder: Path,
+    record: str,
+    describe: Callable[[Header | None], "Recording"],
+    config: "RecordingsConfig",
 ) -> list["Recording"]:
     """The windows of a record, known from its header.
 
@@ -108,7 +113,9 @@ def _read_file(header: Path, samples: int, inside: list[Signal]) -> np.ndarray:
         problem = f"{header}: signals of {first.file} differ in format or offset"
         raise RecordingError("header", f"{problem}; replace the file")
     path = _within(header, first.file)
-    values = wfdb_signals.read(path, first.format, offset=first.offset, samples=samples, signals=len(inside))
+    values = wfdb_signals.read(
+        path, first.format, offset=first.offset, samples=samples, signals=len(inside)
+    )
     _verify(header, inside, values)
     return values
 
@@ -117,7 +124,9 @@ def _within(header: Path, file: str) -> Path:
     """The path of a signal file, which may not leave the header's folder by its name or by a link."""
     path = header.parent / file
     if "\0" in file or "/" in file or "\\" in file or file in (".", ".."):
-        raise RecordingError("file_name", f"{header}: signal file {file!r} is no plain file name; rename it")
+        raise RecordingError(
+            "file_name", f"{header}: signal file {file!r} is no plain file name; rename it"
+        )
     wfdb_header.require_plain(path)
     return path
 
@@ -127,7 +136,9 @@ def _verify(header: Path, signals: list[Signal], stored: np.ndarray) -> None:
     if not any(signal.checksum or signal.initial for signal in signals):
         return
     sums = _sums(stored)
-    for column, (signal, total, first) in enumerate(zip(signals, sums.tolist(), stored[0].tolist(), strict=True)):
+    for column, (signal, total, first) in enumerate(
+        zip(signals, sums.tolist(), stored[0].tolist(), strict=True)
+    ):
         missing = wfdb_signals.FORMATS[signal.format].missing
         if signal.checksum is not None and (total - signal.checksum) % 65536:
             # wfdb for Python sums a missing sample as it is stored, the C library as INVALID.
@@ -146,11 +157,15 @@ def _sums(stored: np.ndarray) -> np.ndarray:
     samples, signals = stored.shape
     rest = samples % FOLDED
     folded = stored[: samples - rest].reshape(-1, FOLDED * signals).sum(axis=0, dtype=np.int16)
-    return folded.reshape(FOLDED, signals).sum(axis=0) + stored[samples - rest :].sum(axis=0, dtype=np.int16)
+    return folded.reshape(FOLDED, signals).sum(axis=0) + stored[samples - rest :].sum(
+        axis=0, dtype=np.int16
+    )
 
 
 def _is_stored_form(wanted: list[Signal]) -> bool:
-    exact = all(signal.uv_per_lsb == 1 and signal.baseline == 0 and signal.format == 16 for signal in wanted)
+    exact = all(
+        signal.uv_per_lsb == 1 and signal.baseline == 0 and signal.format == 16 for signal in wanted
+    )
     return exact and len(wanted) == 12
 
 

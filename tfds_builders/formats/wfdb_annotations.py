@@ -39,7 +39,9 @@ def read(path: Path) -> list[Annotation]:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise RecordingError("annotation", f"{path}: {error.strerror}; is the source complete?") from error
+        raise RecordingError(
+            "annotation", f"{path}: {error.strerror}; is the source complete?"
+        ) from error
     if len(data) > MAX_BYTES or len(data) % 2 or data[-2:] != b"\0\0":
         raise _damaged(path, f"{len(data)} bytes without its end")
     return _parse(np.frombuffer(data, "<u2").tolist(), path)
@@ -50,14 +52,18 @@ def _parse(words: list[int], path: Path) -> list[Annotation]:
     while words[position]:
         code, low = words[position] >> 10, words[position] & 0x3FF
         if code == _SKIP:
-            high, rest = words[position + 1 : position + 3] + [0] * max(0, position + 3 - len(words))
+            high, rest = words[position + 1 : position + 3] + [0] * max(
+                0, position + 3 - len(words)
+            )
             sample += np.int32(np.uint32(high << 16 | rest)).item()
             position += 2
         elif code == _AUX:
             position += -(-low // 2)
         elif code <= _LAST_CODE:
             sample += low
-            found += [Annotation(sample, code)] if code else []  # 0 is "no annotation", with which wfdb sets time back
+            found += (
+                [Annotation(sample, code)] if code else []
+            )  # 0 is "no annotation", with which wfdb sets time back
         elif code not in (_NUM, _SUB, _CHN):
             raise _damaged(path, f"code {code} is none")
         position += 1
@@ -70,4 +76,6 @@ def _parse(words: list[int], path: Path) -> list[Annotation]:
 
 
 def _damaged(path: Path, what: str) -> RecordingError:
-    return RecordingError("annotation", f"{path}: no annotation file in MIT format ({what}); fetch it again")
+    return RecordingError(
+        "annotation", f"{path}: no annotation file in MIT format ({what}); fetch it again"
+    )

@@ -15,7 +15,16 @@ MAX_SIGNALS = 64
 MAX_VALUES = 30_000_000
 """Samples of all signals together, 40 minutes of 12 leads at 1000 Hz: a converter's worker must hold them."""
 MAX_BYTES = 1 << 20
-UV_PER_UNIT = {"V": 1e6, "mV": 1e3, "mv": 1e3, "uV": 1.0, "uv": 1.0, "µV": 1.0, "μV": 1.0, "nV": 1e-3}
+UV_PER_UNIT = {
+    "V": 1e6,
+    "mV": 1e3,
+    "mv": 1e3,
+    "uV": 1.0,
+    "uv": 1.0,
+    "µV": 1.0,
+    "μV": 1.0,
+    "nV": 1e-3,
+}
 
 _RECORD = re.compile(
     r"(?P<name>[^\s/]+)(?P<segments>/\S+)?\s+(?P<signals>\d{1,9})"
@@ -28,9 +37,12 @@ _SIGNAL = re.compile(
     re.ASCII,
 )
 _FORMAT = re.compile(
-    r"(?P<format>\d{1,4})(x(?P<per_frame>\d{1,4}))?(:(?P<skew>\d{1,9}))?(\+(?P<offset>\d{1,9}))?", re.ASCII
+    r"(?P<format>\d{1,4})(x(?P<per_frame>\d{1,4}))?(:(?P<skew>\d{1,9}))?(\+(?P<offset>\d{1,9}))?",
+    re.ASCII,
 )
-_GAIN = re.compile(r"(?P<gain>[^\s(/]+)(\((?P<baseline>[+-]?\d{1,10})\))?(/(?P<units>\S+))?", re.ASCII)
+_GAIN = re.compile(
+    r"(?P<gain>[^\s(/]+)(\((?P<baseline>[+-]?\d{1,10})\))?(/(?P<units>\S+))?", re.ASCII
+)
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", re.ASCII)
 
 
@@ -114,7 +126,9 @@ def require_plain(path: Path) -> None:
     except (OSError, RuntimeError):  # absent, or a link to itself
         return
     if leaves:
-        raise RecordingError("file_name", f"{path}: a link that leaves its folder; put the file there")
+        raise RecordingError(
+            "file_name", f"{path}: a link that leaves its folder; put the file there"
+        )
     if not stat.S_ISREG(mode):
         raise RecordingError("file_name", f"{path}: no plain file; put one there")
 
@@ -125,9 +139,13 @@ def _text(path: Path) -> str:
         with open(path, "rb", buffering=0) as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise RecordingError("missing_file", f"{path}: {error.strerror}; is the source complete?") from error
+        raise RecordingError(
+            "missing_file", f"{path}: {error.strerror}; is the source complete?"
+        ) from error
     if len(data) > MAX_BYTES:
-        raise RecordingError("header", f"{path}: over {MAX_BYTES} bytes, not a WFDB header; replace the file")
+        raise RecordingError(
+            "header", f"{path}: over {MAX_BYTES} bytes, not a WFDB header; replace the file"
+        )
     return data.decode("utf-8", "replace")
 
 
@@ -135,25 +153,35 @@ def _record_line(line: str, path: Path) -> tuple[float, int, int, str]:
     """(rate in Hz, samples, number of signals, base time and date)."""
     found = _RECORD.fullmatch(line)
     if not found:
-        raise RecordingError("header", f"{path}: record line {line[:80]!r} is not WFDB; replace the file")
+        raise RecordingError(
+            "header", f"{path}: record line {line[:80]!r} is not WFDB; replace the file"
+        )
     if found["segments"]:
-        raise RecordingError("format", f"{path}: a record of several segments; give single-segment records")
+        raise RecordingError(
+            "format", f"{path}: a record of several segments; give single-segment records"
+        )
     count, samples = int(found["signals"]), int(found["samples"] or 0)
     rate_hz = _number(found["rate"], "sampling rate", path)
     if rate_hz <= 0:
-        raise RecordingError("header", f"{path}: sampling rate {rate_hz:g} Hz; give a positive rate")
+        raise RecordingError(
+            "header", f"{path}: sampling rate {rate_hz:g} Hz; give a positive rate"
+        )
     if not 1 <= count <= MAX_SIGNALS:
         raise RecordingError("header", f"{path}: {count} signals; give between 1 and {MAX_SIGNALS}")
     if not 1 <= samples <= MAX_VALUES // count:
         problem = f"{path}: {samples} samples of {count} signals"
-        raise RecordingError("header", f"{problem}; give between 1 and {MAX_VALUES // count}, in several records")
+        raise RecordingError(
+            "header", f"{problem}; give between 1 and {MAX_VALUES // count}, in several records"
+        )
     return rate_hz, samples, count, found["base"] or ""
 
 
 def _signal_line(line: str, path: Path) -> Signal:
     found = _SIGNAL.fullmatch(line)
     if not found:
-        raise RecordingError("header", f"{path}: signal line {line[:80]!r} is not WFDB; replace the file")
+        raise RecordingError(
+            "header", f"{path}: signal line {line[:80]!r} is not WFDB; replace the file"
+        )
     file, form, gain, zero, initial, checksum, name = found.groups()
     try:
         number, offset = _format(form)
@@ -193,13 +221,17 @@ def _gain(text: str | None) -> tuple[float, int | None]:
     """(uV per LSB, baseline if given)."""
     found = _GAIN.fullmatch(text or "")
     if not found:
-        raise RecordingError("header", f"gain {text!r} (uncalibrated); give the gain in ADC units per mV")
+        raise RecordingError(
+            "header", f"gain {text!r} (uncalibrated); give the gain in ADC units per mV"
+        )
     gain = _number(found["gain"], "gain")
     if gain == 0:
         raise RecordingError("header", "gain 0 (uncalibrated); give the gain in ADC units per mV")
     units = found["units"] or "mV"
     if units not in UV_PER_UNIT:
-        raise RecordingError("units", f"units {units[:40]!r}; give signals in {', '.join(UV_PER_UNIT)}")
+        raise RecordingError(
+            "units", f"units {units[:40]!r}; give signals in {', '.join(UV_PER_UNIT)}"
+        )
     return UV_PER_UNIT[units] / gain, None if found["baseline"] is None else int(found["baseline"])
 
 

@@ -39,7 +39,9 @@ def _decode_80(data: bytes, values: int) -> np.ndarray:
 
 def _decode_212(data: bytes, values: int) -> np.ndarray:
     """Pairs in three bytes: low byte of the first, high halves of the second and the first, low byte of the second."""
-    low, both, high = np.frombuffer(data + bytes(-len(data) % 3), np.uint8).reshape(-1, 3).astype(np.int16).T
+    low, both, high = (
+        np.frombuffer(data + bytes(-len(data) % 3), np.uint8).reshape(-1, 3).astype(np.int16).T
+    )
     pairs = np.stack([low | (both & 0x0F) << 8, high | (both & 0xF0) << 4], axis=1)
     return ((pairs ^ 0x800) - 0x800).ravel()[:values]
 
@@ -87,7 +89,9 @@ def read(path: Path, number: int, *, offset: int, samples: int, signals: int) ->
             return _read_flac(path, FORMATS[number].bits, offset, samples, signals)
         return _read_plain(path, FORMATS[number], offset, samples, signals)
     except OSError as error:
-        raise RecordingError("missing_file", f"{path}: {error.strerror}; is the source complete?") from error
+        raise RecordingError(
+            "missing_file", f"{path}: {error.strerror}; is the source complete?"
+        ) from error
 
 
 def _read_plain(path: Path, form: Format, offset: int, samples: int, signals: int) -> np.ndarray:
@@ -100,7 +104,9 @@ def _read_plain(path: Path, form: Format, offset: int, samples: int, signals: in
     if path.suffix == ".mat":
         _check_matlab(path, data[:offset], samples, signals)
     assert form.decode is not None
-    return form.decode(data[offset:] if offset else data, samples * signals).reshape(samples, signals)
+    return form.decode(data[offset:] if offset else data, samples * signals).reshape(
+        samples, signals
+    )
 
 
 def _check_matlab(path: Path, preamble: bytes, samples: int, signals: int) -> None:
@@ -115,9 +121,13 @@ def _read_flac(path: Path, bits: int, offset: int, samples: int, signals: int) -
     import soundfile  # here: few records need it, and it loads a library
 
     if offset:
-        raise RecordingError("format", f"{path}: FLAC at byte {offset} is not supported; write it without an offset")
+        raise RecordingError(
+            "format", f"{path}: FLAC at byte {offset} is not supported; write it without an offset"
+        )
     if path.stat().st_size > (most := 4 * samples * signals + (1 << 16)):
-        raise RecordingError("length", f"{path}: over {most} bytes, more than its samples take; fetch the file again")
+        raise RecordingError(
+            "length", f"{path}: over {most} bytes, more than its samples take; fetch the file again"
+        )
     try:
         # From memory, so that the library opens no file by itself.
         with soundfile.SoundFile(io.BytesIO(path.read_bytes())) as file:
@@ -125,11 +135,17 @@ def _read_flac(path: Path, bits: int, offset: int, samples: int, signals: int) -
             if found != ("FLAC", f"PCM_{'S8' if bits == 8 else bits}", signals, samples):
                 problem = f"{path}: holds {file.frames} samples of {file.channels} signals as {file.format}"
                 expected = f"{samples} samples of {signals} signals with {bits} bits"
-                raise RecordingError("length", f"{problem} {file.subtype}, not {expected}; fetch the file again")
+                raise RecordingError(
+                    "length", f"{problem} {file.subtype}, not {expected}; fetch the file again"
+                )
             values: Any = file.read(dtype="int32", always_2d=True)
     except soundfile.LibsndfileError as error:
         problem = " ".join(str(error).split())
-        raise RecordingError("format", f"{path}: not a whole FLAC file ({problem}); fetch the file again") from error
+        raise RecordingError(
+            "format", f"{path}: not a whole FLAC file ({problem}); fetch the file again"
+        ) from error
     if len(values) != samples:
-        raise RecordingError("length", f"{path}: ends after {len(values)} of {samples} samples; fetch it again")
+        raise RecordingError(
+            "length", f"{path}: ends after {len(values)} of {samples} samples; fetch it again"
+        )
     return values >> (32 - bits)  # soundfile aligns to the highest bit

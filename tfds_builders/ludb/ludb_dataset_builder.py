@@ -42,13 +42,17 @@ class Builder(builder.RecordingsBuilder):
     def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         source = self.source_folder(URL)
         headers = [*source.glob("[0-9]*.hea"), *source.glob("data/[0-9]*.hea")]
-        records = [path.relative_to(source).with_suffix("") for path in headers if path.stem.isdigit()]
+        records = [
+            path.relative_to(source).with_suffix("") for path in headers if path.stem.isdigit()
+        ]
         if not records:
             raise InputError(f"{source}: no data/1.hea; give the folder of LUDB that holds `data`")
         find = functools.partial(wfdb.find_windows, source, config=self.builder_config)
         ordered = sorted(records, key=lambda record: int(record.name))
         return [
-            window for record in ordered for window in find(str(record), functools.partial(self._recording, record))
+            window
+            for record in ordered
+            for window in find(str(record), functools.partial(self._recording, record))
         ]
 
     def _recording(self, record: Path, header: wfdb_header.Header | None) -> Recording:
@@ -73,7 +77,9 @@ class Builder(builder.RecordingsBuilder):
         header = wfdb_header.read(record.with_name(f"{record.name}.hea"))
         files = (record.with_name(f"{record.name}.{lead.lower()}") for lead in LEADS)
         annotations = [wfdb_annotations.read(file) for file in files]
-        if late := [each[-1].sample for each in annotations if each and each[-1].sample >= header.samples]:
+        if late := [
+            each[-1].sample for each in annotations if each and each[-1].sample >= header.samples
+        ]:
             problem = f"{record}: an annotation at sample {late[0]} of {header.samples}"
             raise RecordingError("annotation", f"{problem}; fetch the record again")
         leads = [waves.of_lead(each, header.samples) for each in annotations]
@@ -89,7 +95,9 @@ class Builder(builder.RecordingsBuilder):
 def _about(comments: list[str]) -> dict[str, Any]:
     """What a header says of a recording; whatever is not of the form is null."""
     fields = {name.strip("<> "): value for name, value in wfdb_header.fields(comments).items()}
-    age, sex, rhythm = (fields.get(name, "").rstrip(".").casefold() for name in ("age", "sex", "rhythm"))
+    age, sex, rhythm = (
+        fields.get(name, "").rstrip(".").casefold() for name in ("age", "sex", "rhythm")
+    )
     return {
         "age": float(age) if re.fullmatch(r"\d{1,3}", age) else None,
         "sex": {"f": "female", "m": "male"}.get(sex[:1]),

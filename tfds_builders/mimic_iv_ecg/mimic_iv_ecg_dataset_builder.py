@@ -34,7 +34,10 @@ class Builder(builder.RecordingsBuilder):
 
     def _recording(self, row: csv_table.Row, table: Path) -> Recording:
         where = f"{table}: study_id {row['study_id'][:20]}"
-        cells = {column: csv_table.cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
+        cells = {
+            column: csv_table.cell(row, column, parse, where, REMEDY)
+            for column, parse in CELLS.items()
+        }
         return Recording(
             record_id=cells["study_id"],
             source_patient_id=cells["subject_id"],

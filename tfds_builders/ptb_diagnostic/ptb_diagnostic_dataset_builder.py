@@ -44,12 +44,18 @@ class Builder(builder.RecordingsBuilder):
 
     def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         source = self.source_folder(URL)
-        records = sorted(path.relative_to(source).with_suffix("") for path in source.glob("patient*/*.hea"))
+        records = sorted(
+            path.relative_to(source).with_suffix("") for path in source.glob("patient*/*.hea")
+        )
         if not records:
-            raise InputError(f"{source}: no patient*/*.hea; give the folder that holds patient001 and so on")
+            raise InputError(
+                f"{source}: no patient*/*.hea; give the folder that holds patient001 and so on"
+            )
         find = functools.partial(wfdb.find_windows, source, config=self.builder_config)
         return [
-            window for record in records for window in find(str(record), functools.partial(self._recording, record))
+            window
+            for record in records
+            for window in find(str(record), functools.partial(self._recording, record))
         ]
 
     def _recording(self, record: Path, header: wfdb_header.Header | None) -> Recording:
@@ -69,7 +75,9 @@ class Builder(builder.RecordingsBuilder):
 
 def _about(fields: dict[str, str]) -> dict[str, Any]:
     """What a header says of a recording; "n/a" and whatever else is not of the form is null."""
-    age, sex, date, reason = (fields.get(name, "") for name in ("age", "sex", "ecg date", "reason for admission"))
+    age, sex, date, reason = (
+        fields.get(name, "") for name in ("age", "sex", "ecg date", "reason for admission")
+    )
     reason = re.sub(r"\s*\(.*", "", reason).casefold()  # Heart failure (NYHA 2)
     return {
         "age": float(age) if re.fullmatch(r"\d{1,3}", age) else None,

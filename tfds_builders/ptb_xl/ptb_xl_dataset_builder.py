@@ -33,7 +33,9 @@ class Builder(builder.RecordingsBuilder):
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "PTB-XL 1.0.3, all 21,799 recordings."}
     BUILDER_CONFIGS = [
-        RecordingsConfig(name="100hz", rate_hz=100, samples=1000, description="Downsampled by the authors."),
+        RecordingsConfig(
+            name="100hz", rate_hz=100, samples=1000, description="Downsampled by the authors."
+        ),
         RecordingsConfig(name="500hz", rate_hz=500, samples=5000, description="As published."),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"
@@ -45,9 +47,13 @@ class Builder(builder.RecordingsBuilder):
         rate_hz = self.builder_config.rate_hz
         folder, table = self.source / f"records{rate_hz:g}", self.source / TABLE
         if not table.is_file():
-            raise InputError(f"{table}: no such file; give the folder of PTB-XL that holds it as --source")
+            raise InputError(
+                f"{table}: no such file; give the folder of PTB-XL that holds it as --source"
+            )
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder; choose the config of a rate that the source holds")
+            raise InputError(
+                f"{folder}: no such folder; choose the config of a rate that the source holds"
+            )
         location = {"100": "filename_lr", "500": "filename_hr"}[f"{rate_hz:g}"]
         rows = csv_table.read(table, (*CELLS, location), REMEDY)
         return [_recording(row, location, table) for row in rows]
@@ -68,7 +74,9 @@ def _download(dl_manager: tfds.download.DownloadManager) -> Path:
         return Path(dl_manager.download_and_extract(URL)) / FOLDER
     except (OSError, DownloadError) as error:
         problem = " ".join(f"{URL}: {error}".split())
-        raise InputError(f"{problem}; fetch and unpack it, and give its folder as --source") from error
+        raise InputError(
+            f"{problem}; fetch and unpack it, and give its folder as --source"
+        ) from error
 
 
 def _recording(row: dict[str, str], location: str, table: Path) -> Recording:

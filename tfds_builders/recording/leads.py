@@ -13,7 +13,17 @@ import numpy as np
 from ecgjax.signals import LEADS, MISSING
 from tfds_builders.recording.quality import RecordingError
 
-PREFIXES = ("", "lead ", "lead_", "lead-", "ecg ", "ecg_", "ecg lead ", "ecg_lead_", "mdc_ecg_lead_")
+PREFIXES = (
+    "",
+    "lead ",
+    "lead_",
+    "lead-",
+    "ecg ",
+    "ecg_",
+    "ecg lead ",
+    "ecg_lead_",
+    "mdc_ecg_lead_",
+)
 """Before a lead's own name, in lower case. mdc_ecg_lead_: IEEE 11073-10102, in HL7 aECG and DICOM."""
 OTHER_NAMES = {
     "I": ("di", "d1", "mli", "lead i (einthoven)"),  # the last in DICOM
@@ -105,7 +115,9 @@ def quantise(value_uv: np.ndarray, where: str | Path) -> np.ndarray:
     if gaps := missing.any():
         rounded[missing] = 0
     if (most := max(rounded.max(initial=0), -rounded.min(initial=0))) > np.iinfo(np.int16).max:
-        raise RecordingError("range", f"{where} reaches {most:.0f} uV, over 32767 uV; check its gain and units")
+        raise RecordingError(
+            "range", f"{where} reaches {most:.0f} uV, over 32767 uV; check its gain and units"
+        )
     stored = rounded.astype(np.int16)
     if gaps:
         stored[missing] = MISSING

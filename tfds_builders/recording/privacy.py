@@ -53,7 +53,9 @@ def read_key(path: Path, apart_from: Iterable[Path | None]) -> bytes:
                 file.write(secrets.token_bytes(KEY_BYTES))
         key = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path}: {error.strerror}; give a file that can be read or made as --patient-key") from error
+        raise InputError(
+            f"{path}: {error.strerror}; give a file that can be read or made as --patient-key"
+        ) from error
     if len(key) < LEAST_KEY_BYTES:
         raise InputError(
             f"{path}: {len(key)} bytes are no secret; give {LEAST_KEY_BYTES} random bytes or more, or a new name"
@@ -66,7 +68,9 @@ def record_id(file: str, key: bytes) -> str:
     return hmac.digest(key, b"file:" + file.encode("utf-8", "surrogateescape"), "sha256").hex()[:24]
 
 
-def shifted(time: datetime.datetime | None, source_patient_id: str, key: bytes) -> datetime.datetime | None:
+def shifted(
+    time: datetime.datetime | None, source_patient_id: str, key: bytes
+) -> datetime.datetime | None:
     """`time`, some weeks earlier: the same number for all recordings of a patient, up to ten years.
 
     Differences within a patient, days of the week and times of the day stay as they are.
@@ -85,17 +89,32 @@ def age(years: float | None) -> float | None:
 
 def veil(shard: "Shard") -> "Shard":
     """A shard whose rejections say no more than their reason."""
-    rejections = [dataclasses.replace(rejection, detail=NO_DETAIL) for rejection in shard.rejections]
+    rejections = [
+        dataclasses.replace(rejection, detail=NO_DETAIL) for rejection in shard.rejections
+    ]
     return dataclasses.replace(shard, rejections=rejections)
 
 
-def tell_keeper(key_file: Path, dataset: str, recordings: Sequence["Recording"], rejected: Sequence[Rejection]) -> Path:
+def tell_keeper(
+    key_file: Path, dataset: str, recordings: Sequence["Recording"], rejected: Sequence[Rejection]
+) -> Path:
     """Writes, beside the key, which file became which record and why those rejected were, and returns that table."""
     path = key_file.with_name(f"{key_file.name}.{dataset}.csv")
     problems = {rejection.record_id: (rejection.reason, rejection.detail) for rejection in rejected}
-    with open(os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600), "w", newline="", encoding="utf-8") as file:
+    with open(
+        os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600),
+        "w",
+        newline="",
+        encoding="utf-8",
+    ) as file:
         writer = csv.writer(file)
         writer.writerow(("record_id", "file", "reason", "detail"))
         for recording in recordings:
-            writer.writerow((recording.record_id, recording.location[0], *problems.get(recording.record_id, ("", ""))))
+            writer.writerow(
+                (
+                    recording.record_id,
+                    recording.location[0],
+                    *problems.get(recording.record_id, ("", "")),
+                )
+            )
     return path

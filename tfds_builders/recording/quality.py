@@ -56,7 +56,9 @@ def require_ecg(signal: np.ndarray, where: str) -> None:
     if most < 0:
         raise RecordingError("missing", f"{where}: all samples are missing; leave it out")
     problem = f"{where}: no lead covers more than {most} uV"
-    raise RecordingError("amplitude", f"{problem}; check gain and units (off by 1000?), or leave it out")
+    raise RecordingError(
+        "amplitude", f"{problem}; check gain and units (off by 1000?), or leave it out"
+    )
 
 
 def flags(signal: np.ndarray, rate_hz: float) -> list[str]:
@@ -83,14 +85,18 @@ def flags(signal: np.ndarray, rate_hz: float) -> list[str]:
     return found + _disagreements(by_lead, missing)
 
 
-def _at_extremes(by_lead: np.ndarray, extremes: tuple[np.ndarray, np.ndarray], rate_hz: float) -> list[str]:
+def _at_extremes(
+    by_lead: np.ndarray, extremes: tuple[np.ndarray, np.ndarray], rate_hz: float
+) -> list[str]:
     """saturated, or else clipped, or neither, for each lead."""
     long, short = max(2, round(SATURATED_S * rate_hz)), max(3, round(CLIPPED_S * rate_hz))
     found: dict[str, str] = {}
     for uv in extremes:
         there = by_lead == uv.astype(np.int16)[:, None]
         # Nearly always, and fast to see: a run of samples has one pair of neighbours less than samples.
-        if np.count_nonzero(there[:, 1:] & there[:, :-1]) < min(long - 1, CLIPPED_RUNS * (short - 1)):
+        if np.count_nonzero(there[:, 1:] & there[:, :-1]) < min(
+            long - 1, CLIPPED_RUNS * (short - 1)
+        ):
             continue
         for lead in np.flatnonzero(np.abs(uv) >= CLIPPED_UV):
             runs = _runs(there[lead])
@@ -118,4 +124,6 @@ def _disagreements(by_lead: np.ndarray, missing: np.ndarray | None) -> list[str]
         expected, residual = (np.ma.masked_where(absent, uv) for uv in (expected, residual))
     # filled: of a lead of which nothing is there, nothing is known.
     off, spread = (np.ma.filled(uv.std(axis=1), 0) for uv in (residual, expected))
-    return [LAWS[row] for row in np.flatnonzero(off > np.maximum(RESIDUAL_UV, RESIDUAL_SHARE * spread))]
+    return [
+        LAWS[row] for row in np.flatnonzero(off > np.maximum(RESIDUAL_UV, RESIDUAL_SHARE * spread))
+    ]

@@ -48,6 +48,8 @@ class RecordingsConfig(tfds.core.BuilderConfig):
 def rates(*rates_hz: int) -> list[RecordingsConfig]:
     """A config for each rate, of recordings of 10 s."""
     return [
-        RecordingsConfig(name=f"{rate}hz", rate_hz=rate, samples=10 * rate, description=f"10 s at {rate} Hz.")
+        RecordingsConfig(
+            name=f"{rate}hz", rate_hz=rate, samples=10 * rate, description=f"10 s at {rate} Hz."
+        )
         for rate in rates_hz
     ]

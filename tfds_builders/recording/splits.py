@@ -17,4 +17,6 @@ def of_patient(source_patient_id: str, key: bytes) -> str:
     digest = hmac.digest(key, b"split:" + source_patient_id.encode(), "sha256")
     number = int.from_bytes(digest[:8], "big") / 2**64
     limits = itertools.accumulate(SHARES.values())
-    return next((split for split, limit in zip(SHARES, limits, strict=True) if number < limit), "test")
+    return next(
+        (split for split, limit in zip(SHARES, limits, strict=True) if number < limit), "test"
+    )

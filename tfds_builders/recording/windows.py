@@ -25,7 +25,9 @@ MAX_FACTOR = 20_000
 """Of the two factors of a conversion between rates; more is asked for by a rate that was miscalculated, not chosen."""
 
 
-def each(recording: "Recording", *, samples: int, from_hz: float, config: "RecordingsConfig") -> list["Recording"]:
+def each(
+    recording: "Recording", *, samples: int, from_hz: float, config: "RecordingsConfig"
+) -> list["Recording"]:
     """The windows of a recording of so many samples at `from_hz`. Their location is (recording.location, index).
 
     Several windows of a recording are told apart by a suffix, -w1 and so on, and by the time they begin.
@@ -43,20 +45,28 @@ def _window(recording: "Recording", index: int, seconds: float) -> "Recording":
     changes: dict[str, Any] = {"record_id": f"{recording.record_id}-w{index + 1}"}
     changes["location"] = (recording.location, index)
     if recording.recorded_at:
-        changes["recorded_at"] = recording.recorded_at + datetime.timedelta(seconds=int(index * seconds))
+        changes["recorded_at"] = recording.recorded_at + datetime.timedelta(
+            seconds=int(index * seconds)
+        )
     return dataclasses.replace(recording, **changes)
 
 
-def cut(signal: np.ndarray, index: int, config: "RecordingsConfig", where: str | Path) -> np.ndarray:
+def cut(
+    signal: np.ndarray, index: int, config: "RecordingsConfig", where: str | Path
+) -> np.ndarray:
     """Window `index` of a stored recording [time, 12] at the config's rate.
 
     Raises:
       RecordingError: the recording is too short.
     """
     if (index + 1) * config.samples > len(signal):
-        found, wanted = (count / config.rate_hz for count in (len(signal), (index + 1) * config.samples))
+        found, wanted = (
+            count / config.rate_hz for count in (len(signal), (index + 1) * config.samples)
+        )
         problem = f"{where}: {found:g} s instead of at least {wanted:g} s"
-        raise RecordingError("length", f"{problem}; leave it out, or choose a config of shorter recordings")
+        raise RecordingError(
+            "length", f"{problem}; leave it out, or choose a config of shorter recordings"
+        )
     return signal[index * config.samples : (index + 1) * config.samples]
 
 
@@ -91,7 +101,9 @@ def resample(signal: np.ndarray, *, from_hz: float, to_hz: float, where: str | P
     gaps = bool(missing.any())
     value_uv = _bridge(signal, missing) if gaps else signal.astype(np.float32)
     # line: the filter would otherwise see a step from 0 at both ends.
-    out = scipy.signal.resample_poly(value_uv, up, down, axis=0, window=_taps(up, down), padtype="line")
+    out = scipy.signal.resample_poly(
+        value_uv, up, down, axis=0, window=_taps(up, down), padtype="line"
+    )
     if gaps:
         out[_near(missing, up, down, len(out))] = np.nan
     return quantise(out, where)

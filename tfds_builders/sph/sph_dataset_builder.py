@@ -67,7 +67,10 @@ class Builder(builder.RecordingsBuilder):
 
     def _windows(self, row: csv_table.Row, table: Path) -> list[Recording]:
         where = f"{table}: ECG_ID {row['ECG_ID'][:20]}"
-        cells = {column: csv_table.cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
+        cells = {
+            column: csv_table.cell(row, column, parse, where, REMEDY)
+            for column, parse in CELLS.items()
+        }
         recording = Recording(
             record_id=cells["ECG_ID"],
             source_patient_id=cells["Patient_ID"],
@@ -78,7 +81,9 @@ class Builder(builder.RecordingsBuilder):
             sex=cells["Sex"],
             labels=cells["AHA_Code"],
         )
-        return windows.each(recording, samples=cells["N"], from_hz=RATE_HZ, config=self.builder_config)
+        return windows.each(
+            recording, samples=cells["N"], from_hz=RATE_HZ, config=self.builder_config
+        )
 
     def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         assert self.source is not None  # find_recordings has seen it
@@ -86,7 +91,9 @@ class Builder(builder.RecordingsBuilder):
         path, config = self.source / file, self.builder_config
         signal_mv = hdf5.read(path, "ecg").astype(np.float64)
         if signal_mv.ndim != 2 or len(signal_mv) != len(LEADS):
-            raise RecordingError("format", f"{path}: shape {list(signal_mv.shape)}, not [12, time]; fetch it again")
+            raise RecordingError(
+                "format", f"{path}: shape {list(signal_mv.shape)}, not [12, time]; fetch it again"
+            )
         signal = leads.to_stored(signal_mv.T * UV_PER_UNIT, LEADS, str(path))
         signal = windows.resample(signal, from_hz=RATE_HZ, to_hz=config.rate_hz, where=str(path))
         return {"signal": windows.cut(signal, index, config, str(path))}

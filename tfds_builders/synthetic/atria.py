@@ -13,7 +13,11 @@ def fibrillatory(rng, time_s: np.ndarray, *, size_mv: float) -> np.ndarray:
     for _ in range(3):
         rate_hz, drift_hz, swell_hz = rng.uniform([4.5, 0.1, 0.1], [8.0, 0.5, 0.6])
         turn, drift, swell = rng.uniform(0, 2 * np.pi, 3)
-        turn = turn + 2 * np.pi * rate_hz * time_s + 1.2 * np.sin(2 * np.pi * drift_hz * time_s + drift)
+        turn = (
+            turn
+            + 2 * np.pi * rate_hz * time_s
+            + 1.2 * np.sin(2 * np.pi * drift_hz * time_s + drift)
+        )
         size = 1 + 0.6 * np.sin(2 * np.pi * swell_hz * time_s + swell)
         direction = np.array([-0.25, 0.4, -0.75]) + 0.25 * rng.standard_normal(3)
         total += np.outer(size * (np.sin(turn) + 0.35 * np.sin(2 * turn)), direction / 3)

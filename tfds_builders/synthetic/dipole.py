@@ -52,14 +52,19 @@ class Waves(NamedTuple):
         size = np.sqrt((self.dipole_mv**2).sum(1, keepdims=True))
         strength = np.exp(share * rng.standard_normal(size.shape))
         return self._replace(
-            dipole_mv=self.dipole_mv * strength + 0.5 * share * size * rng.standard_normal(self.dipole_mv.shape)
+            dipole_mv=self.dipole_mv * strength
+            + 0.5 * share * size * rng.standard_normal(self.dipole_mv.shape)
         )
 
     def repeated(self, at_s: np.ndarray, stretch: np.ndarray | float = 1.0) -> "Waves":
         """The pieces once for each of the times `at_s` [beat], each time stretched by its own factor."""
         stretch = np.broadcast_to(stretch, at_s.shape)[:, None]
         centre_s = at_s[:, None] + stretch * self.centre_s
-        return Waves(centre_s.ravel(), (stretch * self.sigma_s).ravel(), np.tile(self.dipole_mv, (at_s.size, 1)))
+        return Waves(
+            centre_s.ravel(),
+            (stretch * self.sigma_s).ravel(),
+            np.tile(self.dipole_mv, (at_s.size, 1)),
+        )
 
 
 def pieces(*rows: tuple[float, float, np.ndarray | tuple[float, float, float]]) -> Waves:
@@ -85,11 +90,15 @@ def evaluate(waves: Waves, *, samples: int, rate_hz: float) -> np.ndarray:
     """The dipole in mV, [time, 3]. Each piece is evaluated within five sigma of its centre only."""
     reach = int(np.ceil(5 * waves.sigma_s.max() * rate_hz))
     place = np.rint(waves.centre_s * rate_hz).astype(int)[:, None] + np.arange(-reach, reach + 1)
-    height = np.exp(-0.5 * ((place / rate_hz - waves.centre_s[:, None]) / waves.sigma_s[:, None]) ** 2)
+    height = np.exp(
+        -0.5 * ((place / rate_hz - waves.centre_s[:, None]) / waves.sigma_s[:, None]) ** 2
+    )
     inside = (place >= 0) & (place < samples)
     piece = np.broadcast_to(np.arange(len(place))[:, None], place.shape)[inside]
     place, height = place[inside], height[inside]
-    return np.stack([np.bincount(place, height * axis[piece], samples) for axis in waves.dipole_mv.T], axis=1)
+    return np.stack(
+        [np.bincount(place, height * axis[piece], samples) for axis in waves.dipole_mv.T], axis=1
+    )
 
 
 class Span(NamedTuple):
@@ -106,7 +115,9 @@ def marked(spans: list[Span], *, samples: int, rate_hz: float) -> np.ndarray:
     """uint8 [time]: P_WAVE, QRS_COMPLEX, T_WAVE, or 0. Later spans paint over earlier ones."""
     marks = np.zeros(samples, np.uint8)
     for mark, begin_s, end_s in spans:
-        begin, end = np.clip(np.ceil(np.stack([begin_s, end_s]) * rate_hz), 0, samples).astype(int).tolist()
+        begin, end = (
+            np.clip(np.ceil(np.stack([begin_s, end_s]) * rate_hz), 0, samples).astype(int).tolist()
+        )
         for first, last in zip(begin, end, strict=True):
             marks[first:last] = mark
     return marks

@@ -10,7 +10,16 @@ import dataclasses
 
 import numpy as np
 
-from tfds_builders.synthetic.dipole import P_WAVE, QRS_COMPLEX, T_WAVE, Span, Waves, joined, pieces, rotation
+from tfds_builders.synthetic.dipole import (
+    P_WAVE,
+    QRS_COMPLEX,
+    T_WAVE,
+    Span,
+    Waves,
+    joined,
+    pieces,
+    rotation,
+)
 from tfds_builders.synthetic.rhythm import ATRIAL, VENTRICULAR, Beats
 
 ATRIA_S = 0.110
@@ -111,9 +120,15 @@ def _draw_ectopic(rng, size: float) -> tuple[Waves, Waves, float]:
     main = _unit(np.array(ORIGINS[rng.integers(len(ORIGINS))]) + 0.2 * rng.standard_normal(3))
     begin, end = (_unit(main + 0.6 * rng.standard_normal(3)) for _ in range(2))
     peak_mv = rng.uniform(0.8, 1.5) * size
-    qrs = pieces((38, 15, 0.45 * peak_mv * begin), (72, 19, peak_mv * main), (108, 17, 0.5 * peak_mv * end))
+    qrs = pieces(
+        (38, 15, 0.45 * peak_mv * begin), (72, 19, peak_mv * main), (108, 17, 0.5 * peak_mv * end)
+    )
     t_mv = rng.uniform(0.3, 0.45) * peak_mv
-    recovery = pieces((150, 45, -0.35 * t_mv * main), (235, 48, -0.8 * t_mv * main), (290, 36, -0.55 * t_mv * main))
+    recovery = pieces(
+        (150, 45, -0.35 * t_mv * main),
+        (235, 48, -0.8 * t_mv * main),
+        (290, 36, -0.55 * t_mv * main),
+    )
     return qrs.scaled(time=duration_s / 0.150), recovery, duration_s
 
 
@@ -136,7 +151,11 @@ def drifted(rng, heart: Heart) -> Heart:
 
 def beating(heart: Heart, beats: Beats) -> tuple[Waves, list[Span]]:
     """All waves of a recording, and where each begins and ends; times in seconds from the first sample."""
-    wide, has_p, ectopic_p = beats.kind == VENTRICULAR, np.isfinite(beats.pr_s), beats.kind == ATRIAL
+    wide, has_p, ectopic_p = (
+        beats.kind == VENTRICULAR,
+        np.isfinite(beats.pr_s),
+        beats.kind == ATRIAL,
+    )
     begin_s, p_s = beats.onset_s, beats.onset_s - beats.pr_s
     qrs_s = np.where(wide, heart.ectopic_ventricles_s, heart.ventricles_s)
     # A wide complex ends later, and so does its T wave.

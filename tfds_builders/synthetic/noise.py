@@ -14,13 +14,17 @@ TO_LEADS = np.vstack(
     [
         [-1, 1, 0, *[0] * 6],  # I = LA - RA
         [-1, 0, 1, *[0] * 6],  # II = LL - RA
-        np.hstack([np.full((6, 3), -1 / 3), np.eye(6)]),  # V1 to V6 against Wilson's central terminal
+        np.hstack(
+            [np.full((6, 3), -1 / 3), np.eye(6)]
+        ),  # V1 to V6 against Wilson's central terminal
     ]
 )
 """[8, 9] I, II, V1..V6 from the nine electrodes."""
 
 
-def lead_noise(rng, time_s: np.ndarray, *, rate_hz: float, breath_hz: float, noisiness: float) -> np.ndarray:
+def lead_noise(
+    rng, time_s: np.ndarray, *, rate_hz: float, breath_hz: float, noisiness: float
+) -> np.ndarray:
     """Noise of I, II, V1..V6 in mV, [time, 8].
 
     Args:
@@ -45,7 +49,9 @@ def _coloured(rng, *, samples: int, rate_hz: float, columns: int, density) -> np
     """Gaussian noise [time, columns] in mV with the power density `density(frequency_hz)`; periodic."""
     frequency_hz = np.fft.rfftfreq(samples, 1 / rate_hz)
     shape = np.sqrt(density(frequency_hz) * rate_hz * samples / 4).astype(np.float32)
-    white = rng.standard_normal((columns, frequency_hz.size, 2), np.float32).view(np.complex64)[..., 0]
+    white = rng.standard_normal((columns, frequency_hz.size, 2), np.float32).view(np.complex64)[
+        ..., 0
+    ]
     return np.fft.irfft(white * shape, n=samples).T
 
 

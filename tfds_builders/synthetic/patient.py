@@ -16,7 +16,14 @@ from tfds_builders.synthetic.infarct import Infarct, draw_infarct, infarcted
 from tfds_builders.synthetic.rhythm import ATRIAL, VENTRICULAR
 from tfds_builders.synthetic.variants import VARIANTS
 
-PREVALENCE = {"fibrillation": 0.15, "flutter": 0.16, "PAC": 0.18, "PVC": 0.16, "1AVB": 0.15, "MI": 0.27}
+PREVALENCE = {
+    "fibrillation": 0.15,
+    "flutter": 0.16,
+    "PAC": 0.18,
+    "PVC": 0.16,
+    "1AVB": 0.15,
+    "MI": 0.27,
+}
 """Share of patients with each disease, far above a real cohort's: a demonstration needs positives."""
 VARIANT_SHARE = 0.25
 """Share of patients with one of VARIANTS."""
@@ -84,7 +91,8 @@ def draw_patient(rng) -> Patient:
     normal = heart.draw_heart(rng, female=female, ageing=ageing)
     return Patient(
         female=female,
-        first_visit=datetime.datetime(2010, 1, 4) + datetime.timedelta(days=int(rng.integers(8 * 365))),
+        first_visit=datetime.datetime(2010, 1, 4)
+        + datetime.timedelta(days=int(rng.integers(8 * 365))),
         visits_days=tuple(np.cumsum([0, *rng.integers(30, 540, rng.integers(1, 4))]).tolist()),
         first_age=age,
         diseases=diseases,
@@ -95,7 +103,9 @@ def draw_patient(rng) -> Patient:
         heart=normal if variant is None else VARIANTS[variant](normal, rng.uniform(0.3, 1)),
         leads=_draw_leads(rng, female=female),
         # PR 120 to 200 ms, a little longer with age; from 215 ms on with first-degree block.
-        pr_s=0.212 + rng.gamma(2.0, 0.026) if "1AVB" in diseases else rng.normal(0.158 + 0.003 * ageing, 0.018),
+        pr_s=0.212 + rng.gamma(2.0, 0.026)
+        if "1AVB" in diseases
+        else rng.normal(0.158 + 0.003 * ageing, 0.018),
         sinus_bpm=rng.normal(70, 10),
         arrhythmia_bpm=float(np.clip(rng.normal(92, 20), 55, 140)),
         # 5 % in the young, 1 % in the old: Task Force 1996 (doi:10.1161/01.CIR.93.5.1043).
@@ -129,8 +139,12 @@ def draw_visit(rng, patient: Patient, visit: int) -> Visit:
         premature=_draw_premature(rng, patient, rhythm),
         infarct=infarct,
         heart=today if infarct is None else infarcted(today, infarct),
-        leads=_moved(patient.leads, 0.15 * rng.standard_normal(6)) @ dipole.rotation(rng.normal(0, np.deg2rad(4), 3)),
-        pr_s=_pr_s(patient.pr_s + rng.normal(0, 0.006), "1AVB" in patient.diseases and visit >= patient.onset_visit),
+        leads=_moved(patient.leads, 0.15 * rng.standard_normal(6))
+        @ dipole.rotation(rng.normal(0, np.deg2rad(4), 3)),
+        pr_s=_pr_s(
+            patient.pr_s + rng.normal(0, 0.006),
+            "1AVB" in patient.diseases and visit >= patient.onset_visit,
+        ),
         # 50 to 100 a minute: no sinus bradycardia or tachycardia, which would need statements of their own.
         rate_bpm=float(np.clip(patient.sinus_bpm + drift, 51, 99))
         if rhythm == "sinus"
@@ -154,7 +168,9 @@ def _draw_leads(rng, *, female: bool) -> np.ndarray:
     """Dower's matrix for this chest: distance of each electrode, its place, position of the heart."""
     chest = dipole.CHEST_GAIN * rng.lognormal(0, 0.12, 6) * (0.92 if female else 1.0)
     leads = dipole.DOWER * np.concatenate([np.ones(2), chest])[:, None]
-    return _moved(leads, 0.2 * rng.standard_normal(6)) @ dipole.rotation(np.deg2rad(rng.normal(0, [7, 9, 9])))
+    return _moved(leads, 0.2 * rng.standard_normal(6)) @ dipole.rotation(
+        np.deg2rad(rng.normal(0, [7, 9, 9]))
+    )
 
 
 def _moved(leads: np.ndarray, places: np.ndarray) -> np.ndarray:

@@ -23,7 +23,11 @@ class Plan:
     def labels(self) -> tuple[str, ...]:
         """SCP-ECG statements, as PTB-XL writes them, of what can be read in this recording."""
         visible = self.beats.kind[self.beats.readable]
-        found = [code for kind, code in ((rhythm.ATRIAL, "PAC"), (rhythm.VENTRICULAR, "PVC")) if kind in visible]
+        found = [
+            code
+            for kind, code in ((rhythm.ATRIAL, "PAC"), (rhythm.VENTRICULAR, "PVC"))
+            if kind in visible
+        ]
         if self.visit.infarct is not None:
             found.append(self.visit.infarct.statement)
         if self.patient.variant is not None:
@@ -57,11 +61,17 @@ def _draw_beats(rng, patient: Patient, visit: Visit, breath_hz: float) -> rhythm
         beats = rhythm.flutter(rng, cycle_s=patient.flutter_cycle_s, conduction=conduction)
     else:
         beats = rhythm.sinus(
-            rng, rate_bpm=visit.rate_bpm, breathing=patient.breathing, breath_hz=breath_hz, pr_s=visit.pr_s
+            rng,
+            rate_bpm=visit.rate_bpm,
+            breathing=patient.breathing,
+            breath_hz=breath_hz,
+            pr_s=visit.pr_s,
         )
     for kind in visit.premature:
         every = int(rng.integers(2, 4)) if rng.random() < 0.12 else None
-        beats = rhythm.premature(rng, beats, kind=kind, coupling=patient.coupling[kind], every=every)
+        beats = rhythm.premature(
+            rng, beats, kind=kind, coupling=patient.coupling[kind], every=every
+        )
     return beats
 
 
@@ -76,10 +86,14 @@ def simulate(plan: Plan, *, rate_hz: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng([seed, patient, visit + 1, rate_hz])
     time_s = np.arange(round(rhythm.SECONDS * rate_hz)) / rate_hz
     waves, spans = heart.beating(plan.visit.heart, plan.beats)
-    heart_mv = dipole.evaluate(waves, samples=time_s.size, rate_hz=rate_hz) + _atria_mv(rng, plan, time_s)
+    heart_mv = dipole.evaluate(waves, samples=time_s.size, rate_hz=rate_hz) + _atria_mv(
+        rng, plan, time_s
+    )
     leads_mv = _breathing(rng, heart_mv, time_s, plan.breath_hz) @ plan.visit.leads.T
     _, noisiness = SITES[plan.visit.site]
-    leads_mv += noise.lead_noise(rng, time_s, rate_hz=rate_hz, breath_hz=plan.breath_hz, noisiness=noisiness)
+    leads_mv += noise.lead_noise(
+        rng, time_s, rate_hz=rate_hz, breath_hz=plan.breath_hz, noisiness=noisiness
+    )
     marks = dipole.marked(spans, samples=time_s.size, rate_hz=rate_hz)
     return {"signal": dipole.twelve_leads(leads_mv), "waves": marks}
 
@@ -91,7 +105,9 @@ def _atria_mv(rng, plan: Plan, time_s: np.ndarray) -> np.ndarray | float:
         cycle_s = plan.patient.flutter_cycle_s
         # A conducted wave reaches the ventricles about half a cycle after its steep part.
         begin_s = plan.beats.onset_s[0] - 0.6 * cycle_s
-        return atria.fluttering(time_s, cycle_s=cycle_s, begin_s=begin_s, size_mv=plan.patient.flutter_mv)
+        return atria.fluttering(
+            time_s, cycle_s=cycle_s, begin_s=begin_s, size_mv=plan.patient.flutter_mv
+        )
     return 0.0
 
 

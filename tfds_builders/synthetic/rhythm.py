@@ -56,7 +56,9 @@ def sinus(rng, *, rate_bpm: float, breathing: float, breath_hz: float, pr_s: flo
     cycle_s = mean_s * np.arange(int((SECONDS + LEAD_IN_S + LEAD_OUT_S) / mean_s) + 2)
     breath, pressure = rng.uniform(0, 2 * np.pi, 2)
     relative = breathing * np.sin(2 * np.pi * breath_hz * cycle_s + breath)
-    relative += 0.01 * np.sin(2 * np.pi * 0.1 * cycle_s + pressure) + 0.006 * rng.standard_normal(cycle_s.size)
+    relative += 0.01 * np.sin(2 * np.pi * 0.1 * cycle_s + pressure) + 0.006 * rng.standard_normal(
+        cycle_s.size
+    )
     onset_s = rng.uniform(0, mean_s) - LEAD_IN_S + np.cumsum(mean_s * (1 + relative))
     return _conducted(onset_s, pr_s=pr_s + 0.002 * rng.standard_normal(onset_s.size))
 
@@ -111,7 +113,9 @@ def premature(rng, beats: Beats, *, kind: int, coupling: float, every: int | Non
         after_s = max(cycle_s * (coupling + 0.015 * rng.standard_normal()), REFRACTORY_S)
         kinds[beat], onset_s[beat] = kind, onset_s[beat - 1] + after_s
         if kind == ATRIAL:
-            onset_s[beat + 1 :] += onset_s[beat] + cycle_s * rng.uniform(1.05, 1.2) - onset_s[beat + 1]
+            onset_s[beat + 1 :] += (
+                onset_s[beat] + cycle_s * rng.uniform(1.05, 1.2) - onset_s[beat + 1]
+            )
             # Never inside the QRS complex of the beat before, however long PR is.
             pr_s[beat] = min(pr_s[beat] + rng.uniform(-0.02, 0.005), after_s - 0.15)
         else:

@@ -35,7 +35,10 @@ class Builder(builder.RecordingsBuilder):
     BUILDER_CONFIGS = [
         CohortConfig(name="100hz", rate_hz=100, samples=1000, description="The quick one."),
         CohortConfig(
-            name="500hz", rate_hz=500, samples=5000, description="The rate of hospital carts, with mains hum."
+            name="500hz",
+            rate_hz=500,
+            samples=5000,
+            description="The rate of hospital carts, with mains hum.",
         ),
     ]
     DEFAULT_BUILDER_CONFIG_NAME = "100hz"
@@ -46,8 +49,14 @@ class Builder(builder.RecordingsBuilder):
         config = cast(CohortConfig, self.builder_config)
         for option, least in (("patients", len(SPLIT_OF_REMAINDER)), ("seed", 0)):
             if getattr(config, option) < least:
-                raise InputError(f"{option} {getattr(config, option)}: give a number of at least {least}")
-        return [_recording(plan) for index in range(config.patients) for plan in plan_patient(config.seed, index)]
+                raise InputError(
+                    f"{option} {getattr(config, option)}: give a number of at least {least}"
+                )
+        return [
+            _recording(plan)
+            for index in range(config.patients)
+            for plan in plan_patient(config.seed, index)
+        ]
 
     def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         return simulate(recording.location, rate_hz=int(self.builder_config.rate_hz))

@@ -23,7 +23,9 @@ def hypertrophic(heart: Heart, degree: float) -> Heart:
     strain = pieces((180, 55, -0.10 * degree * towards), (300, 42, -0.35 * degree * towards))
     return dataclasses.replace(
         heart,
-        ventricles=heart.ventricles._replace(dipole_mv=heart.ventricles.dipole_mv + np.outer(growth, towards)),
+        ventricles=heart.ventricles._replace(
+            dipole_mv=heart.ventricles.dipole_mv + np.outer(growth, towards)
+        ),
         recovery=joined(heart.recovery, strain),
     )
 
@@ -40,7 +42,10 @@ def left_anterior_block(heart: Heart, degree: float) -> Heart:
 
 def right_bundle_block(heart: Heart, degree: float) -> Heart:
     """The right ventricle comes last, to the right and front: over 120 ms, rSR' in V1, wide S in I and V6."""
-    right, end_ms = (0.45 + 0.35 * degree) * np.array([-0.75, -0.05, -0.65]), 1e3 * heart.ventricles_s
+    right, end_ms = (
+        (0.45 + 0.35 * degree) * np.array([-0.75, -0.05, -0.65]),
+        1e3 * heart.ventricles_s,
+    )
     late = pieces((end_ms - 6, 12, 0.6 * right), (end_ms + 20, 12, 0.7 * right))
     return dataclasses.replace(
         heart,
@@ -58,5 +63,10 @@ def flat_t(heart: Heart, degree: float) -> Heart:
     )
 
 
-VARIANTS = {"LVH": hypertrophic, "LAFB": left_anterior_block, "CRBBB": right_bundle_block, "NDT": flat_t}
+VARIANTS = {
+    "LVH": hypertrophic,
+    "LAFB": left_anterior_block,
+    "CRBBB": right_bundle_block,
+    "NDT": flat_t,
+}
 """SCP-ECG statement of each finding, and what it does to a heart, to a degree of 0.3 to 1."""

@@ -24,8 +24,16 @@ class Builder(builder.RecordingsBuilder):
 
     def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
         source = self.source_folder("a place of your own")
-        paths = [path.relative_to(source) for path in source.rglob("*") if path.is_symlink() or path.is_file()]
-        files = [str(path) for path in paths if path.name != recordings_csv.FILE and not path.name.startswith(".")]
+        paths = [
+            path.relative_to(source)
+            for path in source.rglob("*")
+            if path.is_symlink() or path.is_file()
+        ]
+        files = [
+            str(path)
+            for path in paths
+            if path.name != recordings_csv.FILE and not path.name.startswith(".")
+        ]
         if not files:
             raise InputError(f"{source}: no file in it; give the folder that holds the recordings")
         listed = recordings_csv.read(source)
@@ -37,10 +45,16 @@ class Builder(builder.RecordingsBuilder):
         try:
             found = vendor.read(self.source / recording.location)
         except RecordingError:
-            return [dataclasses.replace(recording, location=(recording.location, 0))]  # is rejected when it is read
-        recording = _completed(recording, found, (listed or {}).get(recording.location, {}), self.secret())
+            return [
+                dataclasses.replace(recording, location=(recording.location, 0))
+            ]  # is rejected when it is read
+        recording = _completed(
+            recording, found, (listed or {}).get(recording.location, {}), self.secret()
+        )
         samples = len(found.value_uv)
-        return windows.each(recording, samples=samples, from_hz=found.rate_hz, config=self.builder_config)
+        return windows.each(
+            recording, samples=samples, from_hz=found.rate_hz, config=self.builder_config
+        )
 
     def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
         assert self.source is not None  # find_recordings has seen it
@@ -52,7 +66,9 @@ class Builder(builder.RecordingsBuilder):
         return {"signal": windows.cut(signal, window, config, where)}
 
 
-def _completed(recording: Recording, found: vendor.VendorRecording, entry: dict, key: bytes) -> Recording:
+def _completed(
+    recording: Recording, found: vendor.VendorRecording, entry: dict, key: bytes
+) -> Recording:
     """The recording with what its file says, where recordings.csv does not say it."""
     patient = entry.get("patient") or found.patient or recording.source_patient_id
     return dataclasses.replace(

@@ -24,7 +24,9 @@ class Builder(builder.RecordingsBuilder):
         source = self.source_folder("a place of your own")
         headers = [str(path.relative_to(source).with_suffix("")) for path in source.rglob("*.hea")]
         if not headers:
-            raise InputError(f"{source}: no WFDB header (*.hea) in it; give the folder that holds the records")
+            raise InputError(
+                f"{source}: no WFDB header (*.hea) in it; give the folder that holds the records"
+            )
         find = functools.partial(wfdb.find_windows, source, config=self.builder_config)
         recordings = recordings_csv.recordings(headers, recordings_csv.read(source), self.secret())
         return [

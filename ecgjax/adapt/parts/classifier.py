@@ -15,7 +15,7 @@ from ecgjax.augment import Augmentation
 from ecgjax.data.inference import each_batch, read_in_batches
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 from ecgjax.pretrained import Encoder
 
 
@@ -32,9 +32,16 @@ class Classifier(nn.Module):
         _, embedding = self.encoder(signal, train=train)
         # Without scale and bias, so that a linear probe's mean and deviation fit in as they are.
         norm = nn.BatchNorm(
-            use_running_average=not train, momentum=0.9, epsilon=1e-8, use_scale=False, use_bias=False, name="norm"
+            use_running_average=not train,
+            momentum=0.9,
+            epsilon=1e-8,
+            use_scale=False,
+            use_bias=False,
+            name="norm",
         )
-        hidden = nn.Dropout(self.dropout, deterministic=not train)(norm(embedding.astype(jnp.float32)))
+        hidden = nn.Dropout(self.dropout, deterministic=not train)(
+            norm(embedding.astype(jnp.float32))
+        )
         return nn.Dense(self.classes, kernel_init=nn.initializers.zeros, name="head")(hidden)
 
 
@@ -58,11 +65,19 @@ class Classification:
         """Variables with the weights of `encoder` and a new head."""
         return from_encoder(self, encoder, key)
 
-    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader):
+    def loss(
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
+    ):
         """Loss of {"signal": int16 [batch, time, lead], "targets": float32 [batch, class]}, as an objective's."""
         view_key, dropout_key = jax.random.split(key)
-        signals = read(batch["signal"])
-        views = self.augmentation.views(signals, view_key, rate_hz=read.rate_hz)
+        signals = preprocess(batch["signal"])
+        views = self.augmentation.views(signals, view_key, rate_hz=preprocess.rate_hz)
         logits, updates = self.network(encoder).apply(
             variables, views, train=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}
         )
@@ -88,22 +103,34 @@ class Adapted:
 
 
 def predict(
-    adapted: Adapted, encoder: Encoder, records: Records, indices: np.ndarray, *, batch_size: int = 128
+    adapted: Adapted,
+    encoder: Encoder,
+    records: Records,
+    indices: np.ndarray,
+    *,
+    batch_size: int = 128,
 ) -> np.ndarray:
     """Probabilities float32 [len(indices), class] of prepared recordings; `encoder` says architecture and input."""
     classes = adapted.variables["params"]["head"]["bias"].shape[0]
-    step = _jitted_predict(encoder.module, classes, Reader(encoder.preprocessing, records.rate_hz), adapted.window_s)
+    step = _jitted_predict(
+        encoder.module,
+        classes,
+        Preprocessor(encoder.preprocessing, records.rate_hz),
+        adapted.window_s,
+    )
     variables = jax.device_put(adapted.variables)
     batches = read_in_batches(records, indices, batch_size)
     return each_batch(functools.partial(step, variables), batches, batch_size)
 
 
 @functools.lru_cache(maxsize=16)
-def _jitted_predict(encoder: nn.Module, classes: int, read: Reader, window_s: float | None):
+def _jitted_predict(
+    encoder: nn.Module, classes: int, preprocess: Preprocessor, window_s: float | None
+):
     model = Classifier(encoder=encoder, classes=classes)
 
     def step(variables: dict, signal: jax.Array) -> jax.Array:
-        windows = _windows(read(signal), window_s, read.rate_hz)
+        windows = _windows(preprocess(signal), window_s, preprocess.rate_hz)
         logits: Any = model.apply(variables, windows.reshape(-1, *windows.shape[2:]), train=False)
         return jax.nn.sigmoid(logits).reshape(*windows.shape[:2], classes).mean(1)
 

@@ -26,7 +26,9 @@ class Regressions:
     def __init__(self, features: np.ndarray):
         self._rotated, self._axes, self._curvature = _principal(jnp.asarray(features, jnp.float32))
 
-    def fit(self, cases: np.ndarray, used: np.ndarray, strengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def fit(
+        self, cases: np.ndarray, used: np.ndarray, strengths: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Fits a regression for each column; takes about 30 bytes of memory for each of its recordings.
 
         Args:
@@ -38,7 +40,9 @@ class Regressions:
           Weights float32 [feature, regression] and intercepts float32 [regression].
         """
         c = jnp.asarray(strengths, jnp.float32)
-        solution = _minimise(self._rotated, self._curvature, jnp.asarray(cases), jnp.asarray(used), c)
+        solution = _minimise(
+            self._rotated, self._curvature, jnp.asarray(cases), jnp.asarray(used), c
+        )
         return np.asarray(_dot(self._axes, solution[:-1])), np.asarray(solution[-1])
 
 
@@ -58,7 +62,9 @@ def _principal(features: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 
 
 @jax.jit
-def _minimise(features: jax.Array, curvature: jax.Array, cases: jax.Array, used: jax.Array, c: jax.Array) -> jax.Array:
+def _minimise(
+    features: jax.Array, curvature: jax.Array, cases: jax.Array, used: jax.Array, c: jax.Array
+) -> jax.Array:
     """[feature, regression]; the last feature is the intercept's, which is not regularised."""
     penalty = jnp.ones((len(curvature), 1)).at[-1].set(0.0)
     step = 1 / (c[None, :] * curvature[:, None] + penalty)
@@ -74,7 +80,13 @@ def _minimise(features: jax.Array, curvature: jax.Array, cases: jax.Array, used:
         momentum = jnp.where(uphill, 1.0, momentum)
         following = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
         done = (step * gradient**2).sum(axis=0) <= enough
-        return new, new + ((momentum - 1) / following)[None, :] * moved, following, count + 1, done.all()
+        return (
+            new,
+            new + ((momentum - 1) / following)[None, :] * moved,
+            following,
+            count + 1,
+            done.all(),
+        )
 
     start = jnp.zeros((len(curvature), cases.shape[1]))
     carry = (start, start, jnp.ones(cases.shape[1]), 0, False)

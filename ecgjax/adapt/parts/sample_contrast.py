@@ -34,9 +34,13 @@ def local_contrast(
     """
     member = marks[:, None, :] == jnp.array(kinds)[None, :, None]  # [recording, wave, time]
     present = member.any(-1)
-    means = unit_length(jnp.einsum("rct,rtw->rcw", member.astype(elements.dtype), elements, precision="highest"))
+    means = unit_length(
+        jnp.einsum("rct,rtw->rcw", member.astype(elements.dtype), elements, precision="highest")
+    )
     most = min(per_wave, marks.shape[1])
-    lots, drawn = jax.lax.top_k(jnp.where(member, jax.random.uniform(key, member.shape), -1.0), most)
+    lots, drawn = jax.lax.top_k(
+        jnp.where(member, jax.random.uniform(key, member.shape), -1.0), most
+    )
     samples = unit_length(jnp.take_along_axis(elements[:, None], drawn[..., None], axis=2))
 
     # Of the recording itself and of its partner: [recording, 2, wave, ...].
@@ -46,5 +50,7 @@ def local_contrast(
     cosine = jnp.where(both_present[:, None, None], cosine, -1e9)
     log_share = cosine - jax.nn.logsumexp(cosine, axis=(-2, -1), keepdims=True)
     own = jnp.einsum("rcspc->rcsp", log_share)
-    counts = (lots >= 0)[..., None] & both_present.swapaxes(1, 2)[:, :, None]  # [recording, wave, sample, 2]
+    counts = (lots >= 0)[..., None] & both_present.swapaxes(1, 2)[
+        :, :, None
+    ]  # [recording, wave, sample, 2]
     return -jnp.where(counts, own, 0.0).sum() / jnp.maximum(counts.sum(), 1)

@@ -14,7 +14,7 @@ from ecgjax.data.records import Records
 from ecgjax.encoders.unet1d import TwoConvolutions
 from ecgjax.errors import InputError
 from ecgjax.objectives.parts.projection_head import ProjectionHead
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import UNMARKED, WAVES, rate_ratio
 
@@ -32,9 +32,13 @@ class Segmenter(nn.Module):
         tokens, _ = self.encoder(signal, train=train)
         if tokens.shape[1] != signal.shape[1]:
             name, samples = type(self.encoder).__name__, signal.shape[1]
-            raise InputError(f"{name} has {tokens.shape[1]} tokens for {samples} samples; give --encoder unet1d")
+            raise InputError(
+                f"{name} has {tokens.shape[1]} tokens for {samples} samples; give --encoder unet1d"
+            )
         hidden = TwoConvolutions(self.width, 3, name="before_head")(tokens, train=train)
-        elements = ProjectionHead((self.width, self.width), batch_norm=True, name="projector")(tokens, train=train)
+        elements = ProjectionHead((self.width, self.width), batch_norm=True, name="projector")(
+            tokens, train=train
+        )
         return nn.Dense(len(WAVES), name="head")(hidden), elements
 
 
@@ -53,21 +57,28 @@ def dice_loss(logits: jax.Array, marks: jax.Array) -> jax.Array:
 
 
 def segment(
-    adapted: Adapted, encoder: Encoder, records: Records, indices: np.ndarray, *, batch_size: int = 64
+    adapted: Adapted,
+    encoder: Encoder,
+    records: Records,
+    indices: np.ndarray,
+    *,
+    batch_size: int = 64,
 ) -> np.ndarray:
     """The class of each sample of prepared recordings, uint8 [len(indices), time] at the encoder's rate."""
-    step = _jitted_segment(encoder.module, Reader(encoder.preprocessing, records.rate_hz))
-    variables = jax.device_put({name: adapted.variables[name] for name in ("params", "batch_stats")})
+    step = _jitted_segment(encoder.module, Preprocessor(encoder.preprocessing, records.rate_hz))
+    variables = jax.device_put(
+        {name: adapted.variables[name] for name in ("params", "batch_stats")}
+    )
     batches = read_in_batches(records, indices, batch_size)
     return each_batch(functools.partial(step, variables), batches, batch_size)
 
 
 @functools.lru_cache(maxsize=16)
-def _jitted_segment(encoder: nn.Module, read: Reader):
+def _jitted_segment(encoder: nn.Module, preprocess: Preprocessor):
     model = Segmenter(encoder=encoder)
 
     def step(variables: dict, signal: jax.Array) -> jax.Array:
-        outputs: Any = model.apply(variables, read(signal), train=False)
+        outputs: Any = model.apply(variables, preprocess(signal), train=False)
         return outputs[0].argmax(-1).astype(jnp.uint8)
 
     return jax.jit(step)

@@ -17,7 +17,7 @@ from ecgjax.data.batches import beside_unlabelled, labelled_batches
 from ecgjax.data.records import Records
 from ecgjax.data.seen import seen_in
 from ecgjax.errors import InputError
-from ecgjax.preprocessing import Reader
+from ecgjax.preprocessing import Preprocessor
 from ecgjax.pretrained import Encoder
 from ecgjax.train.loop import train
 from ecgjax.train.optimizer import Optimizer
@@ -38,7 +38,9 @@ class Labelled:
 
     def __post_init__(self):
         if len(self.indices) != len(self.targets):
-            raise InputError(f"{len(self.indices)} recordings and {len(self.targets)} targets: give each its own")
+            raise InputError(
+                f"{len(self.indices)} recordings and {len(self.targets)} targets: give each its own"
+            )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,13 @@ class Supervision(Protocol):
         ...
 
     def loss(
-        self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, *, read: Reader
+        self,
+        encoder: nn.Module,
+        variables: dict,
+        batch: dict,
+        key: jax.Array,
+        *,
+        preprocess: Preprocessor,
     ) -> tuple[jax.Array, tuple[dict, Any]]:
         """(loss, (metrics, updates)) of {"signal", "targets", and "unlabelled" where it was asked for}."""
         ...
@@ -79,9 +87,14 @@ def from_encoder(supervision: Supervision, encoder: Encoder, key: jax.Array) -> 
     def init(key: jax.Array, signal: jax.Array) -> dict:
         variables = supervision.init(encoder.module, key, signal)
         # Without the encoder, whose initial weights nobody wants: they took seconds to compile.
-        return {name: {part: tree[part] for part in tree if part != "encoder"} for name, tree in variables.items()}
+        return {
+            name: {part: tree[part] for part in tree if part != "encoder"}
+            for name, tree in variables.items()
+        }
 
-    trained = {name: {"encoder": tree} for name, tree in encoder.variables.items()}  # not all have batch statistics
+    trained = {
+        name: {"encoder": tree} for name, tree in encoder.variables.items()
+    }  # not all have batch statistics
     return {name: {**tree, **trained.get(name, {})} for name, tree in init(key, signal).items()}
 
 
@@ -116,7 +129,9 @@ class Training:
 
     def steps(self, recordings: int) -> int:
         """Steps for so many labelled recordings."""
-        return max(self.min_steps, math.ceil(self.epochs * recordings / min(self.batch_size, recordings)))
+        return max(
+            self.min_steps, math.ceil(self.epochs * recordings / min(self.batch_size, recordings))
+        )
 
     def rate(self, encoder: Encoder, recordings: int) -> float:
         """The factor of the encoder's learning rate for so many labelled recordings."""
@@ -127,7 +142,13 @@ class Training:
         return self.encoder_rate
 
     def train(
-        self, supervision: Supervision, encoder: Encoder, labelled: Labelled, run: Run, *, unlabelled: int = 0
+        self,
+        supervision: Supervision,
+        encoder: Encoder,
+        labelled: Labelled,
+        run: Run,
+        *,
+        unlabelled: int = 0,
     ) -> dict:
         """Trains; goes on where an earlier run in the same folder was stopped.
 
@@ -150,16 +171,25 @@ class Training:
         # Few labelled recordings may not fill the batch; every device gets as many all the same.
         batch_size = min(self.batch_size, len(indices) // mesh.size * mesh.size)
         rows, order = rows_here(batch_size, mesh), {"seed": self.seed}
-        batches = labelled_batches(records, indices, labelled.targets, batch_size=batch_size, rows=rows, **order)
+        batches = labelled_batches(
+            records, indices, labelled.targets, batch_size=batch_size, rows=rows, **order
+        )
         seen = encoder.seen | seen_in(records, indices)
         if unlabelled:
             others = np.setdiff1d(records.split("train"), indices)
-            batches = beside_unlabelled(batches, records, others, each=unlabelled, rows=rows, **order)
+            batches = beside_unlabelled(
+                batches, records, others, each=unlabelled, rows=rows, **order
+            )
             seen |= seen_in(records, others)
         num_steps = self.steps(len(indices))
         init_key, key = jax.random.split(jax.random.key(self.seed))
-        rate, read = self.rate(encoder, len(indices)), Reader(encoder.preprocessing, records.rate_hz)
-        step_fn, tx = _step(supervision, self.optimizer, num_steps, rate, encoder.module, read, mesh)
+        rate, preprocess = (
+            self.rate(encoder, len(indices)),
+            Preprocessor(encoder.preprocessing, records.rate_hz),
+        )
+        step_fn, tx = _step(
+            supervision, self.optimizer, num_steps, rate, encoder.module, preprocess, mesh
+        )
         settings = {type(self).__name__.lower(): json.loads(json.dumps(dataclasses.asdict(self)))}
         state, _ = train(
             step_fn,
@@ -185,10 +215,10 @@ def _step(
     num_steps: int,
     encoder_rate: float,
     module: nn.Module,
-    read: Reader,
+    preprocess: Preprocessor,
     mesh: Mesh,
 ):
     """The jitted step and its optimizer: a benchmark's many equal runs share one compilation."""
     tx = optimizer.build(num_steps, encoder_rate=encoder_rate)
-    loss = functools.partial(supervision.loss, module, read=read)
+    loss = functools.partial(supervision.loss, module, preprocess=preprocess)
     return make_step(loss, tx, mesh, num_steps=num_steps), tx

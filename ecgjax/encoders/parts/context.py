@@ -22,7 +22,9 @@ class ConvStack(nn.Module):
         """[batch, time, channel] -> [batch, ceil(time / product of strides), widths[-1]], for odd kernels."""
         layers = zip(self.widths, self.kernels, self.strides, strict=True)
         for number, (width, kernel, stride) in enumerate(layers, start=1):
-            hidden = Conv(width, kernel, stride, kernel // 2, dtype=self.dtype, name=f"conv{number}")(hidden)
+            hidden = Conv(
+                width, kernel, stride, kernel // 2, dtype=self.dtype, name=f"conv{number}"
+            )(hidden)
             hidden = relu(BatchNorm(name=f"norm{number}")(hidden, train=train))
         return hidden
 
@@ -39,10 +41,14 @@ class Lstm(nn.Module):
         """[batch, time, channel] -> float32 [batch, time, width]."""
         lecun, orthogonal = nn.initializers.lecun_normal(), nn.initializers.orthogonal()
         entry = self.param("input", lecun, (hidden.shape[-1], 4 * self.width)).astype(self.dtype)
-        recurrent = self.param("recurrent", orthogonal, (self.width, 4 * self.width)).astype(self.dtype)
+        recurrent = self.param("recurrent", orthogonal, (self.width, 4 * self.width)).astype(
+            self.dtype
+        )
         bias = self.param("bias", nn.initializers.zeros, (4 * self.width,))
         # What does not depend on the state at once, for all times: one product instead of one a sample.
-        driven = (hidden.swapaxes(0, 1).astype(self.dtype) @ entry).astype(jnp.float32) + bias[None, None]
+        driven = (hidden.swapaxes(0, 1).astype(self.dtype) @ entry).astype(jnp.float32) + bias[
+            None, None
+        ]
         return remember(driven, recurrent).swapaxes(0, 1)
 
 
@@ -64,7 +70,9 @@ def remember(driven: jax.Array, recurrent: jax.Array) -> jax.Array:
 
 
 def _remember(driven: jax.Array, recurrent: jax.Array) -> tuple[jax.Array, tuple]:
-    weights = recurrent.T  # out here: transposed in the loop it makes each product twice as slow on a CPU
+    weights = (
+        recurrent.T
+    )  # out here: transposed in the loop it makes each product twice as slow on a CPU
 
     def step(state: tuple[jax.Array, jax.Array], drive: jax.Array):
         output, before = state

@@ -30,12 +30,20 @@ class Conv(nn.Module):
     @nn.compact
     def __call__(self, hidden: jax.Array) -> jax.Array:
         """[batch, time, channel] -> [batch, ceil(time / stride), channels]."""
-        kernel = self.param("kernel", self.kernel_init, (self.kernel, hidden.shape[-1], self.channels))
+        kernel = self.param(
+            "kernel", self.kernel_init, (self.kernel, hidden.shape[-1], self.channels)
+        )
         hidden, kernel = hidden.astype(self.dtype), kernel.astype(self.dtype)
         if self.kernel == self.stride == 1 and not self.padding:
-            return jax.lax.platform_dependent(hidden, kernel[0], cpu=pointwise_in_pieces, default=pointwise)
+            return jax.lax.platform_dependent(
+                hidden, kernel[0], cpu=pointwise_in_pieces, default=pointwise
+            )
         padding = self.padding
-        pads = same_padding(hidden.shape[1], self.kernel, self.stride) if padding is None else (padding, padding)
+        pads = (
+            same_padding(hidden.shape[1], self.kernel, self.stride)
+            if padding is None
+            else (padding, padding)
+        )
         on_cpu = functools.partial(folded_conv, stride=self.stride, pads=pads)
         plain = functools.partial(conv, stride=self.stride, pads=pads)
         return jax.lax.platform_dependent(hidden, kernel, cpu=on_cpu, default=plain)
@@ -58,10 +66,15 @@ def _dense_conv_back(pads: tuple[int, int], kept: tuple[jax.Array, jax.Array], s
     return towards, fast_kernel_gradient(hidden, slope, len(kernel), pads)
 
 
-dense_conv.defvjp(lambda hidden, kernel, pads: (dense_conv(hidden, kernel, pads), (hidden, kernel)), _dense_conv_back)
+dense_conv.defvjp(
+    lambda hidden, kernel, pads: (dense_conv(hidden, kernel, pads), (hidden, kernel)),
+    _dense_conv_back,
+)
 
 
-def folded_conv(hidden: jax.Array, kernel: jax.Array, *, stride: int, pads: tuple[int, int]) -> jax.Array:
+def folded_conv(
+    hidden: jax.Array, kernel: jax.Array, *, stride: int, pads: tuple[int, int]
+) -> jax.Array:
     """`conv` as one of stride 1 over groups of `stride` samples, taken as channels.
 
     The gradient of a strided convolution with respect to its input is one over a signal spread with zeros, for which
@@ -74,7 +87,9 @@ def folded_conv(hidden: jax.Array, kernel: jax.Array, *, stride: int, pads: tupl
     taps = -(-kernel.shape[0] // stride)
     groups = samples + taps - 1
     hidden = jax.lax.pad(
-        hidden, jnp.zeros((), hidden.dtype), ((0, 0, 0), (pads[0], groups * stride - time - pads[0], 0), (0, 0, 0))
+        hidden,
+        jnp.zeros((), hidden.dtype),
+        ((0, 0, 0), (pads[0], groups * stride - time - pads[0], 0), (0, 0, 0)),
     )
     kernel = jnp.pad(kernel, ((0, taps * stride - kernel.shape[0]), (0, 0), (0, 0)))
     folded = hidden.reshape(batch, groups, stride * channels)
@@ -98,7 +113,9 @@ def pointwise_in_pieces(hidden: jax.Array, kernel: jax.Array) -> jax.Array:
 
 def _pointwise_back(kept: tuple[jax.Array, jax.Array], slope: jax.Array):
     hidden, kernel = kept
-    pieces = math.gcd(len(hidden), 8)  # each of the two, four or eight devices of a batch keeps its own
+    pieces = math.gcd(
+        len(hidden), 8
+    )  # each of the two, four or eight devices of a batch keeps its own
     rows, slopes = (of.reshape(pieces, -1, of.shape[-1]) for of in (hidden, slope))
     if kernel.shape[0] <= kernel.shape[1]:
         by_kernel = jnp.einsum("pri,pro->pio", rows, slopes).sum(0)
@@ -107,7 +124,9 @@ def _pointwise_back(kept: tuple[jax.Array, jax.Array], slope: jax.Array):
     return pointwise(slope, kernel.T), by_kernel
 
 
-pointwise_in_pieces.defvjp(lambda hidden, kernel: (pointwise(hidden, kernel), (hidden, kernel)), _pointwise_back)
+pointwise_in_pieces.defvjp(
+    lambda hidden, kernel: (pointwise(hidden, kernel), (hidden, kernel)), _pointwise_back
+)
 
 
 class GroupedConv(nn.Module):
@@ -127,7 +146,10 @@ class GroupedConv(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (self.channels,))
         hidden, kernel, bias = (of.astype(self.dtype) for of in (hidden, kernel, bias))
         spectral = functools.partial(by_rows, spectral_conv)
-        return jax.lax.platform_dependent(hidden, kernel, cpu=spectral, default=grouped_conv) + bias[None, None]
+        return (
+            jax.lax.platform_dependent(hidden, kernel, cpu=spectral, default=grouped_conv)
+            + bias[None, None]
+        )
 
 
 def grouped_conv(hidden: jax.Array, kernel: jax.Array) -> jax.Array:

@@ -21,7 +21,9 @@ HALVINGS = 2
 """At most. A third makes 27 parts: a training step of pclr_resnet takes as long, and its compilation 13 s more."""
 
 
-def conv(signal: jax.Array, kernel: jax.Array, *, stride: int = 1, pads: tuple[int, int]) -> jax.Array:
+def conv(
+    signal: jax.Array, kernel: jax.Array, *, stride: int = 1, pads: tuple[int, int]
+) -> jax.Array:
     """[batch, time, in], [kernel, in, out] -> [batch, (time + sum(pads) - kernel) // stride + 1, out]."""
     layout = ("NWC", "WIO", "NWC")
     return jax.lax.conv_general_dilated(signal, kernel, (stride,), [pads], dimension_numbers=layout)
@@ -39,7 +41,9 @@ def fast_conv(signal: jax.Array, kernel: jax.Array, pads: tuple[int, int]) -> ja
     return _joined(parts, axis=1)[:, : signal.shape[1] + sum(pads) - taps + 1]
 
 
-def fast_kernel_gradient(signal: jax.Array, slope: jax.Array, taps: int, pads: tuple[int, int]) -> jax.Array:
+def fast_kernel_gradient(
+    signal: jax.Array, slope: jax.Array, taps: int, pads: tuple[int, int]
+) -> jax.Array:
     """What `slope` [batch, time', out], the gradient of `conv`'s output, makes of its kernel: [taps, in, out]."""
     # Parts of fewer than four taps take longer: they read as much for less work.
     halvings = _halvings(taps, signal.shape[-1], slope.shape[-1], signal.dtype, fewest_taps=4)
@@ -47,7 +51,9 @@ def fast_kernel_gradient(signal: jax.Array, slope: jax.Array, taps: int, pads: t
         return _kernel_gradient(signal, slope, pads)
     signal = _padded(signal, taps, pads, halvings)
     slope = jnp.pad(slope, ((0, 0), (0, -slope.shape[1] % 2**halvings), (0, 0)))
-    parts = zip(_signal_parts(signal, halvings), _summed_parts(slope, halvings, axis=1), strict=True)
+    parts = zip(
+        _signal_parts(signal, halvings), _summed_parts(slope, halvings, axis=1), strict=True
+    )
     return _joined([_kernel_gradient(*pair, (0, 0)) for pair in parts], axis=0)
 
 
@@ -74,7 +80,9 @@ def _padded(signal: jax.Array, taps: int, pads: tuple[int, int], halvings: int) 
     for _ in range(halvings):
         length = 2 * (length + 1)
     behind = length - time - pads[0]
-    return jax.lax.pad(signal, jnp.zeros((), signal.dtype), ((0, 0, 0), (pads[0], behind, 0), (0, 0, 0)))
+    return jax.lax.pad(
+        signal, jnp.zeros((), signal.dtype), ((0, 0, 0), (pads[0], behind, 0), (0, 0, 0))
+    )
 
 
 def _signal_parts(signal: jax.Array, halvings: int) -> list[jax.Array]:
@@ -82,7 +90,11 @@ def _signal_parts(signal: jax.Array, halvings: int) -> list[jax.Array]:
         return [signal]
     even, odd = _halves(signal, axis=1)
     odd = odd[:, :-1]
-    return [part for half in (odd, even[:, :-1] - odd, even[:, 1:] - odd) for part in _signal_parts(half, halvings - 1)]
+    return [
+        part
+        for half in (odd, even[:, :-1] - odd, even[:, 1:] - odd)
+        for part in _signal_parts(half, halvings - 1)
+    ]
 
 
 def _summed_parts(array: jax.Array, halvings: int, axis: int) -> list[jax.Array]:
@@ -90,7 +102,9 @@ def _summed_parts(array: jax.Array, halvings: int, axis: int) -> list[jax.Array]
     if not halvings:
         return [array]
     even, odd = _halves(array, axis)
-    return [part for half in (even + odd, even, odd) for part in _summed_parts(half, halvings - 1, axis)]
+    return [
+        part for half in (even + odd, even, odd) for part in _summed_parts(half, halvings - 1, axis)
+    ]
 
 
 def _joined(parts: list[jax.Array], axis: int) -> jax.Array:
@@ -98,7 +112,9 @@ def _joined(parts: list[jax.Array], axis: int) -> jax.Array:
     if len(parts) == 1:
         return parts[0]
     third = len(parts) // 3
-    both, even, odd = (_joined(parts[first : first + third], axis) for first in range(0, len(parts), third))
+    both, even, odd = (
+        _joined(parts[first : first + third], axis) for first in range(0, len(parts), third)
+    )
     side_by_side = jnp.stack([both + even, both + odd], axis + 1)
     return side_by_side.reshape(*both.shape[:axis], -1, *both.shape[axis + 1 :])
 

@@ -30,7 +30,9 @@ class BatchNorm(nn.Module):
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)
         if not train:
-            return _affine(hidden, mean.value, jax.lax.rsqrt(var.value + self.epsilon) * scale, bias)
+            return _affine(
+                hidden, mean.value, jax.lax.rsqrt(var.value + self.epsilon) * scale, bias
+            )
         normal, batch_mean, batch_var = normalise(hidden, scale, bias, self.epsilon)  # pyright: ignore[reportGeneralTypeIssues]
         if not self.is_initializing():
             mean.value = 0.9 * mean.value + 0.1 * batch_mean
@@ -72,7 +74,9 @@ normalise.defvjp(_normalise, _normalise_back)
 
 def _affine(hidden, mean, scale, bias):
     # Not (hidden - mean) * scale + bias: XLA would store the difference for the backward pass, which shares it.
-    return (hidden.astype(jnp.float32) * _row(scale) + _row(bias - mean * scale)).astype(hidden.dtype)
+    return (hidden.astype(jnp.float32) * _row(scale) + _row(bias - mean * scale)).astype(
+        hidden.dtype
+    )
 
 
 def _row(channels):
@@ -102,10 +106,14 @@ def once(hidden: jax.Array) -> jax.Array:
 
 
 def _divided_by_one(hidden: jax.Array) -> jax.Array:
-    return hidden / jnp.where(hidden == hidden, 1, 2).astype(hidden.dtype)  # by a constant, it would be simplified
+    return hidden / jnp.where(hidden == hidden, 1, 2).astype(
+        hidden.dtype
+    )  # by a constant, it would be simplified
 
 
-def max_pool(hidden: jax.Array, window: int, stride: int, pads: tuple[int, int] | None = None) -> jax.Array:
+def max_pool(
+    hidden: jax.Array, window: int, stride: int, pads: tuple[int, int] | None = None
+) -> jax.Array:
     """Maximum over windows of time [batch, time, channel]; without `pads` "SAME". The first of equals gets the slope.
 
     Slices and comparisons instead of XLA's reduce_window, whose gradient is a sequential search on a CPU.
@@ -114,7 +122,9 @@ def max_pool(hidden: jax.Array, window: int, stride: int, pads: tuple[int, int] 
     left, right = same_padding(time, window, stride) if pads is None else pads
     samples = (time + left + right - window) // stride + 1
     hidden = jnp.pad(hidden, ((0, 0), (left, right), (0, 0)), constant_values=-jnp.inf)
-    best, *others = (hidden[:, first : first + (samples - 1) * stride + 1 : stride] for first in range(window))
+    best, *others = (
+        hidden[:, first : first + (samples - 1) * stride + 1 : stride] for first in range(window)
+    )
     for other in others:
         best = jnp.where(other > best, other, best)
     return best

@@ -39,10 +39,14 @@ class Transformer(nn.Module):
     @nn.compact
     def __call__(self, hidden: jax.Array, valid: jax.Array | None = None) -> jax.Array:
         """[batch, token, width] -> the same shape; nobody attends to a token that is not `valid`, [batch, token]."""
-        check_transformer("transformer", width=hidden.shape[-1], layers=self.layers, heads=self.heads)
+        check_transformer(
+            "transformer", width=hidden.shape[-1], layers=self.layers, heads=self.heads
+        )
         hidden = hidden.astype(self.dtype)
         for number in range(1, self.layers + 1):
-            hidden = Block(self.heads, self.layers, self.dtype, name=f"block{number}")(hidden, valid)
+            hidden = Block(self.heads, self.layers, self.dtype, name=f"block{number}")(
+                hidden, valid
+            )
         return _norm(self.dtype, "norm")(hidden)
 
 
@@ -65,7 +69,9 @@ class Block(nn.Module):
             dense(width, name=name)(normal).reshape(*hidden.shape[:2], self.heads, -1)
             for name in ("query", "key", "value")
         )
-        attended = jax.nn.dot_product_attention(query, key, value, mask=None if valid is None else valid[:, None, None])
+        attended = jax.nn.dot_product_attention(
+            query, key, value, mask=None if valid is None else valid[:, None, None]
+        )
         hidden = hidden + dense(width, kernel_init=last, name="out")(attended.reshape(hidden.shape))
         normal = _norm(self.dtype, "norm2")(hidden)
         wide = nn.gelu(dense(4 * width, name="widen")(normal))

@@ -12,7 +12,7 @@ ROWS = 64
 method, since no more directions than embeddings can show."""
 
 
-def embedding_statistics(embedding: jax.Array) -> dict[str, jax.Array]:
+def collapse_metrics(embedding: jax.Array) -> dict[str, jax.Array]:
     """Of embeddings [recording or view, dimension]; no gradient passes.
 
     Returns:

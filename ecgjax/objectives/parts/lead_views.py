@@ -16,13 +16,17 @@ def draw_leads(encoder: nn.Module, key: jax.Array, signal: jax.Array, count: int
     """
     batch, _, leads = signal.shape
     if leads < 2:
-        raise InputError("an encoder of one lead: this method compares leads; give it two or more, or another method")
+        raise InputError(
+            "an encoder of one lead: this method compares leads; give it two or more, or another method"
+        )
     if hasattr(encoder, "lead_embeddings"):
         return jnp.broadcast_to(jnp.arange(leads)[None], (batch, leads))
     return hidden_by_chance(key, (batch, leads), min(count, leads))[1]
 
 
-def lead_embeddings(encoder: nn.Module, signal: jax.Array, leads: jax.Array, *, train: bool) -> jax.Array:
+def lead_embeddings(
+    encoder: nn.Module, signal: jax.Array, leads: jax.Array, *, train: bool
+) -> jax.Array:
     """Embeddings of single leads: [batch, time, lead] and int [batch, count] -> [batch, count, dimension].
 
     An encoder without such sees signals in which all leads but one are 0.

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecgjax.objectives.parts.collapse import embedding_statistics, first_rows
+from ecgjax.objectives.parts.collapse import collapse_metrics, first_rows
 
 
 def hides_patches(encoder: nn.Module) -> bool:
@@ -18,7 +18,9 @@ def hides_patches(encoder: nn.Module) -> bool:
     return hasattr(encoder, "patches") and hasattr(encoder, "encode")
 
 
-def hidden_by_chance(key: jax.Array, shape: tuple[int, ...], kept: int) -> tuple[jax.Array, jax.Array]:
+def hidden_by_chance(
+    key: jax.Array, shape: tuple[int, ...], kept: int
+) -> tuple[jax.Array, jax.Array]:
     """Hides all but `kept` places of each row, every choice equally likely.
 
     Args:
@@ -103,9 +105,13 @@ def seen_whole(encoder: nn.Module, variables: dict, signal: jax.Array) -> tuple[
       recordings, so they must not be those of silenced ones.
     """
     own = {
-        name: variables[name]["encoder"] for name in ("params", "batch_stats") if "encoder" in variables.get(name, {})
+        name: variables[name]["encoder"]
+        for name in ("params", "batch_stats")
+        if "encoder" in variables.get(name, {})
     }
     (_, embedding), updates = encoder.apply(
         jax.lax.stop_gradient(own), first_rows(signal), train=True, mutable=["batch_stats"]
     )
-    return embedding_statistics(embedding), {name: {"encoder": updated} for name, updated in updates.items()}
+    return collapse_metrics(embedding), {
+        name: {"encoder": updated} for name, updated in updates.items()
+    }

@@ -12,7 +12,9 @@ import jax.numpy as jnp
 from ecgjax.errors import InputError
 
 
-def in_microbatches(encode: Callable, signal: jax.Array, key: jax.Array, *, size: int) -> tuple[Any, Any]:
+def in_microbatches(
+    encode: Callable, signal: jax.Array, key: jax.Array, *, size: int
+) -> tuple[Any, Any]:
     """`encode` of a whole batch, computed in parts of `size` examples.
 
     Batch statistics are those of a part, so a run's result depends on `size`, and on nothing else: one device computes
@@ -43,6 +45,10 @@ def in_microbatches(encode: Callable, signal: jax.Array, key: jax.Array, *, size
         mine = jax.lax.dynamic_index_in_dim(grouped, number, axis=1, keepdims=False)
         return encode(mine, jax.random.fold_in(key, number))
 
-    _, (embeddings, updates) = jax.lax.scan(lambda _, number: (None, part(number)), None, jnp.arange(count))
-    whole = jax.tree.map(lambda parts: jnp.moveaxis(parts, 0, 1).reshape(-1, *parts.shape[2:]), embeddings)
+    _, (embeddings, updates) = jax.lax.scan(
+        lambda _, number: (None, part(number)), None, jnp.arange(count)
+    )
+    whole = jax.tree.map(
+        lambda parts: jnp.moveaxis(parts, 0, 1).reshape(-1, *parts.shape[2:]), embeddings
+    )
     return whole, jax.tree.map(lambda parts: parts.mean(0), updates)

@@ -63,7 +63,10 @@ def log_sum_of_negatives(
 
 
 def _forward(rows: jax.Array, owner: jax.Array, more: jax.Array, more_owner: jax.Array):
-    embeddings, owners = jnp.concatenate([gathered(rows), more]), jnp.concatenate([gathered(owner), more_owner])
+    embeddings, owners = (
+        jnp.concatenate([gathered(rows), more]),
+        jnp.concatenate([gathered(owner), more_owner]),
+    )
     columns = _pieces(embeddings), _pieces(owners, NOBODY)
 
     def visit(so_far, piece):
@@ -91,7 +94,10 @@ def _backward(saved: tuple, slopes: tuple[jax.Array, jax.Array]):
         return so_far + jnp.matmul(weight, embeddings, precision="highest"), None
 
     # A further column has no loss of its own: no slope, and a share of exp(-inf) for every row.
-    theirs = jnp.pad(gathered(slope), (0, more)), jnp.pad(gathered(log_sum), (0, more), constant_values=jnp.inf)
+    theirs = (
+        jnp.pad(gathered(slope), (0, more)),
+        jnp.pad(gathered(log_sum), (0, more), constant_values=jnp.inf),
+    )
     gradient, _ = jax.lax.scan(visit, jnp.zeros_like(rows), (*columns, *map(_pieces, theirs)))
     return gradient, None, None, None
 
@@ -99,7 +105,9 @@ def _backward(saved: tuple, slopes: tuple[jax.Array, jax.Array]):
 log_sum_of_negatives.defvjp(_forward, _backward)
 
 
-def _logits(rows: jax.Array, owner: jax.Array, embeddings: jax.Array, their_owner: jax.Array) -> jax.Array:
+def _logits(
+    rows: jax.Array, owner: jax.Array, embeddings: jax.Array, their_owner: jax.Array
+) -> jax.Array:
     """[row, column], -inf where the column is the row's own patient or nobody."""
     # highest: an accelerator's default keeps 8 to 11 bits of the factors, and the temperature magnifies what is lost.
     logits = jnp.matmul(rows, embeddings.T, precision="highest")

@@ -16,7 +16,9 @@ def check_widths(*, none: bool = False, **widths: tuple[int, ...]) -> None:
     """
     for name, given in widths.items():
         if min(given, default=int(none)) < 1:
-            raise InputError(f"{name} {given}: give the widths of {'its layers' if none else 'one layer or more'}")
+            raise InputError(
+                f"{name} {given}: give the widths of {'its layers' if none else 'one layer or more'}"
+            )
 
 
 def check_same_end(projection: tuple[int, ...], prediction: tuple[int, ...]) -> None:
@@ -27,7 +29,9 @@ def check_same_end(projection: tuple[int, ...], prediction: tuple[int, ...]) -> 
     """
     check_widths(projection=projection, prediction=prediction)
     if projection[-1] != prediction[-1]:
-        raise InputError(f"projection {projection}, prediction {prediction}: give both the same last width")
+        raise InputError(
+            f"projection {projection}, prediction {prediction}: give both the same last width"
+        )
 
 
 class ProjectionHead(nn.Module):
@@ -40,7 +44,9 @@ class ProjectionHead(nn.Module):
     def __call__(self, hidden: jax.Array, *, train: bool) -> jax.Array:
         for number, width in enumerate(self.widths, start=1):
             if number > 1:
-                hidden = nn.relu(self._normalised(hidden, number - 1, train) if self.batch_norm else hidden)
+                hidden = nn.relu(
+                    self._normalised(hidden, number - 1, train) if self.batch_norm else hidden
+                )
             hidden = nn.Dense(width, name=f"layer{number}")(hidden)
         return hidden.astype(jnp.float32)
 
@@ -60,4 +66,6 @@ class ProjectedEncoder(nn.Module):
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """[batch, time, lead] -> embedding [batch, dimension], projection [batch, widths[-1]]."""
         _, embedding = self.encoder(signal, train=train)
-        return embedding, ProjectionHead(self.widths, self.batch_norm, name="projector")(embedding, train=train)
+        return embedding, ProjectionHead(self.widths, self.batch_norm, name="projector")(
+            embedding, train=train
+        )

@@ -28,10 +28,14 @@ class GumbelQuantiser(nn.Module):
           [batch, time, width], int [batch, time, codebook], and [batch, time, codebook, code].
         """
         # As wide as in fairseq: codes differ from the start.
-        score = nn.Dense(self.codebooks * self.codes, kernel_init=nn.initializers.normal(1.0), name="score")
+        score = nn.Dense(
+            self.codebooks * self.codes, kernel_init=nn.initializers.normal(1.0), name="score"
+        )
         logits = score(features).reshape(*features.shape[:2], self.codebooks, self.codes)
         book = self.param(
-            "codebook", nn.initializers.uniform(1.0), (self.codebooks, self.codes, self.width // self.codebooks)
+            "codebook",
+            nn.initializers.uniform(1.0),
+            (self.codebooks, self.codes, self.width // self.codebooks),
         )
         soft = nn.softmax((logits + jax.random.gumbel(key, logits.shape)) / temperature)
         chosen = soft.argmax(-1)
@@ -54,7 +58,12 @@ def unused_codes(probability: jax.Array, counted: jax.Array) -> jax.Array:
 
 
 def hidden_contrast(
-    predicted: jax.Array, target: jax.Array, codes: jax.Array, hidden: jax.Array, *, temperature: float
+    predicted: jax.Array,
+    target: jax.Array,
+    codes: jax.Array,
+    hidden: jax.Array,
+    *,
+    temperature: float,
 ) -> tuple[jax.Array, jax.Array]:
     """InfoNCE of each hidden place among those of its segment (arXiv:2006.11477, eq. 3).
 
@@ -68,7 +77,9 @@ def hidden_contrast(
     Returns:
       The mean loss over hidden places, and the share of them whose own target is the nearest.
     """
-    cosine = jnp.einsum("bpd,bnd->bpn", unit_length(predicted), unit_length(target), precision="highest")
+    cosine = jnp.einsum(
+        "bpd,bnd->bpn", unit_length(predicted), unit_length(target), precision="highest"
+    )
     itself = jnp.eye(hidden.shape[1], dtype=bool)[None]
     other = (codes[:, :, None] != codes[:, None]).any(-1) & hidden[:, None]
     logits = jnp.where(other | itself, cosine / temperature, -jnp.inf)

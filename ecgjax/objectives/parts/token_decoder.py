@@ -43,7 +43,9 @@ class TokenDecoder(nn.Module):
             put = jnp.einsum("bpt,btw->bpw", here.astype(hidden.dtype), hidden, precision="highest")
             unseen = self.param("unseen", SMALL, (self.width,))
             hidden = jnp.where(here.any(-1, keepdims=True), put, unseen[None, None])
-        hidden = hidden.reshape(-1, rows, columns, self.width) + places(columns, self.width)[None, None]
+        hidden = (
+            hidden.reshape(-1, rows, columns, self.width) + places(columns, self.width)[None, None]
+        )
         if rows > 1 and not self.by_row:
             hidden = hidden + self.param("row", SMALL, (rows, self.width))[None, :, None]
         sequences = hidden.reshape(-1, columns if self.by_row else rows * columns, self.width)
