@@ -1,8 +1,8 @@
-"""What ecgjax costs, measured side by side with what it replaces: `python -m benchmarks`.
+"""Benchmarks of ecgjax against the tools that it replaces: `python -m benchmarks`.
 
-A benchmark is a module with `measure(given) -> rows`: its docstring says what is compared with what, each row is a dict
-{"what": ..., figures with their units in their names}, and `FIGURE` names the one to draw. A row that could not be
-measured says why under "skipped".
+A benchmark is a module with a function `measure(inputs) -> rows`. Its docstring explains the
+comparison. A row is a dict {"what": name, figures with their units in their names}; `FIGURE` names
+the figure to plot. A row without a measurement has the reason under "skipped".
 """
 
 import dataclasses
@@ -12,12 +12,12 @@ NAMES = ("input_path", "conversion", "memory", "pairing", "training")
 
 
 @dataclasses.dataclass(frozen=True)
-class Given:
-    """What a benchmark may use."""
+class Inputs:
+    """Folders that a benchmark uses."""
 
     scratch: Path
-    """A folder to write to; it is removed afterwards."""
+    """Folder for temporary files; it is removed afterwards."""
     data: Path | None = None
-    """A prepared data set to read instead of random walks."""
+    """Prepared data set to read instead of random walks."""
     source: Path | None = None
-    """PTB-XL's folder."""
+    """Folder of PTB-XL."""

@@ -1,8 +1,9 @@
-"""Every pre-training method on equal terms: `python -m benchmarks.methods --data DIR --out DIR`.
+"""Compares all pre-training methods: `python -m benchmarks.methods --data DIR --out DIR`.
 
-The same recordings, as many of them, the same optimizer and the same evaluation; one encoder for all, or each method's
-own with `--encoder own`. What is done is not done twice, and the table is of all that is in the folder, so that it
-grows from call to call. The defaults are a CPU's: two hours on two cores; on a GPU give twenty times the recordings.
+All methods see the same recordings, and equally many of them, with the same optimizer and the same
+evaluation. They share one encoder, or each has its own with `--encoder own`. Finished runs are not
+repeated, and the table shows all runs in the folder, so it grows from call to call. The defaults
+are for a CPU: two hours on two cores. On a GPU, give twenty times as many recordings.
 """
 
 import csv
@@ -10,18 +11,20 @@ import dataclasses
 import json
 import subprocess
 import sys
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Literal
 
 from ecgjax.data.records import Records
 from ecgjax.encoders import ENCODERS
 from ecgjax.errors import InputError
-from ecgjax.evaluate.tasks import TASKS
+from ecgjax.evaluate.tasks import MAIN_TASKS, TASKS
 from ecgjax.launch.command import parse, run
 from ecgjax.objectives import OBJECTIVES
 from ecgjax.workflows.benchmark import Benchmark
 from ecgjax.workflows.presets import PRESETS
 
-OWN = {
+OWN_PRESETS = {
     "patient_contrast": "liu_2025",
     "simclr": "mehari_simclr",
     "byol": "mehari_byol",
@@ -35,7 +38,7 @@ OWN = {
     "temporal_spatial": "tssl_2025",
     "wav2vec_cmsc": "deepecg_2025",
 }
-"""The preset from which a method's own encoder and its input rate come."""
+"""Presets that define each method's own encoder and its input rate."""
 
 REPORTED = {
     "simclr": "0.883 all, xresnet1d50 [1]; 0.634, 0.698, 0.735 superclass [2]",
@@ -46,146 +49,154 @@ REPORTED = {
     "masked_autoencoder": "0.611, 0.669, 0.714 superclass, ST-MEM [2]",
     "jepa": "0.931 all, ViT-XS, attentive pooling [3]",
 }
-"""AUROC of a frozen encoder on PTB-XL, where one was reported; superclass at 1, 10 and 100 % of the labels."""
+"""Published AUROC of a frozen encoder on PTB-XL; superclass with 1, 10 and 100 % of the labels."""
 SOURCES = """\
-Reported figures are of other recordings and of more of them: [1] hhi-aml/ecg-selfsupervised, pre-trained on CinC 2020,
-Chapman and Ribeiro's recordings for 1,000 to 2,000 epochs; [2] the baselines of cheliu-computation/MERL-ICML2024,
-pre-trained on MIMIC-IV-ECG; [3] kweimann/ECG-JEPA, on PTB-XL.
+Published figures come from other and larger pre-training data: [1] hhi-aml/ecg-selfsupervised, on
+CinC 2020, Chapman and Ribeiro's recordings for 1,000 to 2,000 epochs; [2] the baselines of
+cheliu-computation/MERL-ICML2024, on MIMIC-IV-ECG; [3] kweimann/ECG-JEPA, on PTB-XL.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Methods:
-    """Pre-trains with every method and probes what it learned."""
+    """Pre-trains with every method and evaluates each frozen encoder by linear probes."""
 
     data: Path
-    """A prepared data set."""
+    """Prepared data set."""
     out: Path
-    """Runs, their results and the table go here; all that is there was made with the same settings."""
+    """Folder for runs, results and the table; all runs in it have the same settings."""
     methods: tuple[str, ...] = tuple(OBJECTIVES)
-    """Which methods."""
+    """Methods to run."""
     encoder: str = "compact_resnet"
-    """The encoder that all methods share; "own" for each method's own."""
+    """Encoder of all methods, or "own" for each method's own."""
     rate_hz: float | None = 100.0
-    """The encoders' input; None: the rate of each method's paper."""
+    """Sampling rate of the encoders' input, in Hz; None: the rate of each method's paper."""
     recordings: int = 70_400
-    """Recordings that a run sees."""
+    """Recordings that a run sees in total."""
     batch_recordings: int = 64
-    """Recordings of a batch; a method of pairs takes half as many pairs."""
-    tasks: tuple[str, ...] = ("superclass", "af", "flutter", "premature", "av_block_1", "mi", "all")
-    """What the frozen encoder is probed with."""
-    labels: tuple[int, ...] = (100, 1000, 0)
-    """Numbers of labelled recordings; 0: all."""
+    """Batch size in recordings; a method of pairs takes half as many pairs."""
+    tasks: tuple[str, ...] = (*MAIN_TASKS, "all")
+    """Tasks of the linear probes."""
+    labels: tuple[int | Literal["all"], ...] = (100, 1000, "all")
+    """Numbers of labelled recordings; "all" for all of them."""
     seeds: int = 3
-    """Draws of labelled recordings."""
+    """Number of draws of labelled recordings."""
     random_encoders: int | None = None
-    """Initial weights that the draws are compared with in turn; None: new ones a draw. See `benchmark`."""
+    """Number of random encoders, which the draws share in turn. Default: one for each draw."""
     crop_s: float | None = None
-    """Of a recording, what a method sees of it; None: each method's own."""
+    """Seconds of a recording that a method sees (random crop); None: each method's own."""
     seed: int = 0
-    """Of pre-training."""
+    """Seed of pre-training."""
 
 
 def main() -> None:
     """Entry point."""
     settings = parse(Methods)
-    _refuse_what_cannot_be(settings)
-    _refuse_other_terms(settings)
+    _check(settings)
+    _check_folder(settings)
     for method in settings.methods:
-        own = PRESETS[OWN[method]]
+        own = PRESETS[OWN_PRESETS[method]]
         encoder = own.encoder if settings.encoder == "own" else settings.encoder
         workdir = settings.out / f"{method}-{encoder}"
         if not (workdir / DONE).exists():
-            _pretrain(
-                settings, method, encoder, settings.rate_hz or own.preprocessing.rate_hz, workdir
-            )
+            rate_hz = settings.rate_hz or own.preprocessing.rate_hz
+            _pretrain(settings, method, encoder, rate_hz, workdir)
             _probe(settings, workdir)
         collect(settings.out)
 
 
-def _refuse_what_cannot_be(settings: Methods) -> None:
-    """Before hours of work, and before the folder is given its terms."""
+def _check(settings: Methods) -> None:
+    """Checks the settings before hours of work, and before the folder stores them."""
     Records(settings.data)
-    known = {"methods": OBJECTIVES, "encoder": ("own", *ENCODERS), "tasks": TASKS}
-    for name, names in known.items():
-        given = (settings.encoder,) if name == "encoder" else getattr(settings, name)
-        if not given or set(given) - set(names):
-            raise InputError(f"--{name} {' '.join(given)}: give one or more of {' '.join(names)}")
+    _check_names("methods", settings.methods, OBJECTIVES)
+    _check_names("encoder", (settings.encoder,), ("own", *ENCODERS))
+    _check_names("tasks", settings.tasks, TASKS)
     if not 2 <= settings.batch_recordings <= settings.recordings:
         raise InputError(
-            f"--recordings {settings.recordings}, --batch-recordings {settings.batch_recordings}: give two or more to "
-            f"a batch, and one batch or more"
+            f"--recordings {settings.recordings}, --batch-recordings {settings.batch_recordings}: "
+            f"give two or more to a batch, and one batch or more"
         )
     Benchmark(
-        labels=settings.labels, seeds=settings.seeds, random_encoders=settings.random_encoders
+        labels=tuple(map(str, settings.labels)),
+        seeds=settings.seeds,
+        random_encoders=settings.random_encoders,
     )
     if settings.crop_s is not None:
-        whole = [
-            method
-            for method in settings.methods
-            if not hasattr(OBJECTIVES[method](), "augmentation")
-        ]
-        if whole:
-            raise InputError(
-                f"--crop-s {settings.crop_s:g}: {' '.join(whole)} take no crops of it; leave them out"
-            )
+        _check_crops(settings.crop_s, settings.methods)
 
 
-def _refuse_other_terms(settings: Methods) -> None:
-    """All runs of a folder see as many of the same recordings and are probed alike."""
-    terms = {
+def _check_names(option: str, names: Collection[str], known: Collection[str]) -> None:
+    if not names or set(names) - set(known):
+        raise InputError(f"--{option} {' '.join(names)}: give one or more of {' '.join(known)}")
+
+
+def _check_crops(crop_s: float, methods: Sequence[str]) -> None:
+    uncropped = [method for method in methods if not hasattr(OBJECTIVES[method](), "augmentation")]
+    if uncropped:
+        names = " ".join(uncropped)
+        raise InputError(f"--crop-s {crop_s:g}: {names} cannot crop recordings; leave them out")
+
+
+def _check_folder(settings: Methods) -> None:
+    """Checks that all runs of a folder have the same settings, and stores those of the first."""
+    shared = {
         name: value
         for name, value in vars(settings).items()
         if name not in ("out", "methods", "encoder")
     }
-    terms = json.loads(json.dumps(terms | {"data": str(settings.data.resolve())}))
+    shared["data"] = str(settings.data.resolve())
+    # 0 stands for all labels, as in the folders of earlier versions.
+    shared["labels"] = [0 if amount == "all" else amount for amount in settings.labels]
+    shared = json.loads(json.dumps(shared))
     file = settings.out / "settings.json"
     if not file.exists():
         settings.out.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(terms, indent=1))
-    kept = json.loads(file.read_text())
-    for name, value in terms.items():
-        if kept.get(name) != value:  # a term that is younger than the folder: None, as it was then
+        file.write_text(json.dumps(shared, indent=1))
+    stored = json.loads(file.read_text())
+    for name, value in shared.items():
+        earlier = stored.get(name)  # None if the folder is older than the setting
+        if earlier != value:
             raise InputError(
-                f"{file}: {name} is {kept.get(name)} there, {value} was asked for; give another --out"
+                f"{file}: {name} is {earlier} there, but {value} here; give another --out"
             )
 
 
 def _pretrain(settings: Methods, method: str, encoder: str, rate_hz: float, workdir: Path) -> None:
-    batch_size = settings.batch_recordings // (
-        1 if OBJECTIVES[method]().examples == "single" else 2
-    )
+    recordings_per_example = 1 if OBJECTIVES[method]().examples == "single" else 2
+    batch_size = settings.batch_recordings // recordings_per_example
     steps = settings.recordings // settings.batch_recordings
     crop = () if settings.crop_s is None else ("--augmentation.crop-s", settings.crop_s)
-    _command(
+    _run_command(
         "pretrain", "--data", settings.data, "--objective", method, "--encoder", encoder,
-        "--batch-size", batch_size, "--num-steps", steps,
-        "--seed", settings.seed, "--workdir", workdir, "--no-first-look", "--preprocessing.rate-hz", rate_hz, *crop,
+        "--batch-size", batch_size, "--num-steps", steps, "--seed", settings.seed,
+        "--workdir", workdir, "--no-first-look", "--preprocessing.rate-hz", rate_hz, *crop,
     )  # fmt: skip
 
 
 def _probe(settings: Methods, workdir: Path) -> None:
     done = workdir / DONE
-    _command(
+    _run_command(
         "benchmark", "--checkpoint", workdir, "--data", settings.data, "--out", done.parent,
-        "--tasks", *settings.tasks, "--labels", *settings.labels, "--seeds", settings.seeds, "--trained",
-        "--random-scores", settings.out / "random", "--random-encoders", settings.random_encoders,
+        "--tasks", *settings.tasks, "--labels", *settings.labels, "--seeds", settings.seeds,
+        "--trained", "--random-scores", settings.out / "random",
+        "--random-encoders", settings.random_encoders,
     )  # fmt: skip
     done.touch()
 
 
 DONE = "benchmark/done"
-"""Of a run's folder, when benchmark.csv is whole."""
+"""File in a run's folder that exists when its benchmark.csv is complete."""
 
 
-def _command(name: str, *words: object) -> None:
-    done = subprocess.run([sys.executable, "-m", f"ecgjax.launch.{name}", *map(str, words)])
-    if done.returncode:
-        sys.exit(done.returncode)  # it has said why
+def _run_command(name: str, *arguments: object) -> None:
+    command = [sys.executable, "-m", f"ecgjax.launch.{name}", *map(str, arguments)]
+    finished = subprocess.run(command)
+    if finished.returncode:
+        sys.exit(finished.returncode)  # the command has printed the reason
 
 
 def collect(out: Path) -> None:
-    """Writes methods.csv and methods.md of all finished runs."""
+    """Writes methods.csv and methods.md of all finished runs in a folder."""
     rows = []
     for done in sorted(out.glob(f"*/{DONE}")):
         method, encoder = done.parents[1].name.split("-", 1)
@@ -195,31 +206,35 @@ def collect(out: Path) -> None:
         writer = csv.DictWriter(file, list(rows[0]))
         writer.writeheader()
         writer.writerows(rows)
-    table = markdown(
-        rows, [n for n in json.loads((out / "settings.json").read_text())["labels"] if n]
-    )
+    labels = json.loads((out / "settings.json").read_text())["labels"]
+    table = markdown(rows, [number for number in labels if number])
     (out / "methods.md").write_text(table)
     print(table)
 
 
 def markdown(rows: list[dict], numbers: list[int]) -> str:
-    """A table for each encoder and each of the `numbers` of labels, and for all labels.
+    """Returns a table for each encoder and number of labels, and for all labels.
 
-    Lines are methods, best first: AUROC by task, with the gain over the random encoder and its 95 % interval.
+    Lines are methods, best first: AUROC by task, with the gain over the random encoder and its 95 %
+    interval.
+
+    Args:
+      rows: rows of methods.csv.
+      numbers: numbers of labels; other numbers in the rows are those of all labels of a task.
     """
     parts = []
     for encoder in dict.fromkeys(row["encoder"] for row in rows):
-        for number in (*numbers, None):  # None: all, another number for each task
-            chosen = [
-                row
-                for row in rows
-                if row["encoder"] == encoder
-                and (int(row["labels"]) == number if number else int(row["labels"]) not in numbers)
-            ]
-            if chosen:
-                labels = f"{number:,}" if number else "all"
-                parts.append(f"{encoder}, {labels} labels:\n\n{_table(chosen)}")
+        own = [row for row in rows if row["encoder"] == encoder]
+        for number in numbers:
+            chosen = [row for row in own if int(row["labels"]) == number]
+            parts += _section(f"{encoder}, {number:,} labels", chosen)
+        chosen = [row for row in own if int(row["labels"]) not in numbers]
+        parts += _section(f"{encoder}, all labels", chosen)
     return "\n".join([*parts, SOURCES])
+
+
+def _section(title: str, rows: list[dict]) -> list[str]:
+    return [f"{title}:\n\n{_table(rows)}"] if rows else []
 
 
 def _table(rows: list[dict]) -> str:
@@ -228,21 +243,17 @@ def _table(rows: list[dict]) -> str:
     random = {row["task"]: f"{float(row['auroc']):.3f}" for row in rows if row["way"] == "random"}
     lines = []
     for method in dict.fromkeys(row["method"] for row in frozen):
-        of = [row for row in frozen if row["method"] == method]
-        mean = sum(float(row["gain"]) for row in of) / len(of)
-        above = sum(float(row["gain_low"]) > 0 for row in of)
-        cells = (f"{float(row['auroc']):.3f} ({_interval(row)})" for row in of)
-        line = [
-            f"`{method}`",
-            f"{mean:+.3f}, {above} of {len(of)}",
-            *cells,
-            REPORTED.get(method, ""),
-        ]
-        lines.append((mean, line))
-    head = ["method", "mean gain, tasks surely above 0", *tasks, "reported"]
-    rule, floor = ["---"] * len(head), ["random encoder", "", *(random[task] for task in tasks), ""]
-    best_first = (line for _, line in sorted(lines, key=lambda pair: -pair[0]))
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *best_first, floor))
+        own = [row for row in frozen if row["method"] == method]
+        mean = sum(float(row["gain"]) for row in own) / len(own)
+        above = sum(float(row["gain_low"]) > 0 for row in own)
+        cells = [f"{float(row['auroc']):.3f} ({_interval(row)})" for row in own]
+        summary = f"{mean:+.3f} ({above} of {len(own)})"
+        lines.append((mean, [f"`{method}`", summary, *cells, REPORTED.get(method, "")]))
+    head = ["method", "mean gain (tasks above 0)", *tasks, "reported"]
+    rule = ["---"] * len(head)
+    baseline = ["random encoder", "", *(random[task] for task in tasks), ""]
+    best_first = [line for _, line in sorted(lines, key=lambda pair: -pair[0])]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, rule, *best_first, baseline))
 
 
 def _interval(row: dict) -> str:

@@ -1,4 +1,4 @@
-"""Results for people and for programs: a table, JSON with the facts of the machine, a plot."""
+"""Results of a benchmark as a table, as JSON with a description of the machine, and as a plot."""
 
 import datetime
 import json
@@ -16,20 +16,27 @@ Rows = list[dict[str, Any]]
 
 
 def write(name: str, rows: Rows, *, figure: str, out: Path) -> None:
-    """Prints `rows` and writes OUT/NAME.json and OUT/NAME.png, bars of `figure` if any row has it."""
+    """Prints a benchmark's results, and writes OUT/NAME.json and OUT/NAME.png.
+
+    Args:
+      name: name of the benchmark.
+      rows: its results.
+      figure: the figure to plot, if any row has it.
+      out: folder of the files.
+    """
     out.mkdir(parents=True, exist_ok=True)
     show(name, rows)
     (out / f"{name}.json").write_text(
         json.dumps({"machine": machine(), "rows": rows}, indent=1) + "\n"
     )
     print(out / f"{name}.json")
-    if drawn := [row for row in rows if row.get(figure)]:
-        _plot(name, drawn, figure, out / f"{name}.png")
+    if measured := [row for row in rows if row.get(figure)]:
+        _plot(name, measured, figure, out / f"{name}.png")
         print(out / f"{name}.png")
 
 
 def show(name: str, rows: Rows) -> None:
-    """Prints rows as a Markdown table; a column for every figure that any row has."""
+    """Prints rows as a Markdown table with a column for every figure in them."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     table = rich.table.Table(*columns, box=rich.box.MARKDOWN)
     for row in rows:
@@ -39,7 +46,7 @@ def show(name: str, rows: Rows) -> None:
 
 
 def machine() -> dict[str, Any]:
-    """Where and when the figures were measured."""
+    """Returns a description of this machine and its software, and the date."""
     return {
         "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "platform": platform.platform(),
@@ -54,13 +61,13 @@ def machine() -> dict[str, Any]:
 
 
 def _cpu() -> str:
-    """The processor's name where the system says it."""
+    """Returns the name of the processor if the system knows it."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:
         return platform.processor()
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _cell(value: Any) -> str:
@@ -76,7 +83,7 @@ def _plot(name: str, rows: Rows, figure: str, file: Path) -> None:
 
     labels = [", ".join([row["what"], *_context(row, figure)]) for row in rows]
     figures = [row[figure] for row in rows]
-    scale = "log" if max(figures) > 10 * min(figures) > 0 else "linear"  # whose bars begin at 0
+    scale = "log" if max(figures) > 10 * min(figures) > 0 else "linear"  # bars begin at 0
     drawing, axes = plt.subplots(figsize=(9, 0.9 + 0.28 * len(rows)), layout="constrained")
     bars = axes.barh(labels, figures)
     axes.bar_label(bars, [_cell(value) for value in figures], padding=3)
@@ -89,7 +96,7 @@ def _plot(name: str, rows: Rows, figure: str, file: Path) -> None:
 
 
 def _context(row: dict[str, Any], figure: str) -> list[str]:
-    """What tells a row from others of the same name: its whole numbers, with their units."""
+    """Returns the integers of a row with their units, which distinguish rows of the same name."""
     return [
         f"{value:,} {key}" for key, value in row.items() if isinstance(value, int) and key != figure
     ]

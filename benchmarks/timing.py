@@ -1,4 +1,4 @@
-"""Times on a machine that others use too: contenders take turns, and each one's best round counts."""
+"""Timing on a shared machine: contenders take turns, and the best round of each counts."""
 
 import contextlib
 import os
@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 
 
 def cpu_seconds(contenders: dict[str, Callable[[], int]], *, rounds: int) -> dict[str, float]:
-    """CPU seconds an item of each contender, over all threads of this process.
+    """Measures the CPU seconds per item of each contender, over all threads of this process.
 
     Args:
-      contenders: name -> a function that does some work and returns the number of its items.
-      rounds: turns of each, A B A B; the cheapest counts, since others on the machine can only add to it.
+      contenders: by name, a function that does some work and returns its number of items.
+      rounds: turns of each contender, A B A B. The cheapest turn counts, because other processes on
+        the machine can only add time.
     """
     best = dict.fromkeys(contenders, float("inf"))
     for _ in range(rounds):
@@ -24,7 +25,7 @@ def cpu_seconds(contenders: dict[str, Callable[[], int]], *, rounds: int) -> dic
 
 @contextlib.contextmanager
 def one_core() -> Iterator[None]:
-    """Keeps this thread, and those that it starts, on one core, where the system can."""
+    """Restricts this thread, and those that it starts, to one core if the system supports it."""
     if not hasattr(os, "sched_setaffinity"):  # macOS
         yield
         return

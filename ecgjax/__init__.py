@@ -1,4 +1,4 @@
-"""Self-supervised pre-training of ECG encoders in JAX, and the proof that they need fewer labels."""
+"""Self-supervised pre-training of ECG encoders in JAX, and tests of how few labels they need."""
 
 import importlib
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ __all__ = ["Encoder", "__version__", "load"]
 
 
 def __getattr__(name: str):
-    # On first use: `import ecgjax` and the commands' --help do not wait for JAX and Orbax.
+    # Imported on first use, so that `import ecgjax` and --help do not wait for JAX and Orbax.
     if name in ("Encoder", "load"):
         return getattr(importlib.import_module("ecgjax.pretrained"), name)
     raise AttributeError(f"module 'ecgjax' has no attribute {name!r}")

@@ -1,7 +1,11 @@
-"""Augmentations on the device: (signal, key) -> signal, for one recording float32 [time, lead] in mV.
+"""Augmentations on the device: (signal, key) -> signal, one recording float32 [time, lead] in mV.
 
-All have static shapes and draw from an explicit key, so `jax.vmap` makes one draw a recording and a resumed run repeats
-the uninterrupted one. `Augmentation` is the recipe that an objective carries in its settings.
+A new augmentation is a function, a field of `Augmentation` and a line in `view`. Its key comes from
+`jax.random.fold_in(key, NUMBER)`: a longer split would change the draws of all other augmentations.
+
+All shapes are static and each draw uses an explicit key. `jax.vmap` therefore gives every recording
+its own draw, and a resumed run repeats the draws of an uninterrupted one. `Augmentation` is the
+recipe that an objective carries in its settings.
 """
 
 import dataclasses
@@ -17,33 +21,35 @@ from ecgjax.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """How two views of a recording are made to differ. A value of 0 switches an augmentation off.
+    """Strength of each random change that makes a view of a recording; 0 switches a change off.
 
-    Views are made of what the encoder would see. To one whose preprocessing normalises (`zscore_lead`,
-    `zscore_recording`) a millivolt of noise or wander is therefore a standard deviation.
+    Views are made from the encoder's input. If the preprocessing normalises (`zscore_lead`,
+    `zscore_recording`), one millivolt of noise or wander therefore means one standard deviation.
     """
 
-    crop_s: float = 2.5
-    """Length of a view in seconds, a random piece of it (Mehari & Strodthoff 2022, arXiv:2103.12676: 2.5)."""
+    crop_s: float | None = 2.5
+    """Length of a view in seconds, cropped at a random place (Mehari & Strodthoff 2022,
+    arXiv:2103.12676: 2.5). None: the whole recording."""
     lead_mask: float = 0.5
-    """A view's share of silenced leads is drawn uniformly from 0 to this."""
+    """Largest share of leads set to zero; drawn uniformly from 0 to this for each view."""
     gain: float = 0.2
-    """Each view's amplitude is multiplied by exp(N(0, gain))."""
+    """Spread of the random gain: each view's amplitude is multiplied by exp(N(0, gain))."""
     noise_mv: float = 0.02
-    """Standard deviation of white noise in mV, scaled by a uniform draw a view."""
+    """Largest standard deviation of white noise, in mV; drawn uniformly from 0 for each view."""
     wander_mv: float = 0.1
-    """Largest amplitude of a baseline wander of 0.05 to 0.5 Hz in mV, one phase and amplitude a lead."""
+    """Largest amplitude of baseline wander (0.05 to 0.5 Hz), in mV; each lead has its own phase."""
     time_out: float = 0.25
-    """Longest silenced span, as a share of the view (TimeOut of Mehari & Strodthoff 2022)."""
+    """Longest span set to zero, as a share of the view (TimeOut of Mehari & Strodthoff 2022)."""
     shortest_time_out: float = 0.0
-    """Shortest silenced span, as a share of the view."""
+    """Shortest span set to zero, as a share of the view."""
     stretch: float = 0.0
-    """A piece of 1 - stretch to all of the crop is stretched to its length, unevenly."""
+    """Strength of the time stretch: a piece of 1 - stretch to all of the crop is stretched unevenly
+    to the length of the crop."""
 
     def __post_init__(self):
-        if not (
-            self.crop_s > 0 and all(0 <= value < math.inf for value in dataclasses.astuple(self))
-        ):
+        positive = self.crop_s is None or self.crop_s > 0
+        values = [value for value in dataclasses.astuple(self) if value is not None]
+        if not (positive and all(0 <= value < math.inf for value in values)):
             raise InputError(f"{self}: crop_s must be positive, and nothing negative or infinite")
         if (
             self.stretch >= 1
@@ -51,103 +57,116 @@ class Augmentation:
             or self.lead_mask > 1
         ):
             raise InputError(
-                f"{self}: stretch must be below 1, lead_mask and time_out at most 1, and shortest_time_out at most "
-                f"time_out"
+                f"{self}: stretch must be below 1, lead_mask and time_out at most 1, and "
+                f"shortest_time_out at most time_out"
             )
 
     def view(self, signal: jax.Array, key: jax.Array, *, rate_hz: float) -> jax.Array:
-        """One view of one recording: float32 [time, lead] -> [crop_s * rate_hz, lead]."""
+        """Makes one view of one recording: float32 [time, lead] -> [crop_s * rate_hz, lead]."""
         crop_key, gain_key, wander_key, noise_key, time_key, lead_key, stretch_key = (
             jax.random.split(key, 7)
         )
-        samples = min(round(self.crop_s * rate_hz), signal.shape[0])
+        view = crop(signal, crop_key, samples=self._samples(signal.shape[0], rate_hz))
+        if self.stretch:
+            view = stretch(view, stretch_key, most=self.stretch)
+        if self.gain:
+            view = scale(view, gain_key, spread=self.gain)
+        if self.wander_mv:
+            view = baseline_wander(view, wander_key, rate_hz=rate_hz, most_mv=self.wander_mv)
+        if self.noise_mv:
+            view = white_noise(view, noise_key, most_mv=self.noise_mv)
+        if self.time_out:
+            view = time_out(view, time_key, longest=self.time_out, shortest=self.shortest_time_out)
+        if self.lead_mask:
+            view = lead_mask(view, lead_key, most=self.lead_mask)
+        return view
+
+    def _samples(self, recording: int, rate_hz: float) -> int:
+        """Returns the samples of a view: of the crop, at most those of the recording."""
+        if self.crop_s is None:
+            return recording
+        samples = round(self.crop_s * rate_hz)
         if samples < 1:
             raise InputError(
                 f"crop_s {self.crop_s}: less than a sample at {rate_hz:g} Hz; give a longer one"
             )
-        view = crop(signal, crop_key, samples=samples)
-        view = stretch(view, stretch_key, most=self.stretch) if self.stretch else view
-        view = scale(view, gain_key, spread=self.gain) if self.gain else view
-        view = (
-            baseline_wander(view, wander_key, rate_hz=rate_hz, most_mv=self.wander_mv)
-            if self.wander_mv
-            else view
-        )
-        view = white_noise(view, noise_key, most_mv=self.noise_mv) if self.noise_mv else view
-        if self.time_out:
-            view = time_out(view, time_key, longest=self.time_out, shortest=self.shortest_time_out)
-        return lead_mask(view, lead_key, most=self.lead_mask) if self.lead_mask else view
+        return min(samples, recording)
 
     def views(
         self, signals: jax.Array, key: jax.Array, *, rate_hz: float, each: int = 1
     ) -> jax.Array:
-        """Views of each recording: float32 [batch, time, lead] -> [batch * each, crop_s * rate_hz, lead].
+        """Makes `each` views of every recording.
 
-        Those of one recording stand one after the other.
+        float32 [batch, time, lead] -> [batch * each, crop_s * rate_hz, lead]. The views of one
+        recording are neighbours.
         """
         signals = jnp.repeat(signals, each, axis=0)
         keys = jax.random.split(key, signals.shape[0])
         views = jax.vmap(lambda signal, key: self.view(signal, key, rate_hz=rate_hz))(signals, keys)
-        # On a TPU the first convolution and its gradient would each make the views anew (cycles of a step: 2.67 M, and
-        # 1.99 M with the barrier, by `ecgjax.launch.compile`).
+        # Without the barrier a TPU computes the views twice, for the first convolution and for its
+        # gradient (2.67 M cycles a step, 1.99 M with the barrier, by `ecgjax.launch.compile`).
         return jax.lax.optimization_barrier(views)
 
 
-GENTLE_VIEWS = Augmentation(lead_mask=0.0, gain=0.1, noise_mv=0.01, wander_mv=0.05, time_out=0.0)
-"""What leaves a label true: a piece of 2.5 s with all its leads, a little louder or noisier."""
-PLAIN_VIEWS = Augmentation(
-    crop_s=10.0, lead_mask=0.0, gain=0.0, noise_mv=0.0, wander_mv=0.0, time_out=0.0
+# Named recipes start from OFF and name what they switch on. OFF has a 0 for every field, so a new
+# augmentation stays out of them, whatever its default.
+OFF = Augmentation(
+    **{field.name: 0.0 for field in dataclasses.fields(Augmentation) if field.name != "crop_s"},
+    crop_s=None,
 )
-"""A piece of 10 s as it is."""
-MEHARI_VIEWS = Augmentation(
-    crop_s=2.5,
-    stretch=0.5,
-    time_out=0.4,
-    shortest_time_out=0.2,
-    lead_mask=0,
-    gain=0,
-    noise_mv=0,
-    wander_mv=0,
+"""The whole recording, unchanged."""
+GENTLE_VIEWS = dataclasses.replace(OFF, crop_s=2.5, gain=0.1, noise_mv=0.01, wander_mv=0.05)
+"""Views that keep a label true: 2.5 s with all leads, slightly scaled and with little noise."""
+# Not None: the settings are saved in checkpoints, and runs begun with 10.0 must be able to resume.
+PLAIN_VIEWS = dataclasses.replace(OFF, crop_s=10.0)
+"""Crops of 10 s without any other change."""
+MEHARI_VIEWS = dataclasses.replace(
+    OFF, crop_s=2.5, stretch=0.5, time_out=0.4, shortest_time_out=0.2
 )
-"""RandomResizedCrop and TimeOut, those of SimCLR, BYOL and SwAV in Mehari & Strodthoff 2022 (arXiv:2103.12676)."""
+"""RandomResizedCrop and TimeOut, used for SimCLR, BYOL and SwAV in Mehari & Strodthoff 2022
+(arXiv:2103.12676)."""
 
 
 def crop(signal: jax.Array, key: jax.Array, *, samples: int) -> jax.Array:
-    """A random piece of `samples` samples; every start is equally likely."""
+    """Cuts out `samples` consecutive samples; every start is equally likely."""
     start = jax.random.randint(key, (), 0, signal.shape[0] - samples + 1)
     return jax.lax.dynamic_slice_in_dim(signal, start, samples, axis=0)
 
 
 def stretch(signal: jax.Array, key: jax.Array, *, most: float) -> jax.Array:
-    """A random piece of the signal, of 1 - `most` to all of it, stretched to its length with a jitter.
+    """Stretches a random piece of the signal, 1 - `most` to all of it, unevenly to the full length.
 
-    Each sample of the piece is given a place of its own, drawn at random but in order, and what is between is
-    interpolated linearly: the resize of Mehari & Strodthoff 2022 (RandomResizedCrop of hhi-aml/ecg-selfsupervised).
+    Each sample of the piece gets a random new position; the order stays. Samples in between are
+    interpolated linearly, as in Mehari & Strodthoff 2022 (RandomResizedCrop of
+    hhi-aml/ecg-selfsupervised).
     """
     time = signal.shape[0]
     share_key, start_key, place_key = jax.random.split(key, 3)
-    kept = jnp.round(time * (1 - jax.random.uniform(share_key, maxval=most))).astype(jnp.int32)
-    start = jax.random.randint(start_key, (), 0, time - kept + 1)
+    length = jnp.round(time * (1 - jax.random.uniform(share_key, maxval=most))).astype(jnp.int32)
+    start = jax.random.randint(start_key, (), 0, time - length + 1)
     position = jnp.arange(time)
-    taken = jax.random.permutation(place_key, time) < kept
+    taken = jax.random.permutation(place_key, time) < length
     before = jax.lax.cummax(jnp.where(taken, position, -1))
     after = jax.lax.cummin(jnp.where(taken, position, time), reverse=True)
-    left = jnp.cumsum(taken) - 1  # of the piece's samples; -1 before the first
-    right = jnp.minimum(left + ~taken, kept - 1)
+    left = jnp.cumsum(taken) - 1  # number within the piece; -1 before its first sample
+    right = jnp.minimum(left + ~taken, length - 1)
     share = ((position - before) / jnp.maximum(after - before, 1)).astype(signal.dtype)[:, None]
     piece = jnp.take(signal, start + jnp.stack([jnp.maximum(left, 0), right]), axis=0)
     return piece[0] + share * (piece[1] - piece[0])
 
 
 def scale(signal: jax.Array, key: jax.Array, *, spread: float) -> jax.Array:
-    """Amplitude times exp(N(0, spread)), the same for all leads: Einthoven's law still holds."""
+    """Multiplies all leads by one exp(N(0, spread)), so that Einthoven's law still holds."""
     return signal * jnp.exp(spread * jax.random.normal(key))
 
 
 def baseline_wander(
     signal: jax.Array, key: jax.Array, *, rate_hz: float, most_mv: float
 ) -> jax.Array:
-    """A slow sine a lead, of 0.05 to 0.5 Hz (respiration and movement) and up to `most_mv` mV."""
+    """Adds a slow sine to each lead: 0.05 to 0.5 Hz (breathing, movement), up to `most_mv` mV.
+
+    All leads share the frequency; each has its own phase and amplitude.
+    """
     time, leads = signal.shape
     frequency_key, phase_key, amplitude_key = jax.random.split(key, 3)
     frequency_hz = jax.random.uniform(frequency_key, (), minval=0.05, maxval=0.5)
@@ -158,9 +177,13 @@ def baseline_wander(
 
 
 def white_noise(signal: jax.Array, key: jax.Array, *, most_mv: float) -> jax.Array:
-    """Gaussian noise whose standard deviation is drawn from 0 to `most_mv` mV, in 256 equally likely amplitudes."""
+    """Adds Gaussian noise with a standard deviation drawn from 0 to `most_mv` mV.
+
+    The deviates are the 256 quantiles of the normal distribution, each equally likely.
+    """
     level_key, noise_key = jax.random.split(key)
-    # Four samples a random word and a table: jax.random.normal took a quarter of a training step on a CPU.
+    # One random word serves four samples, with a table: jax.random.normal took a quarter of a
+    # training step on a CPU.
     words = jax.random.bits(noise_key, (-(-signal.size // 4),), jnp.uint32)
     levels = (
         jax.lax.bitcast_convert_type(words, jnp.uint8)
@@ -177,7 +200,7 @@ _NORMAL_QUANTILES = scipy.special.ndtri((np.arange(256) + 0.5) / 256).astype(np.
 def time_out(
     signal: jax.Array, key: jax.Array, *, longest: float, shortest: float = 0.0
 ) -> jax.Array:
-    """All leads silent for a span of `shortest` to `longest` of the view."""
+    """Sets all leads to zero for a span of `shortest` to `longest`, as shares of the view."""
     time = signal.shape[0]
     span_key, start_key = jax.random.split(key)
     span = jax.random.uniform(span_key, minval=shortest, maxval=longest) * time
@@ -187,9 +210,8 @@ def time_out(
 
 
 def lead_mask(signal: jax.Array, key: jax.Array, *, most: float) -> jax.Array:
-    """Each lead silent with a probability drawn from 0 to `most` for the whole view."""
+    """Sets each lead to zero with a probability drawn from 0 to `most` for the whole view."""
     share_key, lead_key = jax.random.split(key)
-    silent = jax.random.uniform(lead_key, signal.shape[-1:]) < jax.random.uniform(
-        share_key, maxval=most
-    )
+    draw = jax.random.uniform(lead_key, signal.shape[-1:])
+    silent = draw < jax.random.uniform(share_key, maxval=most)
     return jnp.where(silent, 0.0, signal)

@@ -1,11 +1,25 @@
-"""Errors that a user can mend, and how an error of another library fits into one line."""
+"""Errors that a user can fix, and a one-line form of other libraries' errors."""
 
 LONGEST_MESSAGE = 200
-"""Characters that are kept of another library's message."""
+"""Longest part of another library's message that is shown, in characters."""
 
 
 class InputError(ValueError):
     """Input that cannot be used. The message is one line: the culprit and the remedy."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run that a signal stopped. The message is one line: where it stopped and what was saved.
+
+    It is a KeyboardInterrupt so that no `except Exception` continues after it.
+
+    Attributes:
+      signal: the number of the signal.
+    """
+
+    def __init__(self, signal: int, message: str):
+        super().__init__(message)
+        self.signal = signal
 
 
 def first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""An encoder ready for use: raw recordings in, embeddings out. `ecgjax.load` makes one from a checkpoint."""
+"""Encoders ready for use: raw recordings in, embeddings out. `ecgjax.load` reads a checkpoint."""
 
 import dataclasses
 import functools
@@ -26,15 +26,15 @@ _UV_PER_UNIT = {"V": 1e6, "mV": 1e3, "uV": 1.0}
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Encoder:
-    """A trained (or untrained) encoder with its preprocessing.
+    """A trained or untrained encoder with its preprocessing.
 
     Attributes:
       module: the Flax module.
       variables: {"params", "batch_stats"}.
-      preprocessing: what is done to a recording before the module sees it.
-      config: what the checkpoint says of its training; empty for an untrained encoder.
+      preprocessing: preprocessing of a recording before the module sees it.
+      config: the checkpoint's config; empty for an untrained encoder.
       seen: recordings and patients that it was trained on.
-      restored: arrays read from the checkpoint (all that the module has; anything less is an error).
+      restored: number of arrays read from the checkpoint; 0 for an untrained encoder.
     """
 
     module: nn.Module
@@ -46,9 +46,11 @@ class Encoder:
 
     @property
     def fingerprint(self) -> str:
-        """Tells trained weights apart: 16 hex digits of their SHA-256; "random weights" of an untrained encoder."""
+        """Hash of the weights, 16 hex digits of their SHA-256; "random weights" if untrained."""
+        if not self.restored:
+            return "random weights"
         weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self.variables))
-        return hashlib.sha256(weights).hexdigest()[:16] if self.restored else "random weights"
+        return hashlib.sha256(weights).hexdigest()[:16]
 
     def __call__(
         self,
@@ -62,29 +64,31 @@ class Encoder:
         """Embeds raw recordings.
 
         Args:
-          signal: [time, lead] or [recording, time, lead], floats or integers in `units`; NaN where a sample is missing.
-          rate_hz: its sampling rate in Hz.
-          leads: names of its columns, in any order; all twelve standard leads.
+          signal: [time, lead] or [recording, time, lead], floats or integers in `units`; NaN for
+            missing samples.
+          rate_hz: sampling rate of the signal, in Hz.
+          leads: names of its columns, all twelve standard leads in any order.
           units: "V", "mV" or "uV".
-          batch_size: recordings a step.
+          batch_size: recordings that are embedded at once.
 
         Returns:
           float32 [dimension] or [recording, dimension].
 
         Raises:
-          InputError: what was given cannot be honoured: units, leads, shape, length or amplitude.
+          InputError: the units, leads, shape, length, rate or amplitudes cannot be used.
         """
         signal = np.asarray(signal)
         if signal.ndim not in (2, 3) or signal.shape[-1] != len(leads):
             raise InputError(
-                f"signal of shape {signal.shape} with {len(leads)} leads: give [time, lead] or [recording, time, lead]"
+                f"signal of shape {signal.shape} with {len(leads)} leads: "
+                f"give [time, lead] or [recording, time, lead]"
             )
         rate_ratio(rate_hz, self.preprocessing.rate_hz)  # refuses an impossible rate
         seconds = signal.shape[-2] / rate_hz
         if abs(seconds - self.preprocessing.seconds) > 0.5 / rate_hz:
             raise InputError(
-                f"{signal.shape[-2]} samples at {rate_hz:g} Hz are {seconds:g} s; this encoder takes "
-                f"{self.preprocessing.seconds:g} s: cut or check rate_hz"
+                f"{signal.shape[-2]} samples at {rate_hz:g} Hz are {seconds:g} s; this encoder "
+                f"takes {self.preprocessing.seconds:g} s: cut the signal, or check rate_hz"
             )
         ordered = signal[..., lead_indices(leads, "signal")]
         stored = as_stored(ordered.reshape(-1, *ordered.shape[-2:]), units)
@@ -94,16 +98,14 @@ class Encoder:
         return embeddings if signal.ndim == 3 else embeddings[0]
 
     def embed(self, records: Records, indices: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
-        """Embeddings of prepared recordings, float32 [len(indices), dimension]."""
-        return self._embed(
-            read_in_batches(records, indices, batch_size), records.rate_hz, batch_size
-        )
+        """Embeds prepared recordings: float32 [len(indices), dimension]."""
+        batches = read_in_batches(records, indices, batch_size)
+        return self._embed(batches, records.rate_hz, batch_size)
 
     def _embed(self, batches: Iterable[np.ndarray], rate_hz: float, batch_size: int) -> np.ndarray:
         embed = _jitted_embed(self.module, Preprocessor(self.preprocessing, rate_hz))
-        return each_batch(
-            functools.partial(embed, jax.device_put(self.variables)), batches, batch_size
-        )
+        step = functools.partial(embed, jax.device_put(self.variables))
+        return each_batch(step, batches, batch_size)
 
 
 @functools.lru_cache(maxsize=8)
@@ -122,21 +124,20 @@ def load(path: str | Path) -> Encoder:
       path: a checkpoint, or the workdir of a run (its newest checkpoint is taken).
 
     Raises:
-      InputError: no checkpoint there, a damaged one, or one of another architecture.
+      InputError: there is no checkpoint, it is damaged, or its weights do not fit its architecture.
     """
-    module, variables, preprocessing, config, seen = load_encoder(path)
-    return Encoder(
-        module, variables, preprocessing, config, seen, restored=len(jax.tree.leaves(variables))
-    )
+    saved = load_encoder(path)
+    restored = len(jax.tree.leaves(saved.variables))
+    return Encoder(**vars(saved), restored=restored)
 
 
 def untrained(name: str, preprocessing: Preprocessing, *, seed: int = 0) -> Encoder:
-    """The encoder `name` with initial weights: the floor that a trained one has to beat."""
+    """Makes the encoder `name` with initial weights: the baseline for a trained one."""
     return untrained_twin(Encoder(encoders.ENCODERS[name], {}, preprocessing), seed=seed)
 
 
 def untrained_twin(encoder: Encoder, *, seed: int = 0) -> Encoder:
-    """The same architecture and preprocessing with initial weights."""
+    """Makes an encoder of the same architecture and preprocessing with initial weights."""
     preprocessing = encoder.preprocessing
     signal = jnp.zeros((1, preprocessing.samples, len(preprocessing.leads)))
     variables = _jitted_init(encoder.module)(jax.random.key(seed), signal)
@@ -149,7 +150,7 @@ def _jitted_init(module: nn.Module):
 
 
 def as_stored(signal: np.ndarray, units: str) -> np.ndarray:
-    """Physical values in `units` -> int16 at 1 uV per LSB, NaN -> MISSING.
+    """Converts physical values in `units` to the stored form: int16, 1 uV per LSB, NaN as MISSING.
 
     Raises:
       InputError: unknown units, or amplitudes that no ECG in these units has.
@@ -161,6 +162,7 @@ def as_stored(signal: np.ndarray, units: str) -> np.ndarray:
     largest_uv = np.abs(np.where(missing, 0, signal_uv)).max(initial=0)
     if largest_uv > 32767 or 0 < largest_uv < 20:
         raise InputError(
-            f"the largest amplitude is {largest_uv / 1e3:g} mV if these are {units}; check the units"
+            f"the largest amplitude is {largest_uv / 1e3:g} mV if these are {units}; "
+            f"check the units"
         )
     return np.where(missing, MISSING, signal_uv).astype(np.int16)

@@ -1,6 +1,7 @@
-"""Folders in object stores (gs://, s3://, ... whatever fsspec knows): copied here to be read, and there once made.
+"""Folders in object stores (gs://, s3://, all that fsspec knows): copied here, published there.
 
-A data set is copied as a whole, since training reads its shards at random places; it needs as much local disk.
+A data set is copied as a whole, because training reads its shards at random positions; the copy
+needs as much local disk space.
 """
 
 import hashlib
@@ -14,19 +15,22 @@ import fsspec
 from ecgjax.errors import InputError
 
 LAST = "records.parquet"
-"""Copied after all else: where it is, a data set is complete."""
+"""File that is copied last; if it is there, the data set is complete."""
 
 
 def is_remote(path: str | Path) -> bool:
-    """Whether a path is a URL."""
+    """Tells whether a path is a URL."""
     return "://" in str(path)
 
 
 def local(path: str | Path) -> Path:
-    """The folder itself, or a copy of a remote one in ~/.cache/ecgjax/remote, made unless it is there.
+    """Returns a local folder itself, or the copy of a remote one in ~/.cache/ecgjax/remote.
+
+    The copy is made on first use.
 
     Raises:
-      InputError: there is no such remote folder, it is empty, or what its store needs is not installed.
+      InputError: there is no such remote folder, it is empty, or the package for its store is
+        missing.
     """
     if not is_remote(path):
         return Path(path)
@@ -34,27 +38,27 @@ def local(path: str | Path) -> Path:
     store, root = _store(url)
     try:
         files = {
-            name[len(root) :].lstrip("/"): about["size"]
-            for name, about in store.find(root, detail=True).items()
+            name[len(root) :].lstrip("/"): facts["size"]
+            for name, facts in store.find(root, detail=True).items()
         }
         if not files:
             raise InputError(f"{url}: no such folder, or an empty one; give one that holds files")
-        # Of another listing, another copy: a source may get more files.
+        # The listing is part of the name: a source that gets more files is copied again.
         digest = hashlib.sha256(repr((url, sorted(files.items()))).encode()).hexdigest()[:16]
         copy = cache("remote") / digest / root.rsplit("/", 1)[-1]
         if not copy.exists():
-            passing = copy.with_name(f".{uuid.uuid4().hex}")
+            unfinished = copy.with_name(f".{uuid.uuid4().hex}")
             for name in files:
-                (passing / _plain(name, url)).parent.mkdir(parents=True, exist_ok=True)
-                store.get_file(f"{root}/{name}", str(passing / name))
-            os.replace(passing, copy)
+                (unfinished / _inside(name, url)).parent.mkdir(parents=True, exist_ok=True)
+                store.get_file(f"{root}/{name}", str(unfinished / name))
+            os.replace(unfinished, copy)
     except OSError as error:
         raise InputError(f"{url}: {error}; is it there, and may you read it?") from error
     return copy
 
 
 def publish(folder: Path, url: str) -> None:
-    """Copies a folder of plain files to a remote one.
+    """Copies a folder of plain files to a remote folder, `LAST` last.
 
     Raises:
       InputError: it cannot be written there.
@@ -68,12 +72,13 @@ def publish(folder: Path, url: str) -> None:
         raise InputError(f"{url}: {error}; may you write there?") from error
 
 
-def cache(what: str) -> Path:
-    """Where ecgjax keeps what can be made again."""
-    return Path.home() / ".cache" / "ecgjax" / what
+def cache(name: str) -> Path:
+    """Returns a cache folder of ecgjax, for files that can be regenerated."""
+    return Path.home() / ".cache" / "ecgjax" / name
 
 
 def _store(url: str) -> tuple[Any, str]:
+    """Returns the store of a URL and the path in it."""
     try:
         store, root = fsspec.core.url_to_fs(url)
     except (ImportError, ValueError) as error:
@@ -81,7 +86,8 @@ def _store(url: str) -> tuple[Any, str]:
     return store, root.rstrip("/")
 
 
-def _plain(name: str, url: str) -> str:
+def _inside(name: str, url: str) -> str:
+    """Returns a file name after checking that it stays inside its folder."""
     if ".." in Path(name).parts or Path(name).is_absolute():
         raise InputError(f"{url}: a file called {name!r}, which would leave the folder; rename it")
     return name

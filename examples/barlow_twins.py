@@ -1,8 +1,9 @@
-"""A method of one's own, whole: Barlow Twins (arXiv:2103.03230). Two views agree in each dimension, and no two
-dimensions say the same. In the package it would be ecgjax/objectives/barlow_twins.py and a line in OBJECTIVES."""
+"""A complete method: Barlow Twins (arXiv:2103.03230). Two views agree in each dimension, and no two
+dimensions correlate. In the package: ecgjax/objectives/barlow_twins.py and a line in OBJECTIVES."""
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 
 from ecgjax.augment import Augmentation
@@ -12,16 +13,15 @@ from ecgjax.objectives.parts.projection_head import ProjectedEncoder
 
 @dataclasses.dataclass(frozen=True)
 class BarlowTwins:
-    """Settings: each becomes an option of the command line, its docstring the help."""
+    """Settings: each field becomes an option of the command line, its docstring the help text."""
 
     redundancy: float = 0.005
-    """Weight of what two dimensions have in common."""
+    """Weight of the correlations between different dimensions."""
     projection: tuple[int, ...] = (512, 512)
     """Widths of the projection head."""
     augmentation: Augmentation = Augmentation()
-    """What makes two views differ."""
-
-    examples = "patient_pair"  # what a batch holds: two recordings of a patient
+    """Random changes that make a view of a recording."""
+    examples = "patient_pair"  # a batch holds two recordings per patient
 
     def init(self, encoder, key, signal):
         return dict(ProjectedEncoder(encoder, self.projection).init(key, signal, train=False))
@@ -32,9 +32,9 @@ class BarlowTwins:
         (embedding, projected), updates = ProjectedEncoder(encoder, self.projection).apply(
             variables, views, train=True, mutable=["batch_stats"]
         )
-        centred = (view - view.mean(0, keepdims=True) for view in (projected[::2], projected[1::2]))
-        one, other = (view / (view.std(0, keepdims=True) + 1e-6) for view in centred)
-        correlation = jnp.matmul(one.T, other, precision="highest") / len(one)
+        pairs = projected.reshape(-1, 2, projected.shape[-1])
+        pairs = jax.nn.standardize(pairs, axis=0, variance=pairs.var(0, keepdims=True))
+        correlation = jnp.matmul(pairs[:, 0].T, pairs[:, 1], precision="highest") / len(pairs)
         same = jnp.eye(len(correlation))
         loss = (jnp.square(correlation - same) * (same + self.redundancy * (1 - same))).sum()
         return loss, (collapse_metrics(embedding), updates)

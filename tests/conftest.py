@@ -1,22 +1,25 @@
-"""Eight CPU devices stand in for a machine with eight accelerators; one small data set and one run serve all tests."""
+"""Setup of all tests: eight CPU devices, one small data set and one small pre-training run."""
 
+import dataclasses
 import importlib.metadata
 import os
+import signal
 import tempfile
 
 os.environ["MPLBACKEND"] = "Agg"
-# Shared by this process and those that it starts, pytest's own workers too: each program is compiled once.
+# A job in the background ignores Ctrl-C, and so would the commands that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+# All processes of a test run share this cache, pytest's workers too: a program is compiled once.
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _COMPILED = tempfile.TemporaryDirectory()
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _COMPILED.name
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.5"
-# Most of the suite's time is spent compiling programs that run for milliseconds: LLVM's level 1 instead of 3 takes a
-# third off, in the commands that tests start too. Not 0. XLA_FLAGS= (empty) tests what users run.
+# The tests mostly compile programs that run for milliseconds. LLVM's level 1 instead of 3 saves a
+# third of their time, also in the commands that tests start. XLA_FLAGS= (empty) tests the programs
+# that users run.
 FLAGS = "--xla_backend_optimization_level=1"
-if importlib.metadata.version("jaxlib").startswith(
-    "0.10."
-):  # another one may not know this flag, and would abort
-    FLAGS += " --xla_cpu_use_fusion_emitters=false"  # a quarter less
+if importlib.metadata.version("jaxlib").startswith("0.10."):  # others may not know this flag
+    FLAGS += " --xla_cpu_use_fusion_emitters=false"  # saves a quarter
 os.environ.setdefault("XLA_FLAGS", FLAGS)
 
 import jax
@@ -25,10 +28,10 @@ from absl import flags
 
 jax.config.update("jax_num_cpu_devices", 8)
 jax.config.update("jax_numpy_rank_promotion", "raise")
-flags.FLAGS.mark_as_parsed()  # Grain reads a flag of its own, and pytest has parsed none
+flags.FLAGS.mark_as_parsed()  # Grain reads an absl flag, and pytest has parsed none
 
 from ecgjax import encoders
-from ecgjax.augment import Augmentation
+from ecgjax.augment import OFF
 from ecgjax.data.mixture import Mixture
 from ecgjax.data.records import Records
 from ecgjax.encoders.compact_resnet import CompactResnet
@@ -37,23 +40,25 @@ from ecgjax.workflows.pretrain import Pretraining, pretrain
 from tfds_builders.prepare import prepare
 
 TINY = CompactResnet(widths=(8,))
-"""An encoder that compiles in a second or two. `tiny_encoders` puts it in the place of compact_resnet."""
-CROPS = Augmentation(gain=0.0, noise_mv=0.0, wander_mv=0.0, time_out=0.0)
-"""A random piece with random leads silent. All augmentations take longer to compile than the rest of a step; on eight
-devices test_patient_contrast has them all, and test_augment each by itself."""
+"""An encoder that compiles in a second or two. `tiny_encoders` replaces compact_resnet by it."""
+CROPS = dataclasses.replace(OFF, crop_s=2.5, lead_mask=0.5)
+"""Random crops with random leads masked. All augmentations together take longer to compile than the
+rest of a step; test_patient_contrast uses all on eight devices, test_augment each by itself."""
 SETTINGS = Pretraining(
     objective=PatientContrast(projection=(16, 8), augmentation=CROPS), batch_size=16, num_steps=4
 )
 OPTIONS = ["--batch-size", 16, "--num-steps", 4, "--projection", 16, 8, "--augmentation.gain", 0]
-OPTIONS += [
-    "--augmentation.noise-mv",
-    0,
-    "--augmentation.wander-mv",
-    0,
-    "--augmentation.time-out",
-    0,
-]
-"""The run in `workdir`, and the same on the command line."""
+for name in ("noise-mv", "wander-mv", "time-out"):
+    OPTIONS += [f"--augmentation.{name}", 0]
+"""The run in `workdir`, as settings and as options."""
+SLOW_FILES = ("test_objectives", "test_end_to_end", "test_compile", "test_synthetic")
+"""Files that start first, so that no worker ends with a long one while the others wait."""
+
+
+def pytest_collection_modifyitems(items):
+    """Moves the slow files to the front."""
+    names = {name: place for place, name in enumerate(SLOW_FILES)}
+    items.sort(key=lambda item: names.get(item.path.stem, len(names)))
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +74,7 @@ def records(prepared):
 
 @pytest.fixture(scope="session")
 def mixture(prepared):
-    """The same as pre-training takes it."""
+    """The same data set in the form that pre-training takes."""
     return Mixture([prepared])
 
 
@@ -85,5 +90,5 @@ def workdir(tmp_path_factory, mixture):
 
 @pytest.fixture
 def tiny_encoders(monkeypatch):
-    """compact_resnet means the tiny one."""
+    """Replaces compact_resnet by the tiny encoder."""
     monkeypatch.setitem(encoders.ENCODERS, "compact_resnet", TINY)

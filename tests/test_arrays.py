@@ -1,4 +1,4 @@
-"""arrays' builder: every kind of file, and descriptions that do not fit."""
+"""The builder of arrays: every kind of file, and descriptions that do not match."""
 
 import json
 import re
@@ -63,7 +63,7 @@ WRITERS = {
 
 
 def _prepare(tmp_path: Path, **about: Any) -> tuple[dict[str, np.ndarray], dict]:
-    """Signals by name of the file and window, and the report."""
+    """Returns the signal or error by file and window, and the report."""
     (tmp_path / "raw" / description.FILE).write_text(json.dumps(ABOUT | about))
     arguments = {"source": tmp_path / "raw", "patient_key": tmp_path / "key"}
     prepared = prepare("arrays/500hz", tmp_path / "out", **arguments)
@@ -71,45 +71,45 @@ def _prepare(tmp_path: Path, **about: Any) -> tuple[dict[str, np.ndarray], dict]
     builder = arrays_dataset_builder.Builder(
         config="500hz", source=tmp_path / "raw", key_file=tmp_path / "key"
     )
-    found = {}
-    for recording in builder.find_recordings(None):  # pyright: ignore[reportArgumentType]
+    results = {}
+    for recording in builder.find_recordings():
         name = f"{recording.location[0]}:{recording.location[1]}"
         try:
-            found[name] = builder.read_recording(recording)["signal"]
+            results[name] = builder.read_recording(recording)["signal"]
         except InputError as error:
-            found[name] = error
-    return found, summary
+            results[name] = error
+    return results, summary
 
 
 @pytest.mark.parametrize("ending", sorted(WRITERS))
-def test_every_kind_of_file(tmp_path, ending):
+def test_every_kind_of_file_is_read(tmp_path, ending):
     (tmp_path / "raw/deeper").mkdir(parents=True)
     data = _recordings()
     data[1, 7, 3] = np.nan
     WRITERS[ending](tmp_path / f"raw/deeper/a{ending}", data)
-    found, summary = _prepare(tmp_path)
-    assert list(found) == [
+    results, summary = _prepare(tmp_path)
+    assert list(results) == [
         f"deeper/a{ending}#{recording}:{window}" for recording in (0, 1) for window in (0, 1)
     ]
     assert summary["written"] == 4 and summary["quality"]["missing"] == 1
-    for name, signal in found.items():
-        recording, window = (int(number) for number in re.findall(r"\d+", name.replace("h5", "")))
+    for name, signal in results.items():
+        recording, window = map(int, re.findall(r"\d+", name.replace("h5", "")))
         expected = data[recording, 5000 * window :][:5000] * 1000.0
         np.testing.assert_allclose(
             np.where(signal == MISSING, np.nan, signal.astype(float)), expected, atol=0.51
         )
 
 
-def test_other_axes_units_and_marks(tmp_path):
+def test_axes_units_and_missing_samples_are_as_described(tmp_path):
     (tmp_path / "raw").mkdir()
     stored = np.random.default_rng(0).integers(-300, 300, (8, 5000)).astype(np.int16)
     stored[2, 5] = 9999
     np.save(tmp_path / "raw/a.npy", stored)
     names = ["Lead I", "Lead II", *LEADS[6:]]
-    found, _ = _prepare(
+    results, _ = _prepare(
         tmp_path, axes=["lead", "time"], leads=names, units="V", scale=4.88e-6, missing=9999
     )
-    (signal,) = found.values()
+    (signal,) = results.values()
     np.testing.assert_allclose(signal[:, 0], stored[0] * 4.88, atol=0.51)
     np.testing.assert_allclose(signal[:, 2], (stored[1] - stored[0]) * 4.88, atol=0.51)
     assert signal[5, 6] == MISSING and (signal == MISSING).sum() == 1
@@ -135,8 +135,10 @@ def test_files_that_cannot_be_read_are_rejected(tmp_path):
     (tmp_path / "raw/not.h5").write_bytes(b"nothing")
     (tmp_path / "raw/not.parquet").write_bytes(b"PAR1 nothing PAR1")
     (tmp_path / "raw/link.npy").symlink_to("/etc/passwd")
-    found, summary = _prepare(tmp_path)
-    reasons = {name: error.reason for name, error in found.items() if isinstance(error, InputError)}
+    results, summary = _prepare(tmp_path)
+    reasons = {
+        name: error.reason for name, error in results.items() if isinstance(error, InputError)
+    }
     assert reasons == {
         "shape.npy#0:0": "shape",
         "leads.npy#0:0": "shape",
@@ -155,7 +157,9 @@ def test_files_that_cannot_be_read_are_rejected(tmp_path):
         "link.npy#0:0": "file_name",
     }
     assert summary["written"] == 1 and summary["rejected"] == len(reasons)
-    assert all("\n" not in str(error) for error in found.values() if isinstance(error, InputError))
+    assert all(
+        "\n" not in str(error) for error in results.values() if isinstance(error, InputError)
+    )
 
 
 def test_hdf5_may_not_reach_into_another_file(tmp_path):
@@ -182,7 +186,8 @@ def test_hdf5_may_not_reach_into_another_file(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"rate_hz": 0}, "rate_hz and scale must not be 0"),
+        ({"rate_hz": 0}, "rate_hz must be positive and scale must not be 0"),
+        ({"rate_hz": None}, "rate_hz None; give a number"),
         ({"rate_hz": "500"}, "rate_hz '500'; give a number"),
         ({"units": "mmHg"}, "units 'mmHg'; give one of V, mV"),
         ({"axes": ["time", "leads"]}, "axes .* give one of"),
@@ -193,14 +198,14 @@ def test_hdf5_may_not_reach_into_another_file(tmp_path):
         ({"array": 3}, "array 3; give a name"),
     ],
 )
-def test_descriptions_that_do_not_fit(tmp_path, changes, message):
+def test_a_description_with_an_invalid_field_is_refused(tmp_path, changes, message):
     (tmp_path / description.FILE).write_text(json.dumps(ABOUT | changes))
     with pytest.raises(InputError, match=message) as caught:
         description.read(tmp_path)
     assert "\n" not in str(caught.value)
 
 
-def test_descriptions_that_are_none(tmp_path):
+def test_an_absent_or_unreadable_description_is_refused(tmp_path):
     with pytest.raises(
         InputError, match="arrays.json: No such file or directory; write one, such as"
     ):

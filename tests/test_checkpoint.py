@@ -1,4 +1,4 @@
-"""Checkpoints: a round trip bit for bit, no wrong restore from a damaged one, and strict about whose they are."""
+"""Checkpoints: exact round trips; damaged ones and those of another run are refused."""
 
 import json
 import shutil
@@ -14,20 +14,21 @@ from ecgjax.encoders import ENCODERS
 from ecgjax.errors import InputError
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.preprocessing import Preprocessing
-from ecgjax.train.checkpoint import Checkpoints, describe, find_checkpoint, load_encoder
+from ecgjax.train.checkpoint import Checkpoints, find_checkpoint, load_encoder
+from ecgjax.train.manifest import encoder_config
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.sharding import data_mesh
 from ecgjax.train.state import create_state
 from ecgjax.workflows.pretrain import Pretraining, initial_variables
 
 CONFIG = {
-    **describe("compact_resnet", ENCODERS["compact_resnet"], Preprocessing()),
+    **encoder_config("compact_resnet", ENCODERS["compact_resnet"], Preprocessing()),
     "pretraining": {"seed": 0, "optimizer": {"learning_rate": 0.001}},
 }
 PLACES = 16
 SEEN = Seen(np.array([3, 2**63 + 5], np.uint64), np.array([7], np.uint64))
 
-# Orbax abandons the other reads when one of them fails, and asyncio complains of each.
+# Orbax abandons the other reads when one of them fails, and asyncio warns about each of them.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
@@ -42,7 +43,7 @@ def fresh():
 
 
 def _after(state, steps):
-    """A state such as training might give after some steps: every number another one."""
+    """A state as after some steps of training: every number has changed."""
     rng = np.random.default_rng(steps)
 
     def moved(leaf):
@@ -52,15 +53,14 @@ def _after(state, steps):
     return jax.tree.map(moved, state)
 
 
-def _assert_same(found, expected):
-    assert jax.tree.structure(found) == jax.tree.structure(expected)
+def _assert_same(state, expected):
+    assert jax.tree.structure(state) == jax.tree.structure(expected)
     for (path, leaf), other in zip(
-        jax.tree.leaves_with_path(found), jax.tree.leaves(expected), strict=True
+        jax.tree.leaves_with_path(state), jax.tree.leaves(expected), strict=True
     ):
-        assert leaf.dtype == other.dtype and leaf.sharding == other.sharding, jax.tree_util.keystr(
-            path
-        )
-        np.testing.assert_array_equal(leaf, other, err_msg=jax.tree_util.keystr(path))
+        name = jax.tree_util.keystr(path)
+        assert leaf.dtype == other.dtype and leaf.sharding == other.sharding, name
+        np.testing.assert_array_equal(leaf, other, err_msg=name)
 
 
 @pytest.fixture(scope="module")
@@ -83,39 +83,30 @@ def _resume(workdir, fresh, config=CONFIG):
         return checkpoints.resume(fresh, config)
 
 
-def test_round_trip_is_bit_for_bit(saved, fresh):
+def test_a_saved_state_is_resumed_bit_for_bit(saved, fresh):
     _assert_same(_resume(saved, fresh), _after(fresh, 4))
 
 
-def test_newest_two_are_kept_and_the_newest_is_found(saved):
-    assert sorted(
-        path.name for path in (saved / "checkpoints").iterdir() if path.name.isdigit()
-    ) == [
-        "2",
-        "4",
-    ]
-    newest = saved / "checkpoints" / "4"
-    assert (
-        find_checkpoint(saved)
-        == find_checkpoint(saved / "checkpoints")
-        == find_checkpoint(newest)
-        == newest
-    )
+def test_the_newest_two_checkpoints_stay_and_the_newest_is_found(saved):
+    folder = saved / "checkpoints"
+    assert sorted(path.name for path in folder.iterdir() if path.name.isdigit()) == ["2", "4"]
+    for path in (saved, folder, folder / "4"):
+        assert find_checkpoint(path) == folder / "4"
 
 
-def test_nothing_saved_is_nothing_to_resume(tmp_path, fresh):
+def test_nothing_is_resumed_from_an_empty_folder(tmp_path, fresh):
     assert _resume(tmp_path, fresh) is None
 
 
-def test_one_device_reads_what_eight_saved(saved, fresh):
+def test_one_device_resumes_from_a_checkpoint_of_eight(saved, fresh):
     one = jax.device_put(fresh, jax.sharding.SingleDeviceSharding(jax.devices()[0]))
-    found = _resume(saved, one)
-    assert all(leaf.sharding.device_set == {jax.devices()[0]} for leaf in jax.tree.leaves(found))
-    jax.tree.map(np.testing.assert_array_equal, found, _after(fresh, 4))
+    state = _resume(saved, one)
+    assert all(leaf.sharding.device_set == {jax.devices()[0]} for leaf in jax.tree.leaves(state))
+    jax.tree.map(np.testing.assert_array_equal, state, _after(fresh, 4))
 
 
 def _places(checkpoint):
-    """Where to flip a bit: (file, byte, bit). Random ones in the large files, one in every other file."""
+    """Bits to flip, (file, byte, bit): random ones in the large files, one in every small file."""
     rng = np.random.default_rng()
     files = sorted(file for file in checkpoint.rglob("*") if file.is_file() and file.stat().st_size)
     large = [file for file in files if file.stat().st_size > 3000]
@@ -126,35 +117,33 @@ def _places(checkpoint):
 
 
 def test_one_flipped_bit_is_never_restored(copy, fresh):
-    """Either the checkpoint before, with a warning, or (where the bit means nothing) exactly what was saved."""
-    states, fallbacks = {step: _after(fresh, step) for step in (2, 4)}, 0
+    """Resuming falls back to the checkpoint before with a warning, or restores this one exactly."""
+    states = {step: _after(fresh, step) for step in (2, 4)}
+    fallbacks = 0
     for file, byte, bit in _places(copy / "checkpoints" / "4"):
         place = f"{file.relative_to(copy)} byte {byte} bit {bit}"
         content = file.read_bytes()
         file.write_bytes(content[:byte] + bytes([content[byte] ^ 1 << bit]) + content[byte + 1 :])
-        with warnings.catch_warnings(record=True) as said:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            found = _resume(copy, fresh)
+            state = _resume(copy, fresh)
         file.write_bytes(content)
-        step = int(found.step)
-        _assert_same(found, states[step])
-        messages = [str(warning.message) for warning in said]
-        named = [
-            message for message in messages if "checkpoints/4: " in message and "trying" in message
-        ]
-        assert len(named) == (step == 2), (place, messages)
+        step = int(state.step)
+        _assert_same(state, states[step])
+        messages = [str(warning.message) for warning in caught]
+        fallback = [text for text in messages if "checkpoints/4: " in text and "trying" in text]
+        assert len(fallback) == (step == 2), (place, messages)
         fallbacks += step == 2
     assert fallbacks > PLACES / 4
 
 
-def test_only_damaged_checkpoints_are_an_error(copy, fresh):
+def test_a_folder_with_damaged_checkpoints_only_is_refused(copy, fresh):
     for folder in (copy / "checkpoints").iterdir():
         shutil.rmtree(folder / "encoder")
     with pytest.warns(UserWarning, match="cannot be read"), pytest.raises(InputError) as error:
         _resume(copy, fresh)
-    assert str(copy / "checkpoints") in str(error.value) and "no undamaged checkpoint" in str(
-        error.value
-    )
+    assert str(copy / "checkpoints") in str(error.value)
+    assert "no undamaged checkpoint" in str(error.value)
 
 
 def test_other_settings_are_refused_by_name(saved, fresh):
@@ -167,20 +156,18 @@ def test_other_settings_are_refused_by_name(saved, fresh):
     assert str(saved) in str(error.value)
 
 
-def test_encoder_is_loaded_as_it_was_trained(workdir, records):
-    encoder, variables, preprocessing, config, seen = load_encoder(workdir)
-    assert encoder.widths == (8,) and preprocessing == Preprocessing()
-    assert (
-        config["pretraining"]["num_steps"] == 4
-        and config["pretraining"]["objective"]["name"] == "PatientContrast"
-    )
-    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(variables))
+def test_an_encoder_is_loaded_with_its_config_and_seen_recordings(workdir, records):
+    saved = load_encoder(workdir)
+    assert saved.module.widths == (8,) and saved.preprocessing == Preprocessing()
+    assert saved.config["pretraining"]["num_steps"] == 4
+    assert saved.config["pretraining"]["objective"]["name"] == "PatientContrast"
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(saved.variables))
     expected = seen_in(records, records.split("train"))
-    np.testing.assert_array_equal(seen.waveforms, expected.waveforms)
-    np.testing.assert_array_equal(seen.patients, expected.patients)
-    earlier = load_encoder(workdir / "checkpoints" / "2")[1]
-    assert jax.tree.structure(earlier) == jax.tree.structure(variables)
-    assert not any(map(np.array_equal, *map(jax.tree.leaves, (earlier, variables))))
+    np.testing.assert_array_equal(saved.seen.waveforms, expected.waveforms)
+    np.testing.assert_array_equal(saved.seen.patients, expected.patients)
+    earlier = load_encoder(workdir / "checkpoints" / "2").variables
+    assert jax.tree.structure(earlier) == jax.tree.structure(saved.variables)
+    assert not any(map(np.array_equal, *map(jax.tree.leaves, (earlier, saved.variables))))
 
 
 def _save_as(workdir, fresh, config):
@@ -190,7 +177,7 @@ def _save_as(workdir, fresh, config):
 
 
 @pytest.mark.parametrize(
-    ("described", "message"),
+    ("architecture", "message"),
     [
         (
             {"name": "pclr_resnet", "stem": 64, "widths": [128], "kernel": 16, "downsample": 4},
@@ -207,8 +194,8 @@ def _save_as(workdir, fresh, config):
         ({"name": "vit", "width": 8}, "encoder 'vit' is unknown"),
     ],
 )
-def test_weights_of_another_architecture_are_refused(tmp_path, fresh, described, message):
-    workdir = _save_as(tmp_path, fresh, {**CONFIG, "encoder": described})
+def test_weights_of_another_architecture_are_refused(tmp_path, fresh, architecture, message):
+    workdir = _save_as(tmp_path, fresh, {**CONFIG, "encoder": architecture})
     with pytest.raises(InputError, match=message) as error:
         load_encoder(workdir)
     assert "\n" not in str(error.value)
@@ -241,15 +228,15 @@ def test_folder_without_a_checkpoint_is_refused(tmp_path, folder, message):
     assert str(tmp_path / folder) in str(error.value)
 
 
-def test_the_encoder_of_a_checkpoint_is_the_result_where_there_is_one(fresh, tmp_path):
+def test_a_checkpoint_holds_the_result_in_place_of_the_trained_encoder(fresh, tmp_path):
     other = jax.tree.map(lambda leaf: leaf + 1, fresh.params["encoder"])
     state = fresh.replace(
         collections={**fresh.collections, "result": {"params": {"encoder": other}}}
     )
-    config = {**CONFIG, **describe("compact_resnet", TINY, Preprocessing())}
+    config = {**CONFIG, **encoder_config("compact_resnet", TINY, Preprocessing())}
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config, SEEN)
         _assert_same(checkpoints.resume(_after(state, 3), config), state)
-    _, variables, *_ = load_encoder(tmp_path)
+    variables = load_encoder(tmp_path).variables
     assert set(variables) == {"params", "batch_stats"}
     jax.tree.map(np.testing.assert_array_equal, variables["params"], other)

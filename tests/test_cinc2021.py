@@ -1,4 +1,4 @@
-"""cinc2021's builder: on records made for it, and on the challenge's own where they are at hand."""
+"""The builder of cinc2021, on random records, and on real ones if available."""
 
 import json
 import os
@@ -25,9 +25,7 @@ def _write(
     record: Path, *, samples: int = 2500, rate_hz: int = 250, age="60", sex="Male", dx="164889003"
 ) -> np.ndarray:
     comments = [f"Age: {age}", f"Sex: {sex}", f"Dx: {dx}", "Rx: Unknown", "Hx: Mr Doe, born 1950"]
-    seed = int.from_bytes(
-        record.name.encode(), "big"
-    )  # no two alike, or they would be rejected as duplicates
+    seed = int.from_bytes(record.name.encode(), "big")  # a duplicate would be rejected
     return tiny_ptb_xl.write_record(
         record, seed=seed, samples=samples, fs=rate_hz, comments=comments
     )
@@ -38,7 +36,7 @@ def _records(prepared: Path) -> dict[str, dict[str, Any]]:
     return {row["record_id"]: row for row in rows}
 
 
-def test_names_say_the_source_and_comments_the_person(tmp_path):
+def test_the_site_is_known_from_the_name_and_the_person_from_comments(tmp_path):
     for name in ("A0001", "E00001", "JS00001", "JS10647", "HR00001", "Q0001", "S0001", "I0001"):
         _write(tmp_path / "raw" / "g1" / name)
     _write(
@@ -75,7 +73,7 @@ def test_names_say_the_source_and_comments_the_person(tmp_path):
     assert set(_records(with_ptb_xl)) - set(rows) == {"HR00001"}
 
 
-def test_windows_of_a_record_keep_its_patient_and_a_short_one_is_rejected(tmp_path):
+def test_windows_have_the_same_patient_and_a_short_record_is_rejected(tmp_path):
     _write(tmp_path / "raw/A0001", samples=8000)
     _write(tmp_path / "raw/A0002", samples=2400)
     _write(tmp_path / "raw/A0003")
@@ -93,7 +91,7 @@ def test_windows_of_a_record_keep_its_patient_and_a_short_one_is_rejected(tmp_pa
     assert reasons == {"A0002": "length", "A0004": "header"}
 
 
-def test_a_folder_without_records_of_the_challenge(tmp_path):
+def test_a_folder_without_records_of_the_challenge_is_refused(tmp_path):
     with pytest.raises(
         InputError, match="cinc2021: give the folder of its files as --source; they are at https://"
     ):
@@ -106,7 +104,7 @@ def test_a_folder_without_records_of_the_challenge(tmp_path):
         prepare("cinc2021", tmp_path, source=tmp_path)
 
 
-def test_no_statement_is_translated_twice_or_into_an_unknown_one():
+def test_codes_are_translated_to_known_statements_without_repetition():
     from ecgjax.evaluate.tasks import STATEMENTS
 
     assert set(snomed.SCP.values()) <= {statement.code for statement in STATEMENTS}
@@ -114,16 +112,16 @@ def test_no_statement_is_translated_twice_or_into_an_unknown_one():
 
 
 def _oracle_uv(header: Path, folder: Path) -> np.ndarray:
-    """What wfdb reads, once the date that it refuses is taken out of a copy of the header."""
+    """Reads a copy of a record with wfdb, without the date in its header, which wfdb refuses."""
     shutil.copy(header.with_suffix(".mat"), folder)
     first, rest = header.read_text().split("\n", 1)
     (folder / header.name).write_text(" ".join(first.split()[:4]).replace(".mat", "") + "\n" + rest)
-    found = tiny_ptb_xl.read_by_wfdb(folder / header.stem, physical=True)
-    assert [name.casefold() for name in found.sig_name] == [lead.casefold() for lead in LEADS]
-    return found.p_signal * 1000
+    oracle = tiny_ptb_xl.read_by_wfdb(folder / header.stem, physical=True)
+    assert [name.casefold() for name in oracle.sig_name] == [lead.casefold() for lead in LEADS]
+    return oracle.p_signal * 1000
 
 
-def test_real_records_equal_wfdbs(tmp_path):
+def test_real_records_equal_those_of_wfdb(tmp_path):
     if "ECGJAX_SAMPLES" not in os.environ:
         pytest.skip("ECGJAX_SAMPLES does not name a folder with real recordings")
     source = Path(os.environ["ECGJAX_SAMPLES"], "cinc-2021")

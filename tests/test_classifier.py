@@ -1,4 +1,4 @@
-"""Ways of using labels: windows, a probe that becomes a head, and training that starts where it was told to."""
+"""Classifiers: windows, a linear probe as a head, and fine-tuning from given weights."""
 
 import dataclasses
 
@@ -17,7 +17,7 @@ from ecgjax.adapt.parts.training import Labelled, Run
 from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import untrained, untrained_twin
-from ecgjax.train.checkpoint import describe
+from ecgjax.train.manifest import encoder_config
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def encoder(workdir):
 
 @pytest.fixture(scope="module")
 def labelled(records):
-    """Twenty recordings and two classes: what patients have by the parity of their number, and at random."""
+    """Twenty recordings with two classes: parity of the patient's number, and random."""
     indices = records.split("train")[:20]
     rng = np.random.default_rng(0)
     targets = np.stack([records.patients[indices] % 2, rng.integers(2, size=20)], axis=1)
@@ -35,7 +35,10 @@ def labelled(records):
 
 
 def _config(encoder):
-    return {**describe("compact_resnet", encoder.module, encoder.preprocessing), "task": "parity"}
+    return {
+        **encoder_config("compact_resnet", encoder.module, encoder.preprocessing),
+        "task": "parity",
+    }
 
 
 @pytest.mark.parametrize(
@@ -63,36 +66,42 @@ def probed(encoder, records, labelled, tmp_path_factory):
 
 
 def test_probe_as_a_classifier_has_the_probes_scores(encoder, records, labelled, probed):
-    (indices, targets), (adapted, _) = labelled, probed
+    indices, targets = labelled
+    adapted, _ = probed
     test = records.split("test")
     probe = linear_probe.fit(
         encoder.embed(records, indices), targets, records.patients[indices], seed=0
     )
     expected = 1 / (1 + np.exp(-probe.scores(encoder.embed(records, test))))
-    found = predict(adapted, encoder, records, test, batch_size=16)
-    np.testing.assert_allclose(found, expected, atol=2e-5)
-    assert np.ptp(found[:, 0]) > 0.01
+    probabilities = predict(adapted, encoder, records, test, batch_size=16)
+    np.testing.assert_allclose(probabilities, expected, atol=2e-5)
+    assert np.ptp(probabilities[:, 0]) > 0.01
 
 
-def test_an_encoder_without_batch_statistics(records, labelled, tmp_path, monkeypatch):
+def test_encoder_without_batch_statistics_is_adapted_and_saved(
+    records, labelled, tmp_path, monkeypatch
+):
     monkeypatch.setitem(
         encoders.ENCODERS, "vit1d", encoders.ENCODERS["vit1d"].clone(width=16, layers=1, heads=2)
     )
-    (indices, targets), encoder = labelled, untrained("vit1d", Preprocessing(), seed=0)
-    config = {**describe("vit1d", encoder.module, encoder.preprocessing), "task": "parity"}
-    for way in LinearProbing(), FineTuning(min_steps=3, epochs=0, augmentation=SHORT.augmentation):
-        workdir = tmp_path / type(way).__name__
-        adapted = way.adapt(
-            encoder, Labelled(records, indices, targets), Run(workdir, config, "vit")
-        )
-        found = predict(adapted, encoder, records, indices[:4], batch_size=4)
-        assert np.isfinite(found).all() and not np.array_equal(found[0], found[1])
+    indices, targets = labelled
+    encoder = untrained("vit1d", Preprocessing(), seed=0)
+    config = {**encoder_config("vit1d", encoder.module, encoder.preprocessing), "task": "parity"}
+    fine_tuning = FineTuning(min_steps=3, epochs=0, augmentation=SHORT.augmentation)
+    for method in (LinearProbing(), fine_tuning):
+        workdir = tmp_path / type(method).__name__
+        run = Run(workdir, config, "vit")
+        adapted = method.adapt(encoder, Labelled(records, indices, targets), run)
+        probabilities = predict(adapted, encoder, records, indices[:4], batch_size=4)
+        assert np.isfinite(probabilities).all()
+        assert not np.array_equal(probabilities[0], probabilities[1])
+        loaded = ecgjax.load(workdir)
         np.testing.assert_array_equal(
-            predict(adapted, ecgjax.load(workdir), records, indices[:4], batch_size=4), found
+            predict(adapted, loaded, records, indices[:4], batch_size=4), probabilities
         )
 
 
-def test_probe_leaves_the_encoder_as_it_is(encoder, probed):
+def test_probe_does_not_change_the_encoder(encoder, probed):
     adapted, workdir = probed
     for name, tree in adapted.variables.items():
         jax.tree.map(np.testing.assert_array_equal, tree["encoder"], encoder.variables[name])
@@ -100,13 +109,14 @@ def test_probe_leaves_the_encoder_as_it_is(encoder, probed):
 
 
 def test_probe_refuses_the_workdir_of_another_run(encoder, records, labelled, probed):
-    (indices, targets), (_, workdir) = labelled, probed
+    indices, targets = labelled
+    _, workdir = probed
     with pytest.raises(InputError, match="task was parity, now other"):
         other = Run(workdir, {**_config(encoder), "task": "other"}, "probe")
         LinearProbing().adapt(encoder, Labelled(records, indices, targets), other)
 
 
-# Twenty recordings on eight devices make batches of sixteen.
+# With 20 labelled recordings and 8 devices a batch has 16 recordings.
 SHORT = FineTuning(
     epochs=0,
     min_steps=3,
@@ -125,10 +135,9 @@ def _fine_tune(encoder, records, labelled, workdir, **changes):
 
 
 def test_fine_tuning_starts_from_the_given_weights(encoder, records, labelled, tmp_path):
-    """With an encoder's rate of 0 they are still there at the end; another start is another end."""
-    for number, start in enumerate(
-        (encoder, dataclasses.replace(untrained_twin(encoder), restored=1))
-    ):
+    """An encoder with a learning rate of 0 has its initial weights at the end."""
+    random = dataclasses.replace(untrained_twin(encoder), restored=1)
+    for number, start in enumerate((encoder, random)):
         adapted = _fine_tune(start, records, labelled, tmp_path / str(number), encoder_rate=0.0)
         jax.tree.map(
             np.testing.assert_array_equal,
@@ -138,21 +147,25 @@ def test_fine_tuning_starts_from_the_given_weights(encoder, records, labelled, t
         assert np.abs(adapted.variables["params"]["head"]["kernel"]).max() > 1e-4
 
 
-def _moved(encoder, adapted) -> float:
-    before, after = encoder.variables["params"], adapted.variables["params"]["encoder"]
+def _largest_change(encoder, adapted) -> float:
+    before = encoder.variables["params"]
+    after = adapted.variables["params"]["encoder"]
     return max(jax.tree.leaves(jax.tree.map(lambda a, b: np.abs(a - b).max(), before, after)))
 
 
-def test_trained_encoder_moves_slower_than_one_from_scratch(encoder, records, labelled, tmp_path):
+def test_pre_trained_encoder_changes_less_than_one_from_scratch(
+    encoder, records, labelled, tmp_path
+):
     trained = _fine_tune(encoder, records, labelled, tmp_path / "trained", encoder_rate=0.1)
     untrained = dataclasses.replace(encoder, restored=0)
     scratch = _fine_tune(untrained, records, labelled, tmp_path / "scratch", encoder_rate=0.1)
-    assert 0 < _moved(encoder, trained) < 0.2 * _moved(encoder, scratch)
+    assert 0 < _largest_change(encoder, trained) < 0.2 * _largest_change(encoder, scratch)
 
 
-def test_a_trained_encoder_is_spared_while_labels_are_few(encoder):
-    """By default; what is given holds for any number of labels, and from scratch there is nothing to spare."""
-    untrained, numbers = dataclasses.replace(encoder, restored=0), (1, 999, 1000, 17_084)
+def test_encoder_rate_is_a_tenth_with_few_labels(encoder):
+    """The default. A given rate holds for any number of labels; from scratch it is always 1."""
+    untrained = dataclasses.replace(encoder, restored=0)
+    numbers = (1, 999, 1000, 17_084)
     assert [FineTuning().rate(encoder, number) for number in numbers] == [0.1, 0.1, 1.0, 1.0]
     assert {FineTuning(encoder_rate=0.0).rate(encoder, number) for number in numbers} == {0.0}
     assert {FineTuning(encoder_rate=0.3).rate(untrained, number) for number in numbers} == {1.0}
@@ -163,19 +176,17 @@ def test_probabilities_are_means_over_windows_and_do_not_depend_on_the_batch(
 ):
     adapted = _fine_tune(encoder, records, labelled, tmp_path)
     test = records.split("test")
-    found = predict(adapted, encoder, records, test, batch_size=16)
-    assert found.shape == (len(test), 2) and (found > 0).all() and (found < 1).all()
-    alone = predict(adapted, encoder, records, test[-3:], batch_size=16)
-    np.testing.assert_allclose(alone, found[-3:], atol=1e-6)
-    ways = [
-        dataclasses.replace(adapted, window_s=window_s) for window_s in (None, adapted.window_s)
-    ]
-    whole, windows = (predict(way, encoder, records, test, batch_size=16) for way in ways)
-    np.testing.assert_array_equal(windows, found)
-    assert not np.allclose(whole, windows, atol=1e-4)
+    probabilities = predict(adapted, encoder, records, test, batch_size=16)
+    assert probabilities.shape == (len(test), 2)
+    assert (probabilities > 0).all() and (probabilities < 1).all()
+    last_three = predict(adapted, encoder, records, test[-3:], batch_size=16)
+    np.testing.assert_allclose(last_three, probabilities[-3:], atol=1e-6)
+    whole_recording = dataclasses.replace(adapted, window_s=None)
+    whole = predict(whole_recording, encoder, records, test, batch_size=16)
+    assert not np.allclose(whole, probabilities, atol=1e-4)
 
 
-def test_finished_run_is_not_taken_for_one_from_other_weights(encoder, records, labelled, tmp_path):
+def test_workdir_of_a_run_from_other_weights_is_refused(encoder, records, labelled, tmp_path):
     _fine_tune(encoder, records, labelled, tmp_path)
     with pytest.raises(
         InputError, match=f"start_weights was {encoder.fingerprint}, now random weights"
@@ -188,18 +199,19 @@ def test_finished_run_is_not_taken_for_one_from_other_weights(encoder, records, 
 )
 def test_impossible_training_is_refused(wrong):
     with pytest.raises(
-        InputError, match="give a rate and epochs of 0 or more, and steps and a batch of 1 or more"
+        InputError, match="give an encoder_rate and epochs of 0 or more, and min_steps"
     ):
         FineTuning(**wrong)
 
 
 def test_dropout_of_everything_is_refused(encoder, records, labelled, tmp_path):
-    with pytest.raises(InputError, match="dropout 1.0: give a share from 0 to below 1"):
+    with pytest.raises(InputError, match="dropout 1.0: give a rate from 0 to below 1"):
         _fine_tune(encoder, records, labelled, tmp_path, dropout=1.0)
 
 
 def test_batches_that_do_not_fit_the_devices_are_refused(encoder, records, labelled, tmp_path):
-    few = tuple(part[:4] for part in labelled)
+    indices, targets = labelled
+    few = (indices[:4], targets[:4])
     with pytest.raises(InputError, match="4 labelled recordings over 8 devices"):
         _fine_tune(encoder, records, few, tmp_path)
     with pytest.raises(InputError, match="batch of 12 over 8 devices"):

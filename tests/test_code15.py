@@ -1,4 +1,4 @@
-"""code15's builder: on files made in its layout, and on real exams put into that layout."""
+"""The builder of code15, on random files in its layout, and on real exams if available."""
 
 import csv
 import json
@@ -28,7 +28,10 @@ ROW = {
 
 
 def _write(folder: Path, exams: dict[int, np.ndarray], **changes: str) -> Path:
-    """Exams of a patient each, [time, 12] in mV, centred in 4096 samples as Zenodo's are, with a last row of zeros."""
+    """Writes exams of different patients, each [time, 12] in mV.
+
+    They are centred in 4096 samples, with a last exam of zeros, as in Zenodo's files.
+    """
     folder.mkdir()
     rows = [
         ROW | dict.fromkeys(FLAGS, "False") | {"exam_id": str(exam), "patient_id": str(exam)}
@@ -43,7 +46,8 @@ def _write(folder: Path, exams: dict[int, np.ndarray], **changes: str) -> Path:
         before = (4096 - len(signal)) // 2
         tracings[place, before : before + len(signal)] = signal
     with h5py.File(folder / "exams_part0.hdf5", "w") as file:
-        file["tracings"], file["exam_id"] = tracings, [*exams, 0]
+        file["tracings"] = tracings
+        file["exam_id"] = [*exams, 0]
     return folder
 
 
@@ -59,7 +63,7 @@ def _signals(prepared: Path) -> dict[str, np.ndarray]:
     return {example["record_id"].decode(): example["signal"] for example in examples}
 
 
-def test_zeros_are_taken_away_and_short_exams_rejected(tmp_path):
+def test_padding_is_removed_and_short_exams_are_rejected(tmp_path):
     exams = {11: _exam(4096), 13: _exam(4000, 1), 12: _exam(2934, 2), 14: np.zeros((0, 12))}
     source = _write(tmp_path / "raw", exams, AF="True", SB="True", RBBB="True")
     prepared = prepare("code15/400hz", tmp_path / "out", source=source)
@@ -80,7 +84,7 @@ def test_zeros_are_taken_away_and_short_exams_rejected(tmp_path):
     }
 
 
-def test_exams_of_a_part_that_is_absent_are_rejected(tmp_path):
+def test_exams_of_an_absent_file_are_rejected(tmp_path):
     source = _write(tmp_path / "raw", {11: _exam(4096)})
     with (source / "exams.csv").open("a") as file:
         last = (source / "exams.csv").read_text().splitlines()[1]
@@ -105,13 +109,13 @@ def test_exams_of_a_part_that_is_absent_are_rejected(tmp_path):
         ("AF", ""),
     ],
 )
-def test_a_cell_that_cannot_be_read(tmp_path, column, value):
+def test_an_invalid_cell_is_an_error_that_names_it(tmp_path, column, value):
     source = _write(tmp_path / "raw", {11: _exam(4096)}, **{column: value})
     with pytest.raises(InputError, match=f"exams.csv: exam_id 11: {column} "):
         prepare("code15", tmp_path / "out", source=source)
 
 
-def test_real_exams(tmp_path):
+def test_real_exams_are_converted(tmp_path):
     if "ECGJAX_SAMPLES" not in os.environ:
         pytest.skip("ECGJAX_SAMPLES does not name a folder with real recordings")
     folder = Path(os.environ["ECGJAX_SAMPLES"], "code-15")

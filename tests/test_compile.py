@@ -1,5 +1,6 @@
-"""The step compiled for TPU slices: the reading of HLO, the cost model, and a small compilation where libtpu is."""
+"""Compilation for TPU slices: the HLO parser, the cost model, and, with libtpu, a small step."""
 
+import dataclasses
 import importlib.util
 import json
 from collections import Counter
@@ -12,17 +13,19 @@ from conftest import CROPS
 from ecgjax.errors import InputError
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.tpu import ahead_of_time, flops, hlo, scaling
-from ecgjax.tpu.ahead_of_time import Step, compile_step
+from ecgjax.tpu.ahead_of_time import CompiledStep
 from ecgjax.tpu.hlo import Collective
-from ecgjax.tpu.report import describe, show
+from ecgjax.tpu.report import describe
 from ecgjax.tpu.slices import parse_slice
+from ecgjax.workflows.compile import compile_and_report, compile_pretraining
 from ecgjax.workflows.pretrain import Pretraining
 
 needs_libtpu = pytest.mark.skipif(
     not importlib.util.find_spec("libtpu"), reason="needs pip install '.[aot]'"
 )
 
-TEXT = """HloModule jit_step, is_scheduled=true, entry_computation_layout={(f32[64,128]{1,0})->f32[64,128]{1,0}}
+TEXT = """HloModule jit_step, is_scheduled=true, \
+entry_computation_layout={(f32[64,128]{1,0})->f32[64,128]{1,0}}
 
 %add (x: f32[], y: f32[]) -> f32[] {
   %x = f32[]{:T(128)} parameter(0)
@@ -33,8 +36,10 @@ TEXT = """HloModule jit_step, is_scheduled=true, entry_computation_layout={(f32[
 %body.1 (state.1: (s32[], f32[512,128])) -> (s32[], f32[512,128]) {
   %state.1 = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) parameter(0)
   %part = f32[64,128]{1,0:T(8,128)S(1)} get-tuple-element(%state.1), index=1
-  %work = f32[64,128]{1,0:T(8,128)} negate(%part), backend_config={"window_config":{"estimated_cycles":"100"}}
-  %gathered = f32[512,128]{1,0:T(8,128)} all-gather(%part), channel_id=1, dimensions={0}, replica_groups=[1,8]<=[8]
+  %work = f32[64,128]{1,0:T(8,128)} negate(%part), \
+backend_config={"window_config":{"estimated_cycles":"100"}}
+  %gathered = f32[512,128]{1,0:T(8,128)} all-gather(%part), channel_id=1, dimensions={0}, \
+replica_groups=[1,8]<=[8]
   ROOT %out = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) tuple(%part, %gathered)
 }
 
@@ -45,7 +50,8 @@ TEXT = """HloModule jit_step, is_scheduled=true, entry_computation_layout={(f32[
 
 %fused (p: bf16[1024]) -> bf16[128] {
   %p = bf16[1024]{0:T(1024)(128)(2,1)} parameter(0)
-  ROOT %scattered = bf16[128]{0:T(1024)(128)(2,1)} reduce-scatter(%p), replica_groups={}, to_apply=%add
+  ROOT %scattered = bf16[128]{0:T(1024)(128)(2,1)} reduce-scatter(%p), replica_groups={}, \
+to_apply=%add
 }
 
 %all-reduce-scatter (q: f32[64,128]) -> f32[8,128] {
@@ -70,11 +76,14 @@ TEXT = """HloModule jit_step, is_scheduled=true, entry_computation_layout={(f32[
 ENTRY %main.9_spmd (p0: f32[64,128]) -> f32[64,128] {
   %p0 = f32[64,128]{1,0:T(8,128)} parameter(0), metadata={op_name="all-reduce(x)"}
   %init = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) tuple(%p0, %p0)
-  %loop = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) while(%init), condition=%condition.1, body=%body.1, \
+  %loop = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) while(%init), condition=%condition.1, \
+body=%body.1, \
 backend_config={"known_trip_count":{"n":"5"},"cost":"1"}
-  %loop.2 = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) while(%loop), condition=%condition.1, body=%body.1
+  %loop.2 = (s32[]{:T(128)}, f32[512,128]{1,0:T(8,128)}) while(%loop), condition=%condition.1, \
+body=%body.1
   %both = (f32[64]{0:T(128)}, f32[]{:T(128)}) all-reduce(%p0, %p0), channel_id=2, to_apply=%add
-  %start = (f32[8,128]{1,0:T(8,128)}, f32[64,128]{1,0:T(8,128)}) all-gather-start(%p0), channel_id=3, dimensions={0}
+  %start = (f32[8,128]{1,0:T(8,128)}, f32[64,128]{1,0:T(8,128)}) all-gather-start(%p0), \
+channel_id=3, dimensions={0}
   %done = f32[64,128]{1,0:T(8,128)} all-gather-done(%start)
   %fusion.1 = bf16[128]{0:T(1024)(128)(2,1)} fusion(%p0), kind=kCustom, calls=%fused
   %fusion.2 = f32[8,128]{1,0:T(8,128)} fusion(%done), kind=kCustom, calls=%all-reduce-scatter
@@ -83,21 +92,21 @@ backend_config={"known_trip_count":{"n":"5"},"cost":"1"}
 """
 
 
-def test_collectives_of_a_program():
-    program = hlo.read(TEXT)
+def test_a_program_has_its_collectives_each_with_its_number_of_runs():
+    program = hlo.parse_program(TEXT)
     assert program.collectives == {
-        Collective("all-gather", 512 * 128 * 4): 5
-        + 1,  # five rounds of the loop, one of the endless loop
+        # five iterations of the loop, one of the loop of unknown length
+        Collective("all-gather", 512 * 128 * 4): 5 + 1,
         Collective("all-reduce", 64 * 4 + 4): 1,
-        Collective("all-gather", 64 * 128 * 4): 1,  # started, then done: one
+        Collective("all-gather", 64 * 128 * 4): 1,  # a start and its end count once
         Collective("reduce-scatter", 128 * 2): 1,
         Collective("reduce-scatter", 8 * 128 * 4): 1,
     }
-    assert program.endless == 1
+    assert program.unbounded_loops == 1
     assert program.cycles == 6 * 100
 
 
-def test_traffic_is_hbm_only_and_slices_count_as_what_they_take():
+def test_traffic_counts_hbm_only_and_of_a_slice_only_its_piece():
     entry = """
 ENTRY %main (p0: f32[512,128], i: s32[]) -> f32[512,128] {
   %p0 = f32[512,128]{1,0:T(8,128)} parameter(0)
@@ -108,21 +117,20 @@ ENTRY %main (p0: f32[512,128], i: s32[]) -> f32[512,128] {
   ROOT %stored = f32[512,128]{1,0:T(8,128)} fusion(%p0, %sum.1, %i), kind=kLoop, calls=%updated
 }
 """
-    whole, piece = 512 * 128 * 4, 8 * 128 * 4
-    assert (
-        hlo.read(TEXT[: TEXT.index("ENTRY")] + entry).traffic_bytes == whole + (2 + 3 + 2) * piece
-    )
+    whole = 512 * 128 * 4
+    piece = 8 * 128 * 4
+    program = hlo.parse_program(TEXT[: TEXT.index("ENTRY")] + entry)
+    assert program.traffic_bytes == whole + (2 + 3 + 2) * piece
 
 
 def test_bytes_of_shapes():
-    assert (
-        hlo.shape_bytes("(f32[64,128]{1,0:T(8,128)S(1)}, /*index=1*/bf16[8]{0}, pred[3]{0}, u32[])")
-        == 32768 + 16 + 7
-    )
+    shape = "(f32[64,128]{1,0:T(8,128)S(1)}, /*index=1*/bf16[8]{0}, pred[3]{0}, u32[])"
+    assert hlo.shape_bytes(shape) == 32768 + 16 + 7
 
 
 def test_collective_times_against_hand_computed_values():
-    pod, host = parse_slice("v5e:16x16"), parse_slice("v5e:2x4")
+    pod = parse_slice("v5e:16x16")
+    host = parse_slice("v5e:2x4")
     # Rings of 16: 8 + 8 hops, four links of 50 GB/s; lines of 2 and 4: 1 + 3 hops, two links.
     assert pod.seconds("all-reduce", 100, 0) == pytest.approx(100 * 32e-6)
     assert pod.seconds("all-reduce", 0, 1e9) == pytest.approx(2 * 1e9 * 255 / 256 / 200e9)
@@ -140,15 +148,17 @@ def test_collective_times_against_hand_computed_values():
     assert parse_slice("v5e:1x1").seconds("all-reduce", 1, 1e9) == 0
 
 
-def _step(chips: int, *, gathered: int) -> Step:
+def _step(chips: int, *, gathered: int) -> CompiledStep:
     collectives = Counter(
         {Collective("all-reduce", 1000): 10, Collective("all-gather", gathered): 1}
     )
-    program = hlo.Program(collectives, traffic_bytes=819_000_000, cycles=3_000_000, endless=0)
-    slice = parse_slice("v5e:2x4").of(chips)
-    return Step(
-        slice,
-        64 * chips,
+    program = hlo.Program(
+        collectives, traffic_bytes=819_000_000, cycles=3_000_000, unbounded_loops=0
+    )
+    return CompiledStep(
+        slice=parse_slice("v5e:2x4").resized(chips),
+        batch_size=32 * chips,
+        recordings=64 * chips,
         flops=1e9 * chips,
         hbm_bytes=3 * 2**30,
         temp_bytes=2**30,
@@ -157,30 +167,29 @@ def _step(chips: int, *, gathered: int) -> Step:
     )
 
 
-def test_weak_scaling_between_two_compiled_ends(monkeypatch):
+def test_weak_scaling_between_two_compiled_ends():
     compiled = []
 
-    def compile_step(settings, slice, *, samples, rate_hz, effort):
-        compiled.append((settings.batch_size, slice.name, effort))
+    def compile_scaled(slice):
+        compiled.append(slice.name)
         return _step(slice.chips, gathered=100 * slice.chips)
 
-    monkeypatch.setattr(scaling, "compile_step", compile_step)
-    settings, step = Pretraining(batch_size=32 * 64), _step(64, gathered=6400)
-    rows = scaling.weak_scaling(settings, step, samples=1000, rate_hz=100.0, effort=-1.0)
-    assert compiled == [(32 * 8, "v5e:2x4", -1.0), (32 * 256, "v5e:16x16", -1.0)]
+    step = _step(64, gathered=6400)
+    rows = scaling.weak_scaling(step, compile_scaled)
+    assert compiled == ["v5e:2x4", "v5e:16x16"]
     assert [row.slice.chips for row in rows] == [8, 16, 32, 64, 128, 256]
     assert [row.recordings for row in rows] == [64 * row.slice.chips for row in rows]
     assert [row.collectives["all-gather"] for row in rows] == [
         (1, 100 * row.slice.chips) for row in rows
     ]
     assert rows[3] == scaling.estimate(step)
-    # 1 ms of traffic, 2 ms of cycles at 1.5 GHz; 10 all-reduces of 8 us and a gather of 4 us on 2x4, next to no bytes.
+    # 1 ms of traffic, 2 ms of cycles at 1.5 GHz. On 2x4: 10 all-reduces of 8 us, a gather of 4 us.
     assert rows[0].step_s == pytest.approx((1e-3 + 84e-6, 2e-3 + 84e-6), rel=1e-3)
-    assert rows[5].exchange_s == pytest.approx(10 * 32e-6 + 16e-6, rel=1e-2)
-    report = json.loads(json.dumps(describe(settings, step, rows)))
+    assert rows[5].collectives_s == pytest.approx(10 * 32e-6 + 16e-6, rel=1e-2)
+    report = json.loads(json.dumps(describe("compact_resnet", step, rows)))
     assert report["weak_scaling"][0]["efficiency_roofline"] == 1
     assert report["weak_scaling"][5]["efficiency_cycles"] == pytest.approx(2084 / 2336, rel=1e-2)
-    # 2 GiB beside the intermediates, 13.75 of 15.75 GiB for them, 1 used by 32 pairs a chip.
+    # 13.75 of 15.75 GiB are free for intermediates, and 32 pairs per chip take 1 GiB of them.
     assert report["largest_batch_size"] == int(32 * 13.75) * 64
 
 
@@ -190,9 +199,10 @@ def test_wrong_topologies_are_refused(name):
         parse_slice(name)
 
 
-def test_slices_of_a_generation():
-    assert [parse_slice("v6e:2x2").of(chips).name for chips in (8, 256)] == ["v6e:2x4", "v6e:16x16"]
-    assert parse_slice("v5p:2x2x1").of(128).chips == 128
+def test_common_slices_of_a_generation():
+    slices = [parse_slice("v6e:2x2").resized(chips) for chips in (8, 256)]
+    assert [slice.name for slice in slices] == ["v6e:2x4", "v6e:16x16"]
+    assert parse_slice("v5p:2x2x1").resized(128).chips == 128
 
 
 def test_flops_of_products_convolutions_and_loops():
@@ -208,7 +218,7 @@ def test_flops_of_products_convolutions_and_loops():
     shapes = jnp.zeros((4, 64, 8)), jnp.zeros((5, 8, 8)), jnp.zeros((3, 8, 8))
     forward = 2 * 4 * (32 + 16) * 5 * 8 * 8 + 3 * 2 * 4 * 8 * 8
     assert flops.count(jax.jit(network).trace(*shapes).jaxpr) == forward
-    # Backward is twice forward; the strides' zeros are not counted.
+    # The backward pass has twice the FLOPs of the forward pass; the zeros of strides do not count.
     gradient = jax.jit(jax.grad(network, argnums=(0, 1, 2))).trace(*shapes)
     assert flops.count(gradient.jaxpr) == pytest.approx(3 * forward)
 
@@ -221,43 +231,55 @@ STORED = {"samples": 400, "rate_hz": 100.0}
 
 @needs_libtpu
 def test_a_small_step_for_eight_chips(tiny_encoders, capsys):
-    step = compile_step(SETTINGS, parse_slice("v5e:2x4"), effort=-1.0, **STORED)
-    views, width, parameters = (
-        128,
-        8,
-        4 * (7 * 12 * 8 + 11 * 8 * 8 + 4 * 2 * 8 + 16 * 16 + 16 + 16 * 128 + 128),
-    )
-    # Views of 250 samples. No gradient reaches the signal, so the stem costs two thirds of what the others do.
-    stem, rest = 125 * 7 * 12 * 8, 63 * 11 * 8 * 8 + 16 * 16 + 16 * 128
-    assert step.flops * 8 == pytest.approx(
-        2 * views * (2 * stem + 3 * rest + 3 * views * 128), rel=0.01
-    )
+    step = compile_pretraining(SETTINGS, parse_slice("v5e:2x4"), effort=-1.0, **STORED)
+    views = 128
+    width = 8
+    kernels = 7 * 12 * width + 11 * width * width
+    head = 16 * 16 + 16 + 16 * 128 + 128
+    parameter_bytes = 4 * (kernels + 4 * 2 * width + head)
+    # A view has 250 samples. The signal has no gradient: the stem needs 2 products, other layers 3.
+    stem = 125 * 7 * 12 * 8
+    others = 63 * 11 * 8 * 8 + 16 * 16 + 16 * 128
+    loss = views * 128
+    assert step.flops * 8 == pytest.approx(2 * views * (2 * stem + 3 * others + 3 * loss), rel=0.01)
     exchanged = scaling.totals(step.program.collectives)
-    statistics, embeddings = 4 * 4 * width * 4, views * 128 * 4
-    halved = 2 * (
-        7 * 12 * 8 + 11 * 8 * 8
-    )  # the kernels' gradients are exchanged in bfloat16, as they are computed
-    least = parameters - halved + statistics
-    assert least <= exchanged["all-reduce"][1] <= parameters + statistics + embeddings + 4096
-    assert exchanged["all-gather"][1] >= embeddings / 2  # in bfloat16 at least
-    assert step.recordings == views and 0 < step.hbm_bytes < 2**30 and step.program.cycles > 0
-    show(SETTINGS, step, [])
-    assert "all-gather" in capsys.readouterr().out
+    statistics = 4 * 4 * width * 4
+    embeddings = views * 128 * 4
+    # The kernels' gradients are computed and exchanged in bfloat16: half of their four bytes.
+    fewest = parameter_bytes - 2 * kernels + statistics
+    most = parameter_bytes + statistics + embeddings + 4096
+    assert fewest <= exchanged["all-reduce"][1] <= most
+    assert exchanged["all-gather"][1] >= embeddings / 2  # at least in bfloat16
+    assert step.batch_size == 64 and step.recordings == views
+    assert 0 < step.hbm_bytes < 2**30 and step.program.cycles > 0
+
+
+@needs_libtpu
+def test_weak_scaling_compiles_the_ends_with_batches_in_proportion(tiny_encoders, capsys):
+    # Another batch than above: JAX cannot read a compiled TPU program back from its cache.
+    settings = dataclasses.replace(SETTINGS, batch_size=32)
+    slice = parse_slice("v5e:2x4")
+    report = compile_and_report(settings, slice, effort=-1.0, estimate_scaling=True, **STORED)
+    rows = report["weak_scaling"]
+    assert [row["recordings"] for row in rows] == [2 * 4 * row["chips"] for row in rows]
+    assert report["batch_size"] == 32 and rows[0]["step_s_cycles"] == report["step_s_cycles"]
+    printed = capsys.readouterr().out
+    assert "all-gather" in printed and "v5e:16x16" in printed
 
 
 @needs_libtpu
 def test_a_slice_that_libtpu_refuses():
-    with pytest.raises(InputError, match="v5e:3x5: .*; usual are 2x4, 4x4"):
+    with pytest.raises(InputError, match="v5e:3x5: .*; common shapes are 2x4, 4x4"):
         ahead_of_time.devices(parse_slice("v5e:3x5"))
 
 
 @needs_libtpu
-def test_a_batch_that_does_not_divide():
+def test_a_batch_that_does_not_divide_is_refused():
     with pytest.raises(InputError, match="give --batch-size a multiple of 8"):
-        compile_step(Pretraining(batch_size=12), parse_slice("v5e:2x4"), **STORED)
+        compile_pretraining(Pretraining(batch_size=12), parse_slice("v5e:2x4"), **STORED)
 
 
-def test_without_libtpu(monkeypatch):
+def test_missing_libtpu_is_reported(monkeypatch):
     def missing(**_):
         raise RuntimeError("JAX TPU support not installed; cannot generate TPU topology.")
 

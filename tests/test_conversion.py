@@ -1,4 +1,4 @@
-"""tfds_builders.conversion.builder on a toy data set: shards, table, report, and what it refuses."""
+"""Conversion of a toy data set: shards, table, report and error messages."""
 
 import functools
 import json
@@ -21,25 +21,25 @@ from etils import epath
 
 from ecgjax.errors import InputError
 from ecgjax.signals import LEADS, MISSING
-from tfds_builders.conversion import builder, journal, report, shards, thumbnails
+from tfds_builders.conversion import builder, journal, plan, report, shards, thumbnails
 from tfds_builders.prepare import prepare
 from tfds_builders.recording import quality
 from tfds_builders.recording.recording import Recording, RecordingsConfig
 
 
 class Toy(builder.RecordingsBuilder):
-    """Recordings made of their number; the file "reject" in `source` has the numbers of those to reject."""
+    """Recordings with random signals; the file "reject" in `source` lists the numbers to reject."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [RecordingsConfig(name="tiny", rate_hz=100, samples=50)]
-    pkg_dir_path = epath.Path(__file__).parent  # a lone module has no folder that TFDS finds
+    pkg_dir_path = epath.Path(__file__).parent  # TFDS finds no folder for a single module
     patient_key = b"toy"
     recordings_per_shard = 3
     splits = ["train"] * 8 + ["test"] * 4
     same: dict[int, int] = {}
-    """Recordings that are copies of others."""
+    """Number of the recording that a recording is a copy of."""
 
-    def find_recordings(self, dl_manager):
+    def find_recordings(self):
         return [
             Recording(
                 record_id=f"r{number}",
@@ -54,7 +54,6 @@ class Toy(builder.RecordingsBuilder):
         ]
 
     def read_recording(self, recording):
-        assert self.source is not None
         if str(recording.location) in (self.source / "reject").read_text().split():
             raise quality.RecordingError(
                 "checksum", f"recording {recording.location}: bad; fetch it again"
@@ -113,11 +112,12 @@ def test_the_same_bytes_whatever_the_number_of_workers(tmp_path):
 
 
 class _Stopped(BaseException):
-    """As by SIGKILL: nothing is tidied up."""
+    """Stops the conversion without any cleaning up, as SIGKILL does."""
 
 
 def _stop_after(shards_written: int, monkeypatch) -> None:
-    save, count = journal.save, iter(range(100))
+    save = journal.save
+    count = iter(range(100))
 
     def save_or_stop(plan, shard):
         if next(count) == shards_written:
@@ -127,7 +127,7 @@ def _stop_after(shards_written: int, monkeypatch) -> None:
     monkeypatch.setattr(journal, "save", save_or_stop)
 
 
-def test_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
+def test_an_interrupted_conversion_continues_with_the_absent_shards(tmp_path, monkeypatch):
     whole = _convert(tmp_path / "a", reject="4")
     (tmp_path / "b").mkdir()
     with monkeypatch.context() as patch, pytest.raises(_Stopped):
@@ -139,7 +139,7 @@ def test_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
         Toy, "read_recording", lambda self, row: reads.append(row.record_id) or read(self, row)
     )
     resumed = _convert(tmp_path / "b", reject="4")
-    assert reads == ["r6", "r7", "r8", "r9", "r10", "r11"]  # of the third shard on
+    assert reads == ["r6", "r7", "r8", "r9", "r10", "r11"]  # from the third shard on
     assert sorted(os.listdir(whole)) == sorted(os.listdir(resumed))
     for file in whole.iterdir():
         assert file.read_bytes() == (resumed / file.name).read_bytes(), file.name
@@ -147,7 +147,7 @@ def test_goes_on_where_it_was_stopped(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("harm", ["part", "journal", "plan"])
-def test_a_shard_that_is_not_whole_is_written_anew(tmp_path, monkeypatch, harm):
+def test_an_incomplete_or_different_shard_is_written_again(tmp_path, monkeypatch, harm):
     whole = _convert(tmp_path / "a")
     with monkeypatch.context() as patch, pytest.raises(_Stopped):
         _stop_after(2, patch)
@@ -167,33 +167,34 @@ def test_a_shard_that_is_not_whole_is_written_anew(tmp_path, monkeypatch, harm):
         assert file.read_bytes() == (again / file.name).read_bytes(), file.name
 
 
-def test_what_a_runner_loses_is_an_error(tmp_path):
-    """As Beam's DirectRunner did: it ends well, and a part of its work is not there."""
+def test_a_shard_that_a_runner_loses_is_an_error(tmp_path):
+    """Beam's DirectRunner did this: it succeeded although some of its results were absent."""
 
     def lose(builder, plans):
-        for plan in plans[:-1]:
-            shards.write(builder, plan)
-        return map(shards.written, plans)
+        for one_plan in plans[:-1]:
+            shards.write(builder, one_plan)
+        return map(shards.load_written, plans)
 
     (tmp_path / "reject").write_text("")
-    with pytest.raises(InputError, match="test-3.part: was not written, or not wholly"):
+    with pytest.raises(InputError, match="test-3.part: is absent or incomplete"):
         Toy(data_dir=tmp_path / "out", source=tmp_path, run=lose).download_and_prepare()
     assert not list((tmp_path / "out").rglob("records.parquet"))
 
 
-def test_workers_end_with_a_conversion_that_is_killed(tmp_path):
+def test_workers_exit_when_the_conversion_is_killed(tmp_path):
     words = ["--dataset", "synthetic/500hz", "--out", tmp_path, "--workers", "2"]
     command = [sys.executable, "-m", "ecgjax.launch.prepare", *map(str, words)]
-    where, pipe = Path(__file__).parent.parent, subprocess.PIPE
-    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, cwd=where)
+    repository = Path(__file__).parent.parent
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(command, stdout=pipe, stderr=pipe, cwd=repository)
     while process.poll() is None and not list(tmp_path.rglob(".unfinished-*/train*")):
         time.sleep(0.05)
     process.kill()
-    process.communicate(timeout=60)  # returns once no process is left that could write to its pipes
+    process.communicate(timeout=60)  # returns when no process can write to its pipes any more
     assert process.returncode == -signal.SIGKILL
 
 
-def test_rejected_recordings_are_counted_with_their_reason(tmp_path):
+def test_rejected_recordings_are_counted_by_reason(tmp_path):
     prepared = _convert(tmp_path, reject="1 3 4 5 11")  # 3, 4 and 5 are a whole shard
     summary = json.loads((prepared / report.JSON).read_text())
     assert (summary["found"], summary["written"], summary["rejected"]) == (12, 7, 5)
@@ -214,7 +215,7 @@ def test_rejected_recordings_are_counted_with_their_reason(tmp_path):
     assert not list(prepared.glob("*.part"))
 
 
-def test_a_split_of_which_all_is_rejected_is_told_in_the_report(tmp_path):
+def test_the_report_mentions_a_split_without_recordings(tmp_path):
     prepared = _convert(tmp_path, reject="8 9 10 11")
     summary = json.loads((prepared / report.JSON).read_text())
     assert summary["splits"]["test"] == {"written": 0, "rejected": 4, "patients": 0}
@@ -222,7 +223,7 @@ def test_a_split_of_which_all_is_rejected_is_told_in_the_report(tmp_path):
     assert list(builder.info.splits) == ["train"] and len(builder.as_data_source("train")) == 8
 
 
-def test_a_data_set_of_which_all_is_rejected_is_an_error_and_leaves_nothing(tmp_path):
+def test_rejection_of_all_recordings_is_an_error_and_leaves_no_files(tmp_path):
     with pytest.raises(
         InputError, match="all 12 recordings were rejected, the first because recording 0: bad"
     ):
@@ -234,13 +235,14 @@ def test_no_patient_identifier_is_written(tmp_path):
     prepared = _convert(tmp_path, reject="4")
     records = pyarrow.parquet.read_table(prepared / "records.parquet")
     ids = records["patient_id"].to_pylist()
-    assert all(re.fullmatch("[0-9a-f]{32}", patient) for patient in ids) and len(set(ids)) == 6
+    assert all(re.fullmatch("[0-9a-f]{32}", patient) for patient in ids)
+    assert len(set(ids)) == 6
     for file in prepared.iterdir():
         assert b"Jane" not in file.read_bytes(), file.name
 
 
-def test_the_report_escapes_what_it_shows(tmp_path):
-    rejection = report.Rejection("<b>", "train", "header", "<script>alert(1)</script>; & more")
+def test_the_report_escapes_html(tmp_path):
+    rejection = plan.Rejection("<b>", "train", "header", "<script>alert(1)</script>; & more")
     records = pyarrow.parquet.read_table(_convert(tmp_path) / "records.parquet")
     about = json.loads(records.schema.metadata[b"ecgjax"])
     page = report.to_html(report.summarise(about, records, [rejection]))
@@ -257,16 +259,16 @@ def test_the_report_escapes_what_it_shows(tmp_path):
         ),
     ],
 )
-def test_what_must_hold_of_all_recordings(second, message):
+def test_record_ids_are_unique_and_each_patient_is_in_one_split(second, message):
     first = {"record_id": "a", "source_patient_id": "p", "split": "train", "location": 0}
     other = {"record_id": "b", "source_patient_id": "q", "split": "train", "location": 1}
     with pytest.raises(InputError, match=message):
-        builder._select([Recording(**first), Recording(**other | second)], None)
+        plan.select([Recording(**first), Recording(**other | second)], None)
 
 
 def test_a_data_set_without_recordings_is_an_error():
     with pytest.raises(InputError, match="no recordings found"):
-        builder._select([], None)
+        plan.select([], None)
 
 
 @pytest.mark.parametrize(
@@ -280,22 +282,12 @@ def test_a_data_set_without_recordings_is_an_error():
         ({"dataset": "ptb_xl", "patients": 3}, "no option 'patients'"),
     ],
 )
-def test_arguments_that_cannot_be_honoured(tmp_path, arguments, message):
+def test_invalid_arguments_are_refused(tmp_path, arguments, message):
     with pytest.raises(InputError, match=message):
         prepare(**arguments, out=tmp_path)
 
 
-def test_flags():
-    signal = _limb_leads(np.arange(1000))
-    assert quality.flags(signal, 100) == []
-    signal[3, 0] = MISSING
-    signal[:, 6] = 7
-    signal[100:109, 7] = 2600  # 0.09 s
-    signal[100:110, 8] = -2600  # 0.1 s
-    assert quality.flags(signal, 100) == ["missing", "flat:V1", "saturated:V3"]
-
-
-def test_a_disk_that_is_too_small_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(builder.shutil, "disk_usage", lambda _: types.SimpleNamespace(free=1000))
     with pytest.raises(InputError, match="needs 0 MB, 0 MB are free; choose another folder"):
         _convert(tmp_path)
@@ -306,7 +298,7 @@ def _duplicates(folder: Path) -> tuple[Path, dict]:
     return prepared, json.loads((prepared / report.JSON).read_text())
 
 
-def test_of_two_recordings_with_the_same_samples_one_is_rejected_naming_both(tmp_path, monkeypatch):
+def test_one_of_two_recordings_with_the_same_samples_is_rejected(tmp_path, monkeypatch):
     monkeypatch.setattr(Toy, "same", {9: 1, 4: 3})  # 1 is for training, 9 for testing
     prepared, summary = _duplicates(tmp_path)
     details = {rejection["record_id"]: rejection["detail"] for rejection in summary["rejections"]}
@@ -326,7 +318,7 @@ def test_of_two_recordings_with_the_same_samples_one_is_rejected_naming_both(tmp
     assert ids == ["r0", "r2", "r3", "r5", "r6", "r7", "r8", "r9", "r10", "r11"]
 
 
-def test_a_shard_of_duplicates_alone_is_left_out(tmp_path, monkeypatch):
+def test_a_shard_with_only_duplicates_is_dropped(tmp_path, monkeypatch):
     monkeypatch.setattr(Toy, "same", {3: 0, 4: 0, 5: 0})
     prepared, summary = _duplicates(tmp_path)
     assert summary["reasons"] == {"duplicate": 3}
@@ -334,54 +326,7 @@ def test_a_shard_of_duplicates_alone_is_left_out(tmp_path, monkeypatch):
     assert builder.info.splits["train"].shard_lengths == [3, 2]
 
 
-def test_what_is_no_ecg_is_rejected():
-    signal = np.random.default_rng(0).integers(-20, 20, (500, 12)).astype(np.int16)
-    with pytest.raises(
-        quality.RecordingError, match="a: no lead covers more than 39 uV; check gain"
-    ) as caught:
-        quality.require_ecg(signal, "a")
-    assert caught.value.reason == "amplitude"
-    signal[3:5, 7] = 40, -40
-    quality.require_ecg(signal, "a")
-    signal[:] = MISSING
-    with pytest.raises(quality.RecordingError, match="all samples are missing"):
-        quality.require_ecg(signal, "a")
-
-
-def _limb_leads(time: np.ndarray) -> np.ndarray:
-    one, two = 300 * np.sin(time / 7), 500 * np.sin(time / 9 + 1)
-    limb = [one, two, two - one, -(one + two) / 2, one - two / 2, two - one / 2]
-    return (
-        np.stack([*limb, *(200 * np.sin(time / (10 + v)) for v in range(6))], axis=1)
-        .round()
-        .astype(np.int16)
-    )
-
-
-def test_flags_of_leads_that_do_not_agree():
-    right = _limb_leads(np.arange(1000))
-    assert quality.flags(right, 100) == []
-    assert (
-        quality.flags(right + np.array([0, 0, 900, *[0] * 9], np.int16), 100) == []
-    )  # an offset is no other lead
-    mimic = right[:, [0, 1, 2, 3, 5, 4, *range(6, 12)]]  # aVF, aVL
-    assert quality.flags(mimic, 100) == ["goldberger:aVL", "goldberger:aVF"]
-    assert "einthoven:III" in quality.flags(right[:, [1, 0, *range(2, 12)]], 100)
-    gap = mimic.copy()
-    gap[:, 5] = MISSING
-    assert quality.flags(gap, 100) == ["missing", "flat:aVF", "goldberger:aVL"]
-
-
-def test_flags_of_heights():
-    signal = _limb_leads(np.arange(1000))
-    signal[100:102, 6] = 15_000, -15_000
-    for beat in range(100, 900, 100):
-        signal[beat : beat + 4, 7] = 1800
-        signal[beat : beat + 2, 8] = 1800
-    assert quality.flags(signal, 100) == ["huge:V1", "clipped:V2"]
-
-
-def test_the_report_draws_what_is_rejected_or_flagged(tmp_path):
+def test_the_report_draws_rejected_and_flagged_recordings(tmp_path):
     prepared = _convert(tmp_path, reject="4")
     assert (
         "<svg" in (prepared / report.HTML).read_text()

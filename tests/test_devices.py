@@ -1,4 +1,4 @@
-"""Fourier transforms of a batch that is split: each device transforms its own recordings, to the same result."""
+"""Fourier transforms of a split batch: each device transforms its own recordings only."""
 
 import contextlib
 import functools
@@ -16,7 +16,7 @@ from ecgjax.train.sharding import data_mesh, replicated, split
 
 
 class Filter(nn.Module):
-    """The filter, as a module among others."""
+    """The band-pass filter as a module."""
 
     def __call__(self, signal):
         return band_pass(signal, (0.67, 40.0), rate_hz=100.0)
@@ -24,15 +24,16 @@ class Filter(nn.Module):
 
 MODULES = {
     "s4": StateSpaces(states=4),
-    "grouped convolution": GroupedConv(8, kernel=5, groups=2),
+    "grouped convolution": GroupedConv(8, kernel_size=5, groups=2),
     "filter": Filter(),
 }
 
 
 @pytest.mark.parametrize("module", MODULES.values(), ids=MODULES)
-def test_no_device_gets_anothers_recordings(module):
+def test_no_device_gets_recordings_of_another(module):
     signal = np.random.default_rng(0).normal(size=(16, 50, 8)).astype(np.float32)
-    variables, mesh = module.init(jax.random.key(0), signal[:1]), data_mesh()
+    variables = module.init(jax.random.key(0), signal[:1])
+    mesh = data_mesh()
 
     def step(context):
         def loss(variables, signal):
@@ -43,7 +44,7 @@ def test_no_device_gets_anothers_recordings(module):
 
     plain = jax.jit(step(contextlib.nullcontext()))(variables, signal)
     as_in_a_step = step(jax.sharding.use_abstract_mesh(mesh.abstract_mesh))
-    shardings = replicated(mesh), split(mesh)
+    shardings = (replicated(mesh), split(mesh))
     compiled = jax.jit(as_in_a_step, in_shardings=shardings).lower(variables, signal).compile()
     value, gradients = compiled(*map(jax.device_put, (variables, signal), shardings))
     assert "all-gather" not in compiled.as_text() and "all-reduce" in compiled.as_text()
@@ -53,8 +54,9 @@ def test_no_device_gets_anothers_recordings(module):
 
 
 @pytest.mark.parametrize("rows", [3, 12])
-def test_rows_that_cannot_be_split_alike_are_computed_all_the_same(rows):
+def test_rows_that_do_not_divide_by_the_devices_are_computed_too(rows):
     signal = np.random.default_rng(0).normal(size=(rows, 50, 2)).astype(np.float32)
     with jax.sharding.use_abstract_mesh(data_mesh().abstract_mesh):
-        found = jax.jit(lambda signal: band_pass(signal, (0.67, 40.0), rate_hz=100.0))(signal)
-    np.testing.assert_allclose(found, band_pass(signal, (0.67, 40.0), rate_hz=100.0), atol=1e-5)
+        filtered = jax.jit(lambda signal: band_pass(signal, (0.67, 40.0), rate_hz=100.0))(signal)
+    expected = band_pass(signal, (0.67, 40.0), rate_hz=100.0)
+    np.testing.assert_allclose(filtered, expected, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Encoders: shapes, published sizes, no parameter out of the gradient's reach, and a faithful way through JSON."""
+"""Encoders: shapes, published sizes, a gradient for every parameter, and settings in JSON."""
 
 import functools
 import json
@@ -42,8 +42,8 @@ SMALL = {
 
 
 @functools.cache
-def _described(name, samples=1000):
-    """Shapes of variables, tokens and embedding of the full-sized encoder, without computing anything."""
+def _shapes(name, samples=1000):
+    """Shapes of variables, tokens and embedding of the full-sized encoder; computes nothing."""
     signal = jax.ShapeDtypeStruct((3, samples, 12), jnp.float32)
     encoder = ENCODERS[name]
     variables = jax.eval_shape(
@@ -83,9 +83,10 @@ def _described(name, samples=1000):
         ("unet1d", 333, (333, 16), 256),
     ],
 )
-def test_shapes(name, samples, tokens, embedding):
-    _, found_tokens, found_embedding = _described(name, samples)
-    assert found_tokens.shape == (3, *tokens) and found_embedding.shape == (3, embedding)
+def test_tokens_and_embedding_have_their_shapes(name, samples, tokens, embedding):
+    _, token_shape, embedding_shape = _shapes(name, samples)
+    assert token_shape.shape == (3, *tokens)
+    assert embedding_shape.shape == (3, embedding)
 
 
 @pytest.mark.parametrize(
@@ -101,16 +102,17 @@ def test_shapes(name, samples, tokens, embedding):
         ("unet1d", "1.09"),
     ],
 )
-def test_parameters_are_as_many_as_published(name, millions):
-    variables, _, _ = _described(name)
-    found = sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) / 1e6
-    assert f"{found:.{len(millions) - 2}f}" == millions
+def test_number_of_parameters_is_the_published_one(name, millions):
+    variables, _, _ = _shapes(name)
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) / 1e6
+    assert f"{count:.{len(millions) - 2}f}" == millions
 
 
 @pytest.fixture(scope="module", params=ENCODERS)
 def small(request):
-    """A small encoder with variables away from their initial values, which hide what is behind a scale of zero."""
-    encoder, rng = SMALL[request.param], np.random.default_rng(0)
+    """A small encoder with changed parameters: initial scales of zero hide the layers before."""
+    encoder = SMALL[request.param]
+    rng = np.random.default_rng(0)
     signal = rng.normal(size=(4, 250, 12)).astype(np.float32)
     variables = jax.jit(functools.partial(encoder.init, train=False))(jax.random.key(0), signal)
     params = jax.tree.map(
@@ -120,38 +122,38 @@ def small(request):
     return encoder, {**variables, "params": params}, signal
 
 
-def test_gradient_reaches_every_parameter_and_statistics_move(small):
+def test_every_parameter_has_a_gradient_and_all_statistics_change(small):
     encoder, variables, signal = small
 
-    def some_function_of_the_outputs(params):
+    def weighted_sum(params):
         outputs, updates = encoder.apply(
             {**variables, "params": params}, signal, train=True, mutable=["batch_stats"]
         )
-        # Of both: the way back to the input's rate in a U-Net has no part in the embedding.
-        return sum(
-            (part * jnp.cos(jnp.arange(part.size)).reshape(part.shape)).sum() for part in outputs
-        ), updates
+        # Of tokens and embedding: the decoder of a U-Net has no part in the embedding.
+        weights = [jnp.cos(jnp.arange(part.size)).reshape(part.shape) for part in outputs]
+        pairs = zip(outputs, weights, strict=True)
+        return sum((part * weight).sum() for part, weight in pairs), updates
 
-    gradient = jax.jit(jax.grad(some_function_of_the_outputs, has_aux=True))
+    gradient = jax.jit(jax.grad(weighted_sum, has_aux=True))
     gradients, updates = gradient(variables["params"])
     for path, leaf in jax.tree.leaves_with_path(gradients):
         assert np.abs(leaf).max() > 1e-4, jax.tree_util.keystr(path)
-    before, after = (jax.tree.leaves(tree.get("batch_stats", {})) for tree in (variables, updates))
+    before = jax.tree.leaves(variables.get("batch_stats", {}))
+    after = jax.tree.leaves(updates.get("batch_stats", {}))
     assert len(before) == len(after) and not any(map(np.array_equal, before, after))
 
 
 def test_embedding_does_not_depend_on_the_batch_when_not_training(small):
     encoder, variables, signal = small
     embed = jax.jit(lambda signal: encoder.apply(variables, signal, train=False)[1])
-    others = np.concatenate(
-        [signal[:1], 100 * signal[1:, ::-1]]
-    )  # backwards: wav2vec_transformer sees no amplitude
+    # Reversed in time as well: wav2vec_transformer ignores the amplitude.
+    others = np.concatenate([signal[:1], 100 * signal[1:, ::-1]])
     np.testing.assert_allclose(embed(signal)[0], embed(others)[0], atol=1e-5)
     assert not np.allclose(embed(signal)[1], embed(others)[1])
 
 
 @pytest.mark.parametrize("name", ENCODERS)
-def test_settings_go_through_json(name):
+def test_settings_survive_json(name):
     for encoder in (ENCODERS[name], SMALL[name]):
         saved = json.loads(json.dumps(encoders.settings(encoder)))
         assert encoders.build(name, saved) == encoder
@@ -179,6 +181,6 @@ def test_impossible_sizes_are_refused(encoder, message):
         ("compact_resnet", {"depth": 3}, "compact_resnet has no setting depth"),
     ],
 )
-def test_encoder_of_another_version_is_refused(name, saved, message):
+def test_an_encoder_of_another_version_is_refused(name, saved, message):
     with pytest.raises(InputError, match=message):
         encoders.build(name, saved)

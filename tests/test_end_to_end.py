@@ -1,6 +1,6 @@
-"""The commands as people type them: killed and started again, from a checkpoint to figures, and with wrong input.
+"""The commands as users type them: killed and resumed runs, results of runs, and wrong input.
 
-ECGJAX_KILLS is the number of times that a run is killed (2 where it is not set).
+ECGJAX_KILLS is the number of times that a run is killed (default 2).
 """
 
 import csv
@@ -22,7 +22,8 @@ import ecgjax
 from ecgjax import encoders
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.unet1d import Unet1d
-from ecgjax.launch.command import benchmark, compare, finetune, prepare, pretrain, run
+from ecgjax.launch import benchmark, compare, finetune, prepare, pretrain
+from ecgjax.launch.command import run
 from ecgjax.train.checkpoint import find_checkpoint
 from ecgjax.train.runlog import read_metrics
 
@@ -32,18 +33,16 @@ STEPS = 20
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """Starts `python -m ecgjax.launch.COMMAND`, or the same with the tiny encoder."""
+    """Starts `python -m ecgjax.launch.COMMAND`, with `tiny` for the tiny encoder."""
     environment = {**os.environ, "PYTHONPATH": str(Path(ecgjax.__file__).parents[1])}
     output = tmp_path_factory.mktemp("output")
 
     def start(command, *arguments, tiny=False):
         log = output / str(time.monotonic_ns())
-        how = (
-            [Path(__file__).with_name("helpers") / "tiny_command.py", command]
-            if tiny
-            else ["-m", f"ecgjax.launch.{command}"]
-        )
-        words = list(map(str, [sys.executable, *how, *arguments]))
+        program = ["-m", f"ecgjax.launch.{command}"]
+        if tiny:
+            program = [Path(__file__).with_name("helpers") / "tiny_command.py", command]
+        words = [str(word) for word in (sys.executable, *program, *arguments)]
         with log.open("w") as file:
             process = subprocess.Popen(words, env=environment, cwd=output, stdout=file, stderr=file)
         return process, log
@@ -52,19 +51,20 @@ def start(tmp_path_factory):
 
 
 def _finish(process, log) -> str:
+    """Waits for a process that must succeed; returns its output."""
     process.wait(timeout=300)
-    said = log.read_text()
-    assert process.returncode == 0, said
-    return said
+    output = log.read_text()
+    assert process.returncode == 0, output
+    return output
 
 
 def _manifest(workdir) -> dict:
-    """SHA-256 of every array in the newest checkpoint, and of the config."""
+    """Returns the SHA-256 of every array in the newest checkpoint, and of the config."""
     return json.loads(next((find_checkpoint(workdir) / "manifest").glob("*.json")).read_text())
 
 
 def _kill_after(process, workdir, step, delay_s) -> None:
-    """Waits until `step` is logged and a little more, then kills; returns as well if the run is over by then."""
+    """Kills a process `delay_s` after it has logged `step`, unless it ends before."""
     while process.poll() is None:
         logged = read_metrics(workdir)
         if logged and logged[-1]["step"] >= step:
@@ -76,37 +76,28 @@ def _kill_after(process, workdir, step, delay_s) -> None:
 
 
 def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(start, prepared, tmp_path):
-    options = [
-        "--data",
-        prepared,
-        *OPTIONS,
-        "--batch-size",
-        8,
-        "--num-steps",
-        STEPS,
-        "--save-every",
-        2,
-    ]
-    options += ["--log-every", 1, "--augmentation.crop-s", 0.64]
-    whole, stitched = tmp_path / "whole", tmp_path / "stitched"
-    start = functools.partial(
-        start, "pretrain", *options, tiny=True
-    )  # the real one would mostly compile
-    said = _finish(*start("--workdir", whole))
+    options = ["--data", prepared, *OPTIONS, "--batch-size", 8, "--num-steps", STEPS]
+    options += ["--save-every", 2, "--log-every", 1, "--augmentation.crop-s", 0.64]
+    whole = tmp_path / "whole"
+    stitched = tmp_path / "stitched"
+    # The tiny encoder: a run of the real one would mostly be compilation.
+    start = functools.partial(start, "pretrain", *options, tiny=True)
+    output = _finish(*start("--workdir", whole))
     for name in ("loss.png", "pair.png", "map.png"):
         assert (whole / name).stat().st_size > 5000
-        assert str(whole / name) in said
+        assert str(whole / name) in output
     seed = random.randrange(2**32)
-    draw, killed_at = random.Random(seed), []
+    draw = random.Random(seed)
+    killed_at = []
     for number in range(KILLS):
         process, log = start("--workdir", stitched)
-        # A step of this run's own share of the whole, at any moment within it: often while a checkpoint is written.
-        wanted = draw.randrange(number * STEPS // KILLS, (number + 1) * STEPS // KILLS - 2) + 1
-        _kill_after(process, stitched, wanted, draw.uniform(0, 0.4))
+        # A random moment in this run's part of the steps, often while a checkpoint is written.
+        step = draw.randrange(number * STEPS // KILLS, (number + 1) * STEPS // KILLS - 2) + 1
+        _kill_after(process, stitched, step, draw.uniform(0, 0.4))
         assert process.returncode == -signal.SIGKILL, (seed, log.read_text())
         killed_at.append(read_metrics(stitched)[-1]["step"])
-    said = _finish(*start("--workdir", stitched, "--no-first-look"))
-    assert "resumes at step" in said, (seed, killed_at, said)
+    output = _finish(*start("--workdir", stitched, "--no-first-look"))
+    assert "resumes at step" in output, (seed, killed_at, output)
     assert _manifest(stitched) == _manifest(whole), (seed, killed_at)
     steps = [line["step"] for line in read_metrics(stitched)]
     assert steps == list(range(1, STEPS + 1)), (seed, killed_at)
@@ -116,7 +107,7 @@ def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(start, prepared, 
 
 @pytest.fixture
 def command(monkeypatch, tmp_path, capfd, tiny_encoders):
-    """Runs a command in this process, in an empty folder: (exit status, standard output, standard error)."""
+    """Runs a command in this process and an empty folder: (exit status, stdout, stderr)."""
     monkeypatch.chdir(tmp_path)
 
     def command(module, *arguments):
@@ -135,17 +126,17 @@ QUICK = ["--batch-size", 16, "--epochs", 0, "--min-steps", 2]
 
 
 @pytest.mark.parametrize(
-    ("options", "start"),
+    ("options", "start", "share"),
     [
-        (QUICK, "random weights"),
-        ([*QUICK, "--checkpoint", "RUN", "--labels", 0.5], "PatientContrast"),
-        (["--method", "linear_probe", "--checkpoint", "RUN"], "PatientContrast"),
-        (["--method", "linear_probe", "--labels", 20], "random weights"),
+        (QUICK, "random weights", 1),
+        ([*QUICK, "--checkpoint", "RUN", "--labels", "50%"], "PatientContrast", 0.5),
+        (["--method", "linear_probe", "--checkpoint", "RUN"], "PatientContrast", 1),
+        (["--method", "linear_probe", "--labels", "0.2"], "random weights", 0.2),
     ],
     ids=["scratch", "checkpoint", "probe", "random probe"],
 )
 def test_finetune_leaves_a_classifier_figures_and_plots(
-    command, prepared, records, workdir, tmp_path, options, start
+    command, prepared, records, workdir, tmp_path, options, start, share
 ):
     options = [workdir if option == "RUN" else option for option in options]
     status, out, err = command(
@@ -153,8 +144,7 @@ def test_finetune_leaves_a_classifier_figures_and_plots(
     )
     assert status == 0, err
     figures = json.loads((tmp_path / "ft" / "metrics.json").read_text())
-    everything = len(records.split("train"))
-    assert figures["labelled"] == {0.5: round(everything / 2), 20: 20}.get(options[-1], everything)
+    assert figures["labelled"] == round(share * len(records.split("train")))
     for split in ("validation", "test"):
         value, low, high = figures[split]["auroc"]["af"]
         assert 0 <= low <= value <= high <= 1 and f"{value:.3f} ({low:.3f}-{high:.3f})" in out
@@ -162,28 +152,33 @@ def test_finetune_leaves_a_classifier_figures_and_plots(
     classifier = ecgjax.load(tmp_path / "ft")
     assert classifier.config["task"] == "af" and start in str(classifier.config["start"])
     assert (tmp_path / "ft" / "loss.png").exists() == ("linear_probe" not in options)
-    again = shutil.copytree(tmp_path / "ft", tmp_path / "again")
-    status, out, _ = command(compare, again, "--against", tmp_path / "ft", "--split", "test")
-    assert (
-        status == 0
-        and f"af{figures['test']['auroc']['af'][0]:>22.3f}" in out
-        and "+0.000 (+0.000 to +0.000)" in out
+    copy = shutil.copytree(tmp_path / "ft", tmp_path / "copy")
+    status, out, _ = command(compare, copy, "--against", tmp_path / "ft", "--split", "test")
+    assert status == 0
+    assert f"af{figures['test']['auroc']['af'][0]:>22.3f}" in out
+    assert "+0.000 (+0.000 to +0.000)" in out
+
+
+@pytest.mark.parametrize(
+    ("labels", "share"), [("1.0", 1), ("all", 1), ("10%", 0.1), ("0.1", 0.1), ("9", None)]
+)
+def test_finetune_reads_an_amount_of_labels(
+    command, prepared, records, tmp_path, monkeypatch, labels, share
+):
+    """1.0 are all labels, not a single one."""
+    numbers = []
+    available = len(records.split("train"))
+    monkeypatch.setattr(
+        finetune, "finetune", lambda *_, labels, **__: numbers.append(labels.number(available))
     )
+    options = ["--data", prepared, "--task", "af", "--workdir", tmp_path / "ft"]
+    status, _, err = command(finetune, *options, "--labels", labels)
+    assert status == 0, err
+    assert numbers == [9 if share is None else round(share * available)]
 
 
 def test_finetune_learns_from_recordings_without_labels(command, prepared, workdir, tmp_path):
-    options = [
-        "--method",
-        "consistency",
-        "--labels",
-        0.5,
-        "--batch-size",
-        16,
-        "--epochs",
-        0,
-        "--min-steps",
-        2,
-    ]
+    options = ["--method", "consistency", "--labels", "0.5", *QUICK]
     options += ["--unlabelled", 2, "--checkpoint", workdir]
     status, out, err = command(
         finetune, "--data", prepared, "--task", "af", "--workdir", tmp_path / "ft", *options
@@ -196,18 +191,8 @@ def test_finetune_learns_from_recordings_without_labels(command, prepared, workd
 
 def test_finetune_marks_waves(command, prepared, monkeypatch, tmp_path):
     monkeypatch.setitem(encoders.ENCODERS, "unet1d", Unet1d(widths=(4, 8)))
-    options = [
-        "--method",
-        "local_contrast",
-        "--labels",
-        10,
-        "--batch-size",
-        8,
-        "--min-steps",
-        3,
-        "--epochs",
-        0,
-    ]
+    options = ["--method", "local_contrast", "--labels", 10, "--batch-size", 8]
+    options += ["--min-steps", 3, "--epochs", 0]
     options += OPTIONS[OPTIONS.index("--augmentation.gain") :]
     status, out, err = command(
         finetune, "--data", prepared, "--task", "waves", "--workdir", tmp_path / "ft", *options
@@ -215,12 +200,13 @@ def test_finetune_marks_waves(command, prepared, monkeypatch, tmp_path):
     assert status == 0, err
     figures = json.loads((tmp_path / "ft" / "metrics.json").read_text())
     assert figures["labelled"] == 10
-    again = shutil.copytree(tmp_path / "ft", tmp_path / "again")
+    copy = shutil.copytree(tmp_path / "ft", tmp_path / "copy")
+    status, table, _ = command(compare, copy, "--against", tmp_path / "ft", "--split", "test")
+    assert status == 0
     for wave in ("P", "QRS", "T", "mean"):
         value, low, high = figures["test"]["dice"][wave]
         assert 0 <= low <= value <= high <= 1 and f"{value:.3f} ({low:.3f}-{high:.3f})" in out
-        said = f"{wave:16}{value:8.3f}{value:10.3f}   +0.000 (+0.000 to +0.000)"
-        assert said in command(compare, again, "--against", tmp_path / "ft", "--split", "test")[1]
+        assert f"{wave:16}{value:8.3f}{value:10.3f}   +0.000 (+0.000 to +0.000)" in table
     assert min((tmp_path / "ft" / name).stat().st_size for name in ("waves.png", "loss.png")) > 5000
 
 
@@ -229,19 +215,9 @@ def _rows(out) -> list[dict]:
 
 
 def test_benchmark_keeps_the_scores_of_random_encoders(command, prepared, workdir, tmp_path):
-    options = [
-        "--checkpoint",
-        workdir,
-        "--data",
-        prepared,
-        "--tasks",
-        "af",
-        "--labels",
-        16,
-        "--seeds",
-        2,
-    ]
-    options += ["--train-at", 1, "--random-scores", tmp_path / "random"]
+    options = ["--checkpoint", workdir, "--data", prepared, "--tasks", "af"]
+    options += ["--labels", 16, "--seeds", 2, "--train-at", 1]
+    options += ["--random-scores", tmp_path / "random"]
     status, out, err = command(benchmark, *options, "--out", tmp_path / "first")
     assert status == 0 and "random 1" in out + err
     status, out, err = command(benchmark, *options, "--out", tmp_path / "second")
@@ -249,67 +225,34 @@ def test_benchmark_keeps_the_scores_of_random_encoders(command, prepared, workdi
     assert _rows(tmp_path / "first") == _rows(tmp_path / "second")
 
 
-def test_benchmark_compares_all_ways_and_does_no_training_twice(
-    command, prepared, workdir, tmp_path
+def test_benchmark_compares_all_methods_and_does_no_training_twice(
+    command, prepared, records, workdir, tmp_path
 ):
-    options = [
-        "--checkpoint",
-        workdir,
-        "--data",
-        prepared,
-        "--out",
-        tmp_path / "out",
-        "--tasks",
-        "af",
-    ]
-    options += [
-        "--labels",
-        16,
-        0,
-        "--seeds",
-        2,
-        "--train-at",
-        16,
-        "--trained",
-        "scratch",
-        "finetuned",
-    ]
-    options += [
-        "--finetuning.batch-size",
-        16,
-        "--finetuning.epochs",
-        0,
-        "--finetuning.min-steps",
-        2,
-    ]
+    out_folder = tmp_path / "out"
+    options = ["--checkpoint", workdir, "--data", prepared, "--out", out_folder, "--tasks", "af"]
+    options += ["--labels", 16, "all", "--seeds", 2, "--train-at", 16]
+    options += ["--trained", "scratch", "finetuned", "--finetuning.batch-size", 16]
+    options += ["--finetuning.epochs", 0, "--finetuning.min-steps", 2]
     status, out, err = command(benchmark, *options)
     assert status == 0, err
-    rows = _rows(tmp_path / "out")
-    everything = str(max(int(row["labels"]) for row in rows))
-    found = {(row["labels"], row["way"]) for row in rows}
-    assert found == {
-        ("16", "frozen"),
-        ("16", "random"),
-        ("16", "scratch"),
-        ("16", "finetuned"),
-        (everything, "frozen"),
-        (everything, "random"),
-    }
-    assert all(
-        0 <= float(row["low"]) <= float(row["auroc"]) <= float(row["high"]) <= 1 for row in rows
-    )
-    assert all((row["gain"] == "") == (row["way"] == "random") for row in rows)
+    rows = _rows(out_folder)
+    every = str(len(records.split("train")))
+    expected = {("16", method) for method in ("frozen", "random", "scratch", "finetuned")}
+    expected |= {(every, method) for method in ("frozen", "random")}
+    assert {(row["labels"], row["way"]) for row in rows} == expected
+    for row in rows:
+        assert 0 <= float(row["low"]) <= float(row["auroc"]) <= float(row["high"]) <= 1
+        assert (row["gain"] == "") == (row["way"] == "random")
     for name in ("per_seed.csv", "benchmark.md", "benchmark.png", "settings.json"):
-        assert (tmp_path / "out" / name).stat().st_size > 100
-    assert (tmp_path / "out" / "benchmark.md").read_text() in out
+        assert (out_folder / name).stat().st_size > 100
+    assert (out_folder / "benchmark.md").read_text() in out
     trained = {
-        path: path.stat().st_mtime_ns
-        for path in (tmp_path / "out").glob("*/checkpoints/*/manifest")
+        path: path.stat().st_mtime_ns for path in out_folder.glob("*/checkpoints/*/manifest")
     }
     assert len(trained) == 4
     status, _, err = command(benchmark, *options)
     assert status == 0, err
-    assert _rows(tmp_path / "out") == rows
+    assert _rows(out_folder) == rows
     assert {path: path.stat().st_mtime_ns for path in trained} == trained
 
 
@@ -344,7 +287,10 @@ BENCHMARK = [benchmark, "--checkpoint", "RUN", "--data", "DATA", "--out", "NEW"]
         ([*FINETUNE, "--task", "superclass"], " has no recording with (or none without)"),
         ([*FINETUNE, "--task", "heartburn"], "invalid choice 'heartburn'"),
         ([*FINETUNE, "--labels", 100000], "100000 labelled recordings wanted of"),
-        ([*FINETUNE, "--labels", -0.5], "labelled recordings wanted of"),
+        ([*FINETUNE, "--labels", "1.5"], "labels 1.5: not an amount; give all, a count"),
+        ([*FINETUNE, "--labels", 0], "labels 0: not an amount; give all"),
+        ([*FINETUNE, "--labels", -1], "labels -1: not an amount; give all"),
+        ([*FINETUNE, "--labels", "few"], "labels few: not an amount; give all"),
         ([*FINETUNE, "--method", "linear_probe", "--batch-size", 16], "--batch-size"),
         (
             [*FINETUNE, "--method", "consistency"],
@@ -356,11 +302,11 @@ BENCHMARK = [benchmark, "--checkpoint", "RUN", "--data", "DATA", "--out", "NEW"]
         ),
         (
             [*FINETUNE, "--method", "local_contrast"],
-            "it learns where waves are, not af; give --task waves",
+            "--task waves and --method local_contrast belong together; give both or neither",
         ),
         (
             [*FINETUNE, "--task", "waves"],
-            "marks of single samples are learnt by --method local_contrast",
+            "--task waves with FineTuning: --task waves and --method local_contrast belong",
         ),
         ([finetune, "--task", "af"], "--data"),
         ([prepare, "--dataset", "ptb_xl", "--out", "NEW", "--source", "absent"], "absent"),
@@ -370,6 +316,10 @@ BENCHMARK = [benchmark, "--checkpoint", "RUN", "--data", "DATA", "--out", "NEW"]
         ([*BENCHMARK, "--tasks", "af", "--trained", "magic", "--labels", 16], "magic"),
         ([*BENCHMARK, "--tasks", "af", "--seeds", 0], "give one seed or more"),
         ([*BENCHMARK, "--tasks", "af", "--labels", 99999], "lower --labels"),
+        ([*BENCHMARK, "--labels", 50, "1.5"], "labels 1.5: not an amount; give all"),
+        ([*BENCHMARK, "--labels", 50, 0], "labels 0: not an amount; give all"),
+        ([*BENCHMARK, "--labels", -1], "labels -1: not an amount; give all"),
+        ([*BENCHMARK, "--train-at", "few"], "labels few: not an amount; give all"),
     ],
     ids=lambda value: "_".join(str(word) for word in value[-2:]) if isinstance(value, list) else "",
 )
@@ -389,18 +339,9 @@ def test_wrong_input_ends_with_one_line(command, prepared, workdir, tmp_path, ar
 
 
 def test_the_real_encoder_is_trained_by_the_real_command(start, prepared, tmp_path):
-    options = [*OPTIONS, "--batch-size", 8, "--num-steps", 2, "--augmentation.crop-s", 0.64]
-    _finish(
-        *start(
-            "pretrain",
-            "--data",
-            prepared,
-            "--workdir",
-            tmp_path / "run",
-            "--no-first-look",
-            *options,
-        )
-    )
+    options = ["--data", prepared, "--workdir", tmp_path / "run", "--no-first-look", *OPTIONS]
+    options += ["--batch-size", 8, "--num-steps", 2, "--augmentation.crop-s", 0.64]
+    _finish(*start("pretrain", *options))
     assert find_checkpoint(tmp_path / "run").name == "2"
     assert ecgjax.load(tmp_path / "run").module == CompactResnet()
 
@@ -411,8 +352,6 @@ def test_commands_run_as_modules_and_explain_themselves(start):
         for name in ("prepare", "pretrain", "finetune", "benchmark", "compare")
     }
     for name, process in processes.items():
-        said = _finish(*process)
-        options = "--workdir", "--out", "--against"
-        assert f"python -m ecgjax.launch.{name}" in said and any(
-            option in said for option in options
-        )
+        output = _finish(*process)
+        assert f"python -m ecgjax.launch.{name}" in output
+        assert any(option in output for option in ("--workdir", "--out", "--against"))

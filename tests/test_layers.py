@@ -1,4 +1,4 @@
-"""The encoders' layers against flax's and lax's: values and gradients, in float32 with tight bounds."""
+"""The encoders' layers against those of flax and lax: values and gradients in float32."""
 
 import functools
 
@@ -14,19 +14,25 @@ from ecgjax.encoders.parts import layers
 from ecgjax.encoders.parts.convolution import (
     Conv,
     GroupedConv,
-    conv,
+    conv1d,
     dense_conv,
     folded_conv,
-    pointwise,
-    pointwise_in_pieces,
+    pointwise_conv,
+    pointwise_conv_in_pieces,
 )
-from ecgjax.encoders.parts.layers import BatchNorm, halve, max_pool, once, relu
+from ecgjax.encoders.parts.layers import (
+    BatchNorm,
+    average_pool,
+    max_pool,
+    prevent_recomputation,
+    relu,
+)
 from ecgjax.encoders.xresnet1d import Bottleneck
 from ecgjax.workflows.precision import bfloat16_deviation
 
 
 def _values_and_gradients(function, *arrays):
-    """Output and the gradient of a sum with fixed weights with respect to every array."""
+    """Returns the output, and the gradient of its weighted sum with respect to every array."""
 
     def total(*arrays):
         output = function(*arrays)
@@ -38,11 +44,12 @@ def _values_and_gradients(function, *arrays):
     return output, gradients
 
 
-def _agree(function, reference, *arrays):
-    found, expected = (_values_and_gradients(each, *arrays) for each in (function, reference))
+def _assert_equal(function, reference, *arrays):
+    results = _values_and_gradients(function, *arrays)
+    expected = _values_and_gradients(reference, *arrays)
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5 * np.abs(b).max()),
-        found,
+        results,
         expected,
     )
 
@@ -64,89 +71,98 @@ def _random(*shape):
         (7, 2, None, 19),
     ],
 )
-def test_convolution_is_flax(kernel, stride, padding, time):
+def test_convolution_equals_flax(kernel, stride, padding, time):
     pads = "SAME" if padding is None else [(padding, padding)]
-    theirs = nn.Conv(4, (kernel,), strides=stride, padding=pads, use_bias=False)
-    ours, signal, weights = (
-        Conv(4, kernel, stride, padding),
-        _random(2, time, 3),
-        _random(kernel, 3, 4),
-    )
-    apply = [
-        functools.partial(lambda layer, x, w: layer.apply({"params": {"kernel": w}}, x), layer)
-        for layer in (ours, theirs)
+    reference = nn.Conv(4, (kernel,), strides=stride, padding=pads, use_bias=False)
+    layer = Conv(4, kernel, stride, padding)
+    signal = _random(2, time, 3)
+    weights = _random(kernel, 3, 4)
+
+    def apply(layer, signal, weights):
+        return layer.apply({"params": {"kernel": weights}}, signal)
+
+    functions = [functools.partial(apply, module) for module in (layer, reference)]
+    _assert_equal(*functions, signal, weights)
+    kernels = [
+        module.init(jax.random.key(0), signal)["params"]["kernel"] for module in (layer, reference)
     ]
-    _agree(*apply, signal, weights)
-    begun = [layer.init(jax.random.key(0), signal)["params"]["kernel"] for layer in (ours, theirs)]
-    np.testing.assert_array_equal(*begun)
+    np.testing.assert_array_equal(*kernels)
 
 
 @pytest.mark.parametrize("kernel", [128, 5, 6])
-def test_grouped_convolution_is_flax(kernel):
-    theirs, ours = nn.Conv(12, (kernel,), feature_group_count=4), GroupedConv(12, kernel, 4)
-    signal, weights, bias = _random(3, 37, 24), _random(kernel, 6, 12), _random(12)
-    apply = [
-        functools.partial(
-            lambda layer, x, w, b: layer.apply({"params": {"kernel": w, "bias": b}}, x), layer
-        )
-        for layer in (ours, theirs)
-    ]
-    _agree(*apply, signal, weights, bias)
+def test_grouped_convolution_equals_flax(kernel):
+    reference = nn.Conv(12, (kernel,), feature_group_count=4)
+    layer = GroupedConv(12, kernel, 4)
+
+    def apply(layer, signal, weights, bias):
+        return layer.apply({"params": {"kernel": weights, "bias": bias}}, signal)
+
+    functions = [functools.partial(apply, module) for module in (layer, reference)]
+    _assert_equal(*functions, _random(3, 37, 24), _random(kernel, 6, 12), _random(12))
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "pads", "time"),
+    ("kernel", "stride", "padding", "time"),
     [(5, 2, (2, 2), 21), (16, 4, (6, 7), 41), (3, 2, (0, 1), 8)],
 )
-def test_folded_convolution_is_the_strided_one(kernel, stride, pads, time):
-    lowered = (functools.partial(each, stride=stride, pads=pads) for each in (folded_conv, conv))
-    _agree(*lowered, _random(2, time, 3), _random(kernel, 3, 4))
+def test_folded_convolution_equals_the_strided_one(kernel, stride, padding, time):
+    folded = functools.partial(folded_conv, stride=stride, padding=padding)
+    plain = functools.partial(conv1d, stride=stride, padding=padding)
+    _assert_equal(folded, plain, _random(2, time, 3), _random(kernel, 3, 4))
 
 
 @pytest.mark.parametrize(("batch", "channels"), [(16, (3, 12)), (12, (12, 3)), (5, (4, 4))])
-def test_product_in_pieces_is_that_in_one(batch, channels):
-    _agree(pointwise_in_pieces, pointwise, _random(batch, 9, channels[0]), _random(*channels))
+def test_pointwise_convolution_in_pieces_equals_that_in_one(batch, channels):
+    signal = _random(batch, 9, channels[0])
+    _assert_equal(pointwise_conv_in_pieces, pointwise_conv, signal, _random(*channels))
 
 
 @pytest.mark.parametrize("train", [True, False])
-def test_normalisation_is_flax(train):
-    ours, theirs = BatchNorm(), nn.BatchNorm(use_running_average=not train, momentum=0.9)
-    signal, scale, bias = 3 + 2 * _random(4, 9, 5), _random(5), _random(5)
+def test_batch_normalisation_equals_flax(train):
+    signal = 3 + 2 * _random(4, 9, 5)
     statistics = {"mean": _random(5), "var": 1 + _random(5) ** 2}
 
     def apply(layer, **options):
         def function(signal, scale, bias):
             variables = {"params": {"scale": scale, "bias": bias}, "batch_stats": statistics}
             output, updates = layer.apply(variables, signal, mutable=["batch_stats"], **options)
-            moved = jax.lax.stop_gradient(jnp.concatenate(jax.tree.leaves(updates)))
-            return jnp.concatenate([output.reshape(-1), moved])
+            updated = jax.lax.stop_gradient(jnp.concatenate(jax.tree.leaves(updates)))
+            return jnp.concatenate([output.reshape(-1), updated])
 
         return function
 
-    _agree(apply(ours, train=train), apply(theirs), signal, scale, bias)
+    reference = nn.BatchNorm(use_running_average=not train, momentum=0.9)
+    layer = apply(BatchNorm(), train=train)
+    _assert_equal(layer, apply(reference), signal, _random(5), _random(5))
 
 
 @pytest.mark.parametrize("time", [8, 9, 10, 11])
-def test_pools_are_flax(time):
+def test_pools_equal_flax(time):
     signal = _random(2, time, 3)
-    strided = {"strides": (2,), "padding": "SAME"}
-    _agree(halve, lambda x: nn.avg_pool(x, (2,), count_include_pad=False, **strided), signal)
-    padded = functools.partial(max_pool, window=3, stride=2, pads=(1, 1))
-    _agree(padded, lambda x: nn.max_pool(x, (3,), strides=(2,), padding=((1, 1),)), signal)
-    same = functools.partial(max_pool, window=4, stride=4)
-    _agree(same, lambda x: nn.max_pool(x, (4,), strides=(4,), padding="SAME"), signal)
-
-
-def test_once_changes_nothing():
-    hidden = np.array([0.0, -0.0, 1.2e-38, -3.4e38, 1 / 3, np.inf, -np.inf, np.nan], np.float32)
-    np.testing.assert_array_equal(
-        jax.jit(once)(hidden).view(np.int32)[:-1], hidden.view(np.int32)[:-1]
+    average = functools.partial(
+        nn.avg_pool, window_shape=(2,), strides=(2,), padding="SAME", count_include_pad=False
     )
-    assert np.isnan(jax.jit(once)(hidden)[-1])
+    _assert_equal(average_pool, average, signal)
+    padded = functools.partial(max_pool, window=3, stride=2, padding=(1, 1))
+    reference = functools.partial(nn.max_pool, window_shape=(3,), strides=(2,), padding=((1, 1),))
+    _assert_equal(padded, reference, signal)
+    same = functools.partial(max_pool, window=4, stride=4)
+    reference = functools.partial(nn.max_pool, window_shape=(4,), strides=(4,), padding="SAME")
+    _assert_equal(same, reference, signal)
 
 
-def test_what_several_read_is_computed_once(monkeypatch):
-    """Without `once` XLA computes a bottleneck's output anew in the next one; a jaxlib that does not may drop it."""
+def test_prevent_recomputation_keeps_every_bit():
+    hidden = np.array([0.0, -0.0, 1.2e-38, -3.4e38, 1 / 3, np.inf, -np.inf, np.nan], np.float32)
+    output = jax.jit(prevent_recomputation)(hidden)
+    np.testing.assert_array_equal(output.view(np.int32)[:-1], hidden.view(np.int32)[:-1])
+    assert np.isnan(output[-1])
+
+
+def test_a_value_with_several_readers_is_computed_once(monkeypatch):
+    """XLA computes a bottleneck's output again in the next block if nothing prevents it.
+
+    If this fails with a newer jaxlib, that jaxlib may not need it.
+    """
     block = Bottleneck(width=16, expansion=4, kernel=3, stride=1, dtype="float32")
     signal = jnp.zeros((8, 50, 64))
     variables = block.init(jax.random.key(0), signal, train=False)
@@ -157,47 +173,43 @@ def test_what_several_read_is_computed_once(monkeypatch):
             hidden, _ = block.apply(variables, hidden, train=True, mutable=["batch_stats"])
         return hidden.sum()
 
-    def moved() -> float:
+    def bytes_accessed() -> float:
         compiled = jax.jit(jax.grad(lambda variables: loss(variables))).lower(variables).compile()
         return compiled.cost_analysis()["bytes accessed"]  # pyright: ignore
 
-    with_it = moved()
-    monkeypatch.setattr(layers, "once", lambda hidden: hidden)
-    assert with_it < 0.9 * moved()
+    prevented = bytes_accessed()
+    monkeypatch.setattr(layers, "prevent_recomputation", lambda hidden: hidden)
+    assert prevented < 0.9 * bytes_accessed()
 
 
 def test_gradients_at_ties():
-    np.testing.assert_array_equal(
-        jax.grad(lambda x: relu(x).sum())(jnp.array([-1.0, 0, 2])), [0, 0, 1]
-    )
-    slope = jax.grad(lambda x: max_pool(x, 2, 2).sum())(jnp.ones((1, 4, 1)))
-    np.testing.assert_array_equal(slope[0, :, 0], [1, 0, 1, 0])
+    gradient = jax.grad(lambda x: relu(x).sum())(jnp.array([-1.0, 0, 2]))
+    np.testing.assert_array_equal(gradient, [0, 0, 1])
+    gradient = jax.grad(lambda x: max_pool(x, 2, 2).sum())(jnp.ones((1, 4, 1)))
+    np.testing.assert_array_equal(gradient[0, :, 0], [1, 0, 1, 0])
 
 
-def test_bfloat16_is_near_and_leaves_float32_outside():
-    encoder, signal = CompactResnet(widths=(8, 8)), _random(4, 100, 12)
+def test_bfloat16_is_accurate_and_the_outputs_are_float32():
+    encoder = CompactResnet(widths=(8, 8))
+    signal = _random(4, 100, 12)
     half = encoder.clone(dtype="bfloat16")
     variables = jax.eval_shape(functools.partial(half.init, train=False), jax.random.key(0), signal)
     apply = functools.partial(half.apply, train=True, mutable=["batch_stats"])
     (tokens, embedding), updates = jax.eval_shape(apply, variables, signal)
-    assert {leaf.dtype for leaf in (tokens, embedding, *jax.tree.leaves(updates))} == {
-        np.dtype("float32")
-    }
-    assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(variables))
+    for leaf in (tokens, embedding, *jax.tree.leaves(updates), *jax.tree.leaves(variables)):
+        assert leaf.dtype == np.float32
     assert 0 < bfloat16_deviation(encoder, samples=100) < 0.3
 
 
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)
-def test_computing_dtype_is_a_setting(encoder):
+def test_every_encoder_has_a_precision(encoder):
     assert encoder.dtype == "float32"
 
 
-@pytest.mark.parametrize("pads", [(2, 2), (0, 0), (1, 3)])
-def test_dense_convolution_is_the_plain_one(pads):
-    plain = functools.partial(conv, pads=pads)
-    _agree(
-        lambda hidden, kernel: dense_conv(hidden, kernel, pads),
-        plain,
-        _random(3, 20, 4),
-        _random(5, 4, 6),
-    )
+@pytest.mark.parametrize("padding", [(2, 2), (0, 0), (1, 3)])
+def test_dense_convolution_equals_the_plain_one(padding):
+    def dense(signal, kernel):
+        return dense_conv(signal, kernel, padding)
+
+    plain = functools.partial(conv1d, padding=padding)
+    _assert_equal(dense, plain, _random(3, 20, 4), _random(5, 4, 6))

@@ -1,4 +1,4 @@
-"""Branches: a lead's embedding is its own, weights are private or shared, and the whole is the parts joined."""
+"""Lead branches: independent embeddings of leads, and separate or shared weights."""
 
 import functools
 
@@ -13,9 +13,9 @@ from ecgjax.encoders.lead_branches import LeadBranches
 SIGNAL = np.random.default_rng(0).normal(size=(2, 64, 3)).astype(np.float32)
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["private", "shared"])
+@pytest.fixture(scope="module", params=[False, True], ids=["separate", "shared"])
 def branches(request):
-    """Encoder, variables, and its embeddings of single leads as a function."""
+    """Encoder, variables, a function that embeds single leads, and one that embeds recordings."""
     encoder = LeadBranches(widths=(4,), shared=request.param)
     variables = jax.jit(functools.partial(encoder.init, train=False))(jax.random.key(0), SIGNAL)
     embed = functools.partial(encoder.apply, variables, train=False)
@@ -27,11 +27,12 @@ def branches(request):
     )
 
 
-def test_a_lead_is_embedded_by_itself(branches):
-    encoder, _, lead_embeddings, embed = branches
-    moved = SIGNAL.copy()
-    moved[:, :, 1] += 1.0
-    before, after = lead_embeddings(SIGNAL), lead_embeddings(moved)
+def test_the_embedding_of_a_lead_does_not_depend_on_other_leads(branches):
+    _, _, lead_embeddings, embed = branches
+    changed = SIGNAL.copy()
+    changed[:, :, 1] += 1.0
+    before = lead_embeddings(SIGNAL)
+    after = lead_embeddings(changed)
     assert before.shape == (2, 3, 8)
     np.testing.assert_array_equal(before[:, ::2], after[:, ::2])
     assert np.abs(before[:, 1] - after[:, 1]).max() > 1e-3
@@ -43,22 +44,19 @@ def test_a_lead_is_embedded_by_itself(branches):
 
 def test_a_branch_is_a_compact_resnet(branches):
     encoder, variables, lead_embeddings, _ = branches
-    alike = np.repeat(SIGNAL[:, :, :1], 3, axis=2)
-    found = lead_embeddings(alike)
+    equal_leads = np.repeat(SIGNAL[:, :, :1], 3, axis=2)
+    embeddings = lead_embeddings(equal_leads)
     for lead in range(3):
-        own = (
-            variables
-            if encoder.shared
-            else jax.tree.map(lambda leaf, lead=lead: leaf[lead], variables)
-        )
-        own = {name: part["branch"] for name, part in own.items()}
-        _, expected = CompactResnet(widths=(4,)).apply(own, alike[:, :, :1], train=False)
-        np.testing.assert_allclose(found[:, lead], expected, atol=1e-5)
-    assert (np.ptp(found, axis=1).max() < 1e-6) == encoder.shared
+        branch = {name: part["branch"] for name, part in variables.items()}
+        if not encoder.shared:
+            branch = jax.tree.map(lambda leaf, lead=lead: leaf[lead], branch)
+        _, expected = CompactResnet(widths=(4,)).apply(branch, SIGNAL[:, :, :1], train=False)
+        np.testing.assert_allclose(embeddings[:, lead], expected, atol=1e-5)
+    assert (np.ptp(embeddings, axis=1).max() < 1e-6) == encoder.shared
 
 
 @pytest.mark.parametrize(("shared", "leads"), [(False, 12), (True, 1)])
-def test_private_weights_are_twelve_times_the_shared(shared, leads):
+def test_separate_weights_are_twelve_times_the_shared_ones(shared, leads):
     signal = jax.ShapeDtypeStruct((1, 1000, 12), jnp.float32)
     variables = jax.eval_shape(
         functools.partial(LeadBranches(shared=shared).init, train=False), jax.random.key(0), signal
@@ -70,4 +68,5 @@ BRANCH = (
     112 + 32 + (5 * 16 * 16 * 2 + 16 * 16 + 3 * 32) + (16 * 32 + 5 * 16 * 32 + 5 * 32 * 32 + 3 * 64)
 )
 BRANCH += 32 * 64 + 5 * 32 * 64 + 5 * 64 * 64 + 3 * 128
-"""Stem and its normalisation; three blocks of a shortcut, two convolutions and three normalisations."""
+"""Parameters of a branch: stem and batch norm, and three blocks with a shortcut, two convolutions
+and three batch norms."""

@@ -1,4 +1,4 @@
-"""tfds_builders.recording.leads: names that sources use, and leads that follow from others."""
+"""Leads: the names that sources use, and limb leads calculated from I and II."""
 
 import numpy as np
 import pytest
@@ -21,11 +21,11 @@ from tfds_builders.recording.quality import RecordingError
         ["MLI", "MLII", "V1", "V2", "V3", "V4", "V5", "V6", "vx", "resp", "aVR-", "MCL1"],
     ],
 )
-def test_names_of_sources(names):
-    found = leads.find(names, "a.hea")
-    assert list(found) == [lead for lead in LEADS if lead in found]
-    assert {"I", "II", "V1", "V6"} <= set(found) and len(set(found.values())) == len(found)
-    for lead, index in found.items():
+def test_the_names_of_all_sources_are_known(names):
+    indices = leads.find(names, "a.hea")
+    assert list(indices) == [lead for lead in LEADS if lead in indices]
+    assert {"I", "II", "V1", "V6"} <= set(indices) and len(set(indices.values())) == len(indices)
+    for lead, index in indices.items():
         own = names[index].casefold().removeprefix("lead ").removeprefix("mdc_ecg_lead_")
         assert own in (lead.casefold(), *leads.OTHER_NAMES.get(lead, ()))
 
@@ -43,13 +43,13 @@ def test_names_of_sources(names):
         ([*LEADS[1:], "-I"], "lacks lead I "),
     ],
 )
-def test_names_that_are_not_clear(names, message):
+def test_absent_or_ambiguous_leads_are_rejected(names, message):
     with pytest.raises(RecordingError, match=f"a.hea: .*{message}") as caught:
         leads.find(names, "a.hea")
     assert caught.value.reason == "leads" and "\n" not in str(caught.value)
 
 
-def test_calculated_leads_that_do_not_fit():
+def test_a_calculated_lead_beyond_16_bits_is_rejected():
     present = {lead: np.zeros(5) for lead in LEADS if lead not in leads.DERIVED}
     present |= {"I": np.full(5, -30_000.0), "II": np.full(5, 30_000.0)}
     with pytest.raises(RecordingError, match="lead III reaches 60000 uV") as caught:
@@ -57,7 +57,7 @@ def test_calculated_leads_that_do_not_fit():
     assert caught.value.reason == "range"
 
 
-def test_quantise():
+def test_quantise_rounds_marks_missing_samples_and_rejects_overflow():
     value_uv = np.array([0.4, -1.6, np.nan, 32767.4, -32767])
     np.testing.assert_array_equal(leads.quantise(value_uv, "a"), [0, -2, MISSING, 32767, -32767])
     for wrong in (-32768, 32768, np.inf, -np.inf):

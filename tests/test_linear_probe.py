@@ -1,4 +1,4 @@
-"""The linear probe: against scikit-learn, on data with a known answer, and at the edges of few labels."""
+"""Linear probe: compared with scikit-learn, on simulated data, and with very few labels."""
 
 import dataclasses
 
@@ -7,25 +7,24 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-from ecgjax.adapt import linear_probe
-from ecgjax.adapt.linear_probe import FALLBACK_STRENGTH, STRENGTHS, fit
+from ecgjax.adapt.linear_probe import FALLBACK_STRENGTH, STRENGTHS, fit, patient_folds
 from ecgjax.errors import InputError
 from ecgjax.evaluate.metrics import auroc
 
 
 def _recordings(rng, n, *, features=20, classes=2):
-    """Embeddings of unequal scale, the first features of which tell the classes; two recordings a patient."""
+    """Returns embeddings, targets and patients, with two recordings for each patient.
+
+    Features have different scales. The first ones depend on the classes.
+    """
     targets = (rng.random((n, classes)) < 0.4).astype(np.float32)
     embeddings = rng.normal(size=(n, features))
     embeddings[:, :classes] += 2 * targets
-    return (
-        (embeddings * np.logspace(-1, 1, features) + 5).astype(np.float32),
-        targets,
-        np.arange(n) // 2,
-    )
+    embeddings = (embeddings * np.logspace(-1, 1, features) + 5).astype(np.float32)
+    return embeddings, targets, np.arange(n) // 2
 
 
-def test_equals_scikit_learn_on_standardised_embeddings():
+def test_probe_equals_scikit_learn_on_standardised_embeddings():
     embeddings, targets, patients = _recordings(np.random.default_rng(0), 200)
     probe = fit(embeddings, targets, patients, seed=0)
     standardised = (embeddings - embeddings.mean(0)) / embeddings.std(0)
@@ -35,7 +34,7 @@ def test_equals_scikit_learn_on_standardised_embeddings():
         np.testing.assert_allclose(probe.scores(embeddings)[:, k], expected, rtol=0.02, atol=0.02)
 
 
-def test_ranks_unseen_recordings():
+def test_probe_ranks_unseen_recordings():
     rng = np.random.default_rng(1)
     probe = fit(*_recordings(rng, 300), seed=0)
     embeddings, targets, _ = _recordings(rng, 300)
@@ -44,8 +43,8 @@ def test_ranks_unseen_recordings():
 
 
 @pytest.mark.parametrize("noise", [0.5, 4.0])
-def test_regularisation_is_that_of_a_grid_search(noise):
-    """One recording a patient, so that scikit-learn's own folds are grouped too."""
+def test_regularisation_equals_that_of_a_grid_search(noise):
+    """One recording for each patient, so that scikit-learn's folds separate patients as well."""
     rng = np.random.default_rng(2)
     embeddings = rng.normal(size=(120, 40)).astype(np.float32)
     targets = (embeddings.sum(1, keepdims=True) / 6 + noise * rng.normal(size=(120, 1)) > 0).astype(
@@ -59,12 +58,12 @@ def test_regularisation_is_that_of_a_grid_search(noise):
 
 
 @pytest.mark.parametrize("positive_patients", [2, 5, 30])
-def test_folds_keep_patients_whole_and_spread_the_condition(positive_patients):
+def test_folds_separate_patients_and_spread_the_condition(positive_patients):
     rng = np.random.default_rng(3)
     patients = rng.permutation(np.repeat(np.arange(40), 3))
     is_case = (patients < positive_patients) & (rng.random(120) < 0.7)
     is_case[[np.flatnonzero(patients == p)[0] for p in range(positive_patients)]] = True
-    folds = list(linear_probe._folds(is_case, patients, seed=0))
+    folds = list(patient_folds(is_case, patients, seed=0))
     assert len(folds) == min(5, positive_patients)
     assert np.sum(folds, axis=0).tolist() == [1] * 120
     for held_out in folds:
@@ -75,13 +74,13 @@ def test_folds_keep_patients_whole_and_spread_the_condition(positive_patients):
         )
 
 
-def test_large_sets_are_split_once():
+def test_large_sets_use_one_fold():
     is_case = np.random.default_rng(4).random(6000) < 0.1
-    (held_out,) = linear_probe._folds(is_case, np.arange(6000), seed=0)
+    (held_out,) = patient_folds(is_case, np.arange(6000), seed=0)
     assert held_out.mean() == pytest.approx(0.2, abs=0.01)
 
 
-def test_two_positives_among_fifty():
+def test_two_positives_among_fifty_recordings_are_enough():
     embeddings, targets, patients = _recordings(np.random.default_rng(5), 50, features=512)
     targets[:] = 0
     targets[[3, 31], 0] = 1
@@ -90,11 +89,11 @@ def test_two_positives_among_fifty():
     scores = probe.scores(embeddings)
     assert auroc(targets, scores)[0] == 1
     np.testing.assert_array_equal(scores[:, 1], 0)
-    targets[31] = 0  # a single positive: nothing to cross-validate
+    targets[31] = 0  # a single positive cannot be cross-validated
     assert fit(embeddings, targets, patients, seed=0).chosen_c == FALLBACK_STRENGTH
 
 
-def test_feature_that_is_constant_among_the_labelled_has_no_say():
+def test_constant_features_get_no_weight():
     embeddings, targets, patients = _recordings(np.random.default_rng(6), 60)
     embeddings[:, 7] = 3
     probe = fit(embeddings, targets, patients, seed=0)
@@ -106,7 +105,8 @@ def test_feature_that_is_constant_among_the_labelled_has_no_say():
 
 def test_same_seed_same_probe():
     data = _recordings(np.random.default_rng(7), 100)
-    first, second = (dataclasses.asdict(fit(*data, seed=1)) for _ in range(2))
+    first = dataclasses.asdict(fit(*data, seed=1))
+    second = dataclasses.asdict(fit(*data, seed=1))
     for name in first:
         np.testing.assert_array_equal(first[name], second[name])
 

@@ -1,14 +1,59 @@
-"""Label subsets: whole patients, nested, reproducible, balanced where asked."""
+"""Labelled recordings: the amount that is wanted, and draws that are nested and reproducible."""
 
 import numpy as np
 import pytest
 
 from ecgjax.errors import InputError
-from ecgjax.workflows.low_label import draw_labelled
+from ecgjax.workflows.low_label import ALL, Labels, draw_labelled
 
 _RNG = np.random.default_rng(0)
 PATIENTS = np.array([f"p{k}" for k in _RNG.integers(300, size=500)])
 CASES = (_RNG.random((500, 1)) < 0.06).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("0.1", 20),
+        (".1", 20),
+        ("10%", 20),
+        ("0.5%", 1),
+        ("1.0", 200),
+        ("100%", 200),
+        ("all", 200),
+        ("1", 1),
+        ("100", 100),
+        ("5000", 5000),
+    ],
+)
+def test_amount_of_labels_is_a_share_a_count_or_all(text, number):
+    assert Labels.parse(text).number(200) == number
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0", "0.0", "0%", "1.5", "101%", "-1", "-3", "-0.5", "few", "%", ".", "", "1e3", "nan%"],
+)
+def test_anything_else_is_refused_with_the_remedy(text):
+    with pytest.raises(InputError) as refused:
+        Labels.parse(text)
+    remedy = "give all, a count such as 100, or a share such as 0.1 or 10%"
+    assert str(refused.value) == f"labels {text}: not an amount; {remedy}"
+
+
+@pytest.mark.parametrize("amount", [{"count": 0}, {"share": 0.0}, {"share": 1.1}])
+def test_impossible_amount_is_refused_in_python_too(amount):
+    with pytest.raises(InputError, match="give a count of 1 or more, or a share above 0"):
+        Labels(**amount)
+
+
+def test_share_of_less_than_one_recording_is_refused():
+    with pytest.raises(InputError, match="0.001 of 200 labelled recordings is less than one"):
+        Labels.parse("0.1%").number(200)
+
+
+def test_all_is_the_default():
+    assert Labels() == ALL == Labels.parse("1.0")
 
 
 @pytest.mark.parametrize("balanced", [False, True])
@@ -19,17 +64,14 @@ def test_draw_is_exact_whole_patients_nested_and_reproducible(balanced):
     }
     for n, indices in draws.items():
         assert len(indices) == len(set(indices)) == n and (np.diff(indices) > 0).all()
-        cut = [
-            p
-            for p in set(PATIENTS[indices])
-            if (PATIENTS[indices] == p).sum() < (PATIENTS == p).sum()
-        ]
-        assert len(cut) <= 1
+        names, drawn = np.unique(PATIENTS[indices], return_counts=True)
+        available = np.array([(PATIENTS == name).sum() for name in names])
+        assert (drawn < available).sum() <= 1
     assert set(draws[1]) < set(draws[50]) < set(draws[51]) < set(draws[200])
-    np.testing.assert_array_equal(
-        draws[50], draw_labelled(CASES, PATIENTS, 50, seed=3, balanced=balanced)
-    )
-    assert set(draws[50]) != set(draw_labelled(CASES, PATIENTS, 50, seed=4, balanced=balanced))
+    same_seed = draw_labelled(CASES, PATIENTS, 50, seed=3, balanced=balanced)
+    other_seed = draw_labelled(CASES, PATIENTS, 50, seed=4, balanced=balanced)
+    np.testing.assert_array_equal(draws[50], same_seed)
+    assert set(draws[50]) != set(other_seed)
 
 
 def test_balanced_draw_has_half_cases_while_there_are_any():
@@ -66,13 +108,15 @@ def test_balanced_draw_of_several_classes_is_refused():
         draw_labelled(np.hstack([CASES, CASES]), PATIENTS, 10, seed=0, balanced=True)
 
 
-def test_a_spread_draw_takes_a_second_recording_of_a_patient_after_everybodys_first():
-    number = len(set(PATIENTS.tolist()))
-    few, more = (
-        draw_labelled(CASES, PATIENTS, n, seed=3, spread=True) for n in (number - 1, number + 5)
-    )
-    assert len(set(PATIENTS[few].tolist())) == number - 1
-    assert len(set(PATIENTS[more].tolist())) == number
-    assert set(few) < set(more)
+def test_spread_draw_takes_one_recording_of_every_patient_before_a_second_one():
+    number = len(set(PATIENTS))
+    fewer = draw_labelled(CASES, PATIENTS, number - 1, seed=3, spread=True)
+    more = draw_labelled(CASES, PATIENTS, number + 5, seed=3, spread=True)
+    assert len(set(PATIENTS[fewer])) == number - 1
+    assert len(set(PATIENTS[more])) == number
+    assert set(fewer) < set(more)
+
+
+def test_draw_cannot_be_balanced_and_spread():
     with pytest.raises(InputError, match="balanced and spread"):
         draw_labelled(CASES, PATIENTS, 10, seed=3, balanced=True, spread=True)

@@ -1,4 +1,4 @@
-"""ludb's builder, on records and annotation files that wfdb wrote for it."""
+"""The builder of ludb, on records and annotation files written by wfdb."""
 
 import warnings
 from pathlib import Path
@@ -36,7 +36,7 @@ BEAT = [
     ("t", 120),
     (")", 170),
 ]
-"""Marks of a beat, in samples at 500 Hz from its peak; P, QRS, T are what lies between."""
+"""Annotations of a beat, in samples at 500 Hz from the peak of its QRS complex."""
 COMMENTS = [
     "<age>: 51",
     "<sex>: F",
@@ -47,17 +47,17 @@ COMMENTS = [
 
 
 def _annotate(record: Path, lead: str, marks: list[tuple[int, str]]) -> None:
-    samples, symbols = (np.array(part) for part in zip(*sorted(marks), strict=True))
+    samples, symbols = map(np.array, zip(*sorted(marks), strict=True))
     wfdb.wrann(record.name, "marks", samples, symbol=symbols, write_dir=str(record.parent))
-    record.with_name(f"{record.name}.marks").rename(
-        record.with_name(f"{record.name}.{lead}")
-    )  # v1 it does not write
+    # wfdb refuses to write an extension such as v1.
+    written = record.with_name(f"{record.name}.marks")
+    written.rename(record.with_name(f"{record.name}.{lead}"))
 
 
 def _write(
     record: Path, *, beats=range(600, 4700, 450), late: dict[str, int] | None = None
 ) -> None:
-    """A recording with the same beats in all leads; in those of `late` they are marked so many samples later."""
+    """Writes a recording with the same beats in all leads; `late` delays marks of some leads."""
     tiny_ptb_xl.write_record(record, seed=int(record.name), samples=5000, fs=500, comments=COMMENTS)
     for lead in LEADS:
         shift = (late or {}).get(lead, 0)
@@ -74,7 +74,7 @@ def _expected(beats=range(600, 4700, 450)) -> np.ndarray:
     return marks
 
 
-def test_marks_become_the_wave_of_each_sample(tmp_path):
+def test_annotations_become_the_wave_of_each_sample(tmp_path):
     for number in range(1, 5):
         _write(
             tmp_path / f"raw/data/{number}",
@@ -100,29 +100,29 @@ def test_marks_become_the_wave_of_each_sample(tmp_path):
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_annotations_equal_wfdbs(tmp_path, seed):
-    """Gaps over 1,023 samples, and numbers, channels and texts beside the marks."""
+def test_annotations_equal_those_of_wfdb(tmp_path, seed):
+    """Gaps exceed 1,023 samples, and marks have numbers, channels and texts."""
     rng = np.random.default_rng(seed)
     samples = np.cumsum(rng.choice([0, 3, 700, 1023, 1024, 70_000], size=40)) + 1
     symbols = rng.choice(list("(pNt)VA+"), size=40)
-    beside = {
+    fields = {
         "chan": rng.integers(0, 3, 40),
         "num": rng.integers(0, 5, 40),
         "subtype": rng.integers(0, 3, 40),
     }
     texts = [["", "(AFIB", "odd"][k] for k in rng.integers(0, 3, 40)]
     wfdb.wrann(
-        "1", "i", samples, symbol=symbols, aux_note=texts, fs=500, write_dir=str(tmp_path), **beside
+        "1", "i", samples, symbol=symbols, aux_note=texts, fs=500, write_dir=str(tmp_path), **fields
     )
-    found = wfdb_annotations.read(tmp_path / "1.i")
+    annotations = wfdb_annotations.read(tmp_path / "1.i")
     oracle = wfdb.rdann(str(tmp_path / "1"), "i", return_label_elements=["label_store"])
-    # wfdb writes the rate as a text at sample 0, which its reader takes out again.
-    found = [one for one in found if (one.sample, one.code) != (0, 22)]
-    assert [one.sample for one in found] == oracle.sample.tolist() == samples.tolist()
-    assert [one.code for one in found] == np.asarray(oracle.label_store).tolist()
+    # wfdb writes the rate as a text at sample 0, which its reader removes.
+    annotations = [mark for mark in annotations if (mark.sample, mark.code) != (0, 22)]
+    assert [mark.sample for mark in annotations] == oracle.sample.tolist() == samples.tolist()
+    assert [mark.code for mark in annotations] == np.asarray(oracle.label_store).tolist()
 
 
-def test_damaged_annotations(tmp_path):
+def test_damaged_annotations_are_rejected(tmp_path):
     _annotate(tmp_path / "1", "i", [(100, "("), (2000, "N"), (2050, ")")])
     whole = (tmp_path / "1.i").read_bytes()
     refused = {
@@ -145,7 +145,7 @@ def test_damaged_annotations(tmp_path):
         wfdb_annotations.read(tmp_path / "2.i")
 
 
-def test_incomplete_waves_are_left_out():
+def test_incomplete_waves_are_ignored():
     marks = [
         (5, 40),
         (10, 39),
@@ -159,24 +159,25 @@ def test_incomplete_waves_are_left_out():
         (41, 24),
         (43, 40),
     ]
-    found = waves.of_lead([Annotation(*mark) for mark in marks], 50)
+    labels = waves.label_lead([Annotation(*mark) for mark in marks], 50)
     expected = np.full(50, UNMARKED)
     expected[10:44] = 0
-    expected[10:16], expected[40:44] = 2, 1
-    np.testing.assert_array_equal(found, expected)
-    assert (waves.of_lead([], 10) == UNMARKED).all()
+    expected[10:16] = 2
+    expected[40:44] = 1
+    np.testing.assert_array_equal(labels, expected)
+    assert (waves.label_lead([], 10) == UNMARKED).all()
 
 
-def test_most_leads_decide():
+def test_the_majority_of_marked_leads_decides():
     leads = np.full((5, 12), UNMARKED, np.uint8)
-    leads[0, :6] = [1, 1, 1, 0, 0, 2]  # half of the leads are marked, and most of these say P
+    leads[0, :6] = [1, 1, 1, 0, 0, 2]  # half of the leads are marked, most of them as P
     leads[1, :5] = 1  # fewer
     leads[2, :] = [2] * 6 + [0] * 6
     leads[3, :] = [3] * 5 + [UNMARKED] * 3 + [0] * 4
-    assert waves.of_most(leads).tolist() == [1, UNMARKED, 0, 3, UNMARKED]
+    assert waves.majority(leads).tolist() == [1, UNMARKED, 0, 3, UNMARKED]
 
 
-def test_a_recording_without_one_leads_marks_is_rejected(tmp_path):
+def test_a_recording_without_the_annotations_of_a_lead_is_rejected(tmp_path):
     for number in (1, 2):
         _write(tmp_path / f"raw/data/{number}")
     (tmp_path / "raw/data/2.v6").unlink()
@@ -185,6 +186,6 @@ def test_a_recording_without_one_leads_marks_is_rejected(tmp_path):
     assert '"annotation"' in (prepared / "report.json").read_text()
 
 
-def test_a_folder_without_records(tmp_path):
+def test_a_folder_without_records_is_refused(tmp_path):
     with pytest.raises(InputError, match="no data/1.hea; give the folder of LUDB"):
         prepare("ludb", tmp_path, source=tmp_path)

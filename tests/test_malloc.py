@@ -7,7 +7,9 @@ import sys
 import pytest
 
 FAULTS = """
-import ecgjax.launch, resource
+import resource
+from ecgjax.launch.malloc import keep_freed_memory
+keep_freed_memory()
 SIZE = int(1e8)
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

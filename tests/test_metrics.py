@@ -1,4 +1,4 @@
-"""AUROC and its bootstrap against scikit-learn, a plain loop, and the truth of simulated data."""
+"""AUROC and its bootstrap, compared with scikit-learn, a plain loop, and simulated data."""
 
 import dataclasses
 import math
@@ -13,7 +13,10 @@ from ecgjax.evaluate.metrics import _weighted_auroc, auroc, macro_auroc, patient
 
 
 def _cohort(rng, *, patients=60, visits=3, classes=2, separation=1.0, cluster=0.0, decimals=1):
-    """Targets, scores with ties, patients; `cluster` is the part of the scores' variance between patients."""
+    """Returns targets, scores with ties, and patients.
+
+    `cluster` is the share of the scores' variance that lies between patients.
+    """
     patient = np.repeat(np.arange(patients), visits)
     disease = (rng.random((patients, classes)) < 0.4)[patient].astype(np.float32)
     shared = rng.normal(size=(patients, classes))[patient]
@@ -37,70 +40,74 @@ def test_class_with_one_value_is_nan_and_left_out_of_the_macro_mean():
 
 
 @pytest.mark.parametrize("decimals", [0, 1, 8])
-def test_weights_are_repeated_rows(decimals):
+def test_weighted_auroc_equals_auroc_of_repeated_rows(decimals):
     rng = np.random.default_rng(decimals)
     targets, scores, _ = _cohort(rng, classes=1, decimals=decimals)
     weights = rng.integers(0, 4, size=(len(targets), 7))
-    found = _weighted_auroc(targets[:, 0] == 1, scores[:, 0], weights.astype(np.float32))
+    values = _weighted_auroc(targets[:, 0] == 1, scores[:, 0], weights.astype(np.float32))
     for draw, times in enumerate(weights.T):
         expected = roc_auc_score(np.repeat(targets[:, 0], times), np.repeat(scores[:, 0], times))
-        assert found[draw] == pytest.approx(expected, rel=1e-5)
+        assert values[draw] == pytest.approx(expected, rel=1e-5)
 
 
 def _naive_macro(targets, scores):
-    """Share of the pairs (positive, negative) in the right order, mean over classes."""
+    """Returns the share of (positive, negative) pairs in the right order, mean over classes."""
     shares = []
     for target, score in zip(targets.T, scores.T, strict=True):
-        positive, negative = score[target == 1, None], score[target == 0]
+        positive = score[target == 1, None]
+        negative = score[target == 0]
         shares.append(np.mean((positive > negative) + 0.5 * (positive == negative)))
     return np.mean(shares)
 
 
 def _naive_draws(targets, scores, patient, draws, rng):
-    """Macro AUROC of resampled patients: rows of the patients drawn are stacked; no class may be lost."""
+    """Returns the macro AUROC of resamples: the rows of the drawn patients, stacked.
+
+    Resamples without a positive or a negative of a class are drawn again.
+    """
     rows = [np.flatnonzero(patient == p) for p in np.unique(patient)]
-    found = []
-    while len(found) < draws:
+    values = []
+    while len(values) < draws:
         drawn = np.concatenate([rows[p] for p in rng.integers(len(rows), size=len(rows))])
         if np.ptp(targets[drawn], axis=0).all():
-            found.append([_naive_macro(targets[drawn], one[drawn]) for one in scores])
-    return np.array(found)
+            values.append([_naive_macro(targets[drawn], method[drawn]) for method in scores])
+    return np.array(values)
 
 
 def test_intervals_equal_a_plain_loop_over_resampled_patients():
     rng = np.random.default_rng(1)
     targets, scores, patient = _cohort(rng, patients=30, cluster=0.5)
     worse = scores + rng.normal(size=scores.shape)
-    found = patient_bootstrap(targets, {"a": scores, "b": worse}, patient, draws=2000)
+    bootstrap = patient_bootstrap(targets, {"a": scores, "b": worse}, patient, draws=2000)
     naive = _naive_draws(targets, [scores, worse], patient, 1000, rng)
     for interval, draws in (
-        (found.macro("a"), naive[:, 0]),
-        (found.macro("a", minus="b"), naive[:, 0] - naive[:, 1]),
+        (bootstrap.macro("a"), naive[:, 0]),
+        (bootstrap.macro("a", minus="b"), naive[:, 0] - naive[:, 1]),
     ):
         width = interval.high - interval.low
         expected = np.quantile(draws, [0.025, 0.975])
         np.testing.assert_allclose([interval.low, interval.high], expected, atol=0.15 * width)
-    assert found.macro("a").value == macro_auroc(targets, scores)
+    assert bootstrap.macro("a").value == macro_auroc(targets, scores)
 
 
 def test_difference_is_paired_and_seeds_are_averaged():
     rng = np.random.default_rng(2)
     targets, scores, patient = _cohort(rng)
     seeds = np.stack([scores, scores + rng.normal(size=scores.shape)])
-    found = patient_bootstrap(
+    bootstrap = patient_bootstrap(
         targets, {"one": scores, "same": scores * 2, "seeds": seeds}, patient, draws=50
     )
-    assert dataclasses.astuple(found.macro("one", minus="same")) == (0, 0, 0)
+    assert dataclasses.astuple(bootstrap.macro("one", minus="same")) == (0, 0, 0)
     second = patient_bootstrap(targets, {"second": seeds[1]}, patient, draws=50)
     np.testing.assert_allclose(
-        found.draws["seeds"], (found.draws["one"] + second.draws["second"]) / 2, rtol=1e-6
+        bootstrap.draws["seeds"], (bootstrap.draws["one"] + second.draws["second"]) / 2, rtol=1e-6
     )
-    expected = [interval.value for interval in found.per_class("seeds")]
+    expected = [interval.value for interval in bootstrap.per_class("seeds")]
     np.testing.assert_allclose(expected, (auroc(targets, seeds[0]) + auroc(targets, seeds[1])) / 2)
 
 
 def test_interval_covers_the_truth_and_ignoring_patients_does_not():
-    """Two normal distributions one deviation apart: AUROC is Phi(1 / sqrt 2)."""
+    """Two normal distributions, one standard deviation apart: AUROC is Phi(1 / sqrt 2)."""
     truth = scipy.stats.norm.cdf(1 / math.sqrt(2))
     rng = np.random.default_rng(3)
     hits = {"patients": 0, "recordings": 0}
@@ -116,18 +123,20 @@ def test_interval_covers_the_truth_and_ignoring_patients_does_not():
 def test_every_resample_keeps_every_class():
     targets = np.zeros((40, 2), np.float32)
     targets[:10, 0] = 1
-    targets[0, 1] = 1  # one positive patient: absent from 36 % of all resamples
+    targets[0, 1] = 1  # one positive patient, absent from 36 % of all resamples
     scores = np.random.default_rng(4).normal(size=targets.shape)
-    found = patient_bootstrap(targets, {"a": scores}, np.arange(40), draws=300)
-    assert found.draws["a"].shape == (300, 2) and np.isfinite(found.draws["a"]).all()
+    bootstrap = patient_bootstrap(targets, {"a": scores}, np.arange(40), draws=300)
+    assert bootstrap.draws["a"].shape == (300, 2) and np.isfinite(bootstrap.draws["a"]).all()
 
 
-def test_class_with_one_value_stays_out():
+def test_class_with_one_value_is_left_out_of_the_bootstrap():
     targets, scores, patient = _cohort(np.random.default_rng(5))
     targets[:, 1] = 0
-    found = patient_bootstrap(targets, {"a": scores}, patient, draws=20)
-    assert found.macro("a") == found.per_class("a")[0]
-    assert math.isnan(found.per_class("a")[1].value) and math.isnan(found.per_class("a")[1].low)
+    bootstrap = patient_bootstrap(targets, {"a": scores}, patient, draws=20)
+    assert bootstrap.macro("a") == bootstrap.per_class("a")[0]
+    assert math.isnan(bootstrap.per_class("a")[1].value) and math.isnan(
+        bootstrap.per_class("a")[1].low
+    )
 
 
 def test_bad_input_is_named():

@@ -1,4 +1,4 @@
-"""mimic_iv_ecg's builder, on a tiny folder in its layout."""
+"""The builder of mimic_iv_ecg, on a tiny folder in its layout."""
 
 import csv
 import datetime
@@ -25,7 +25,8 @@ PATIENTS = (10000032, 10000032, 10000117, 10000248, 10000285)
 
 
 def _write(folder: Path, **changes: str) -> dict[str, np.ndarray]:
-    rows, stored = [], {}
+    rows = []
+    stored = {}
     for number, patient in enumerate(PATIENTS):
         study = str(40000000 + number)
         path = f"files/p{patient // 10000}/p{patient}/s{study}/{study}"
@@ -47,7 +48,7 @@ def _write(folder: Path, **changes: str) -> dict[str, np.ndarray]:
     return stored
 
 
-def test_leads_are_put_in_order_and_patients_kept_together(tmp_path):
+def test_leads_are_ordered_and_recordings_of_a_patient_have_one_id(tmp_path):
     stored = _write(tmp_path / "raw")
     absent = tmp_path / "raw/files/p1000/p10000248/s40000003/40000003.dat"
     absent.unlink()
@@ -81,7 +82,7 @@ def test_leads_are_put_in_order_and_patients_kept_together(tmp_path):
         ("subject_id", "Jane"),
     ],
 )
-def test_a_cell_that_cannot_be_read(tmp_path, column, value):
+def test_an_invalid_cell_is_an_error_that_names_it(tmp_path, column, value):
     _write(tmp_path / "raw", **{column: value})
     with pytest.raises(
         InputError, match=f"record_list.csv: study_id 40000000: {column} .* replace the file"
@@ -90,8 +91,8 @@ def test_a_cell_that_cannot_be_read(tmp_path, column, value):
 
 
 def test_splits_have_their_shares_and_depend_on_the_key():
-    of_a = [splits.of_patient(str(number), b"a") for number in range(20_000)]
-    of_b = [splits.of_patient(str(number), b"b") for number in range(20_000)]
+    splits_a = [splits.assign_split(str(number), b"a") for number in range(20_000)]
+    splits_b = [splits.assign_split(str(number), b"b") for number in range(20_000)]
     for split, share in splits.SHARES.items():
-        assert abs(of_a.count(split) / len(of_a) - share) < 0.01
-    assert 0.6 < np.mean([a == b for a, b in zip(of_a, of_b, strict=True)]) < 0.72
+        assert abs(splits_a.count(split) / len(splits_a) - share) < 0.01
+    assert 0.6 < np.mean([a == b for a, b in zip(splits_a, splits_b, strict=True)]) < 0.72

@@ -22,7 +22,8 @@ def both(prepared, other):
 
 
 def test_recordings_of_the_second_follow_those_of_the_first(both, prepared, other):
-    one, two = Records(prepared), Records(other)
+    one = Records(prepared)
+    two = Records(other)
     assert len(both) == len(one) + len(two) and both.name == f"{one.name}+{two.name}"
     rows = np.array([[0, len(one)], [len(one) + 3, 5]])
     expected = np.stack([one.read([0])[0], two.read([0])[0], two.read([3])[0], one.read([5])[0]])
@@ -34,7 +35,7 @@ def test_recordings_of_the_second_follow_those_of_the_first(both, prepared, othe
         np.testing.assert_array_equal(both.split(split), np.concatenate(parts))
 
 
-def test_patients_are_known_by_their_hashes(both, prepared, other):
+def test_a_patient_number_stands_for_one_hash(both, prepared, other):
     names = [
         name for path in (prepared, other) for name in Records(path).table["patient_id"].to_pylist()
     ]
@@ -43,52 +44,57 @@ def test_patients_are_known_by_their_hashes(both, prepared, other):
     assert both.patients.dtype == np.int32
 
 
-def test_one_data_set_is_the_same_alone(prepared, records):
+def test_a_mixture_of_one_data_set_equals_the_data_set(prepared, records):
     alone = Mixture([prepared])
     assert (alone.name, alone.fingerprint) == (records.name, records.fingerprint)
     np.testing.assert_array_equal(alone.patients, records.patients)
 
 
-def test_what_was_seen_is_of_all(both, prepared, other):
+def test_recordings_of_all_data_sets_are_seen(both, prepared, other):
     seen = both.seen("train").waveforms
     assert len(seen) == sum(len(Records(path).split("train")) for path in (prepared, other))
 
 
+class Numbers:
+    """A cache whose slots are the numbers of the recordings."""
+
+    def slots(self, indices):
+        return indices
+
+
 def _chosen(both, weights, batches, batch_size=16):
-    parts = both.parts("train")
     made = pretraining_batches(
         both,
-        np.concatenate(parts),
+        both.parts("train"),
         examples="single",
         batch_size=batch_size,
         seed=3,
-        parts=[len(part) for part in parts],
         weights=weights,
-        read=lambda rows: rows,
+        cache=Numbers(),
     )
-    return np.stack([made.make(number)["signal"] for number in range(batches)])
+    return np.stack([made.make(number)["slot"] for number in range(batches)])
 
 
 def test_weights_are_shares_of_every_batch(both):
     first = both.parts("train")[0]
     for weights, share in (((3, 1), 0.75), ((1, 1), 0.5), ((0.1, 0.23), 0.1 / 0.33)):
-        mine = np.isin(_chosen(both, weights, 40), first).sum(axis=1)
-        assert mine.sum() == int(40 * 16 * share) and np.abs(mine - 16 * share).max() < 1
+        counts = np.isin(_chosen(both, weights, 40), first).sum(axis=1)
+        assert counts.sum() == int(40 * 16 * share) and np.abs(counts - 16 * share).max() < 1
 
 
-def test_every_data_set_has_epochs_of_its_own(both):
+def test_with_weights_every_data_set_has_its_own_epochs(both):
     one, two = both.parts("train")
     chosen = _chosen(both, (1, 1), 40).reshape(-1)
     for part in (one, two):
-        mine = chosen[np.isin(chosen, part)]
-        epochs = mine[: len(mine) // len(part) * len(part)].reshape(-1, len(part))
+        drawn = chosen[np.isin(chosen, part)]
+        epochs = drawn[: len(drawn) // len(part) * len(part)].reshape(-1, len(part))
         assert len(epochs) > 1
         np.testing.assert_array_equal(
             np.sort(epochs, axis=1), np.broadcast_to(np.sort(part), epochs.shape)
         )
 
 
-def test_without_weights_all_recordings_are_alike(both):
+def test_without_weights_an_epoch_holds_every_recording_once(both):
     train = both.split("train")
     chosen = _chosen(both, (), 40).reshape(-1)[: len(train)]
     np.testing.assert_array_equal(np.sort(chosen), train)
@@ -97,14 +103,14 @@ def test_without_weights_all_recordings_are_alike(both):
 @pytest.mark.parametrize(
     "weights", [(1,), (1, 2, 3), (1, 0), (1, -1), (1, float("nan")), (1, 1e9), (0, 0), (-1, -3)]
 )
-def test_weights_that_cannot_be_honoured(both, weights):
+def test_impossible_weights_are_refused(both, weights):
     with pytest.raises(
         InputError, match="--weights .* for 2 data sets and a batch of 16: give each"
     ):
         _chosen(both, weights, 1)
 
 
-def test_data_sets_that_do_not_go_together(prepared, tmp_path):
+def test_data_sets_of_different_rates_or_given_twice_are_refused(prepared, tmp_path):
     with pytest.raises(InputError, match="one is given twice"):
         Mixture([prepared, prepared])
     faster = prepare("synthetic/500hz", tmp_path, patients=24)

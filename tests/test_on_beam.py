@@ -1,4 +1,4 @@
-"""Conversion under Apache Beam: the same bytes, or an error."""
+"""Conversion with Apache Beam: the same bytes as with workers, or an error."""
 
 import pytest
 from helpers import tiny_ptb_xl
@@ -8,7 +8,7 @@ from tfds_builders.conversion import builder, on_beam, shards
 from tfds_builders.prepare import prepare
 
 pytest.importorskip("apache_beam", reason="Apache Beam is an extra (pip install 'ecgjax[beam]')")
-# Beam's own: optional clients that are not installed, and what its dependencies deprecate.
+# Warnings within Beam: optional clients that are not installed, deprecations of its dependencies.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning"
 )
@@ -21,18 +21,16 @@ def source(tmp_path, monkeypatch):
     return tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 1, 2, 3, 4, 9, 10]))
 
 
-def test_the_same_bytes_as_by_workers(tmp_path, source):
+def test_beam_and_workers_write_the_same_bytes(tmp_path, source):
     (source / "records100/00000/00002_lr.dat").write_bytes(b"")  # rejected
-    here = prepare("ptb_xl/100hz", tmp_path / "here", source=source)
+    local = prepare("ptb_xl/100hz", tmp_path / "local", source=source)
     beam = prepare("ptb_xl/100hz", tmp_path / "beam", source=source, beam=IN_MEMORY)
-    assert sorted(path.name for path in here.iterdir()) == sorted(
-        path.name for path in beam.iterdir()
-    )
-    for file in here.iterdir():
+    assert {path.name for path in local.iterdir()} == {path.name for path in beam.iterdir()}
+    for file in local.iterdir():
         assert file.read_bytes() == (beam / file.name).read_bytes(), file.name
 
 
-def test_what_beam_loses_is_an_error_and_the_next_run_goes_on(tmp_path, source, monkeypatch):
+def test_a_shard_lost_by_beam_is_an_error_and_the_next_run_writes_it(tmp_path, source, monkeypatch):
     write = shards.write
 
     def lose(builder, plan):
@@ -42,7 +40,8 @@ def test_what_beam_loses_is_an_error_and_the_next_run_goes_on(tmp_path, source, 
     with monkeypatch.context() as patch:
         patch.setattr(on_beam.shards, "write", lose)
         with pytest.raises(
-            InputError, match="Beam ended without an error and without 1 of 5 shards; run again"
+            InputError,
+            match="Beam ended without an error, but 1 of 5 shards are absent; run the same command",
         ):
             prepare("ptb_xl/100hz", tmp_path / "out", source=source, beam=IN_MEMORY)
     assert not list((tmp_path / "out").rglob("records.parquet"))
@@ -56,9 +55,9 @@ def test_what_beam_loses_is_an_error_and_the_next_run_goes_on(tmp_path, source, 
     assert written == ["train-2.part"]
 
 
-def test_a_pipeline_that_fails_is_one_line(tmp_path, source):
+def test_a_failed_pipeline_is_one_line(tmp_path, source):
     with pytest.raises(
-        InputError, match="ptb_xl: Beam failed .*; mend that and run again: it goes on"
+        InputError, match="ptb_xl: Beam failed .*; correct the cause and run the same command again"
     ) as error:
         prepare("ptb_xl/100hz", tmp_path / "out", source=source, beam=("runner=NoSuchRunner",))
     assert "\n" not in str(error.value)

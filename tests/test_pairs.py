@@ -1,4 +1,4 @@
-"""A partner is another recording of the same patient, each equally likely; alone is only who has no other."""
+"""A partner is another recording of the same patient, if there is one; each is equally likely."""
 
 import time
 
@@ -8,7 +8,7 @@ import pytest
 from ecgjax.data.pairs import DAY_S, PairRule, PatientPairs
 from ecgjax.errors import InputError
 
-# Patients 0 to 4 have 1, 4, 2, 1 and 3 recordings, in no order; some of the data set's recordings must not be used.
+# Patients 0 to 4 have 1, 4, 2, 1 and 3 recordings, unordered; those of patient 9 must not be used.
 PATIENTS = np.array([1, 4, 0, 2, 9, 1, 4, 3, 1, 9, 2, 4, 1], np.int32)
 INDICES = np.flatnonzero(PATIENTS != 9)[::-1]
 
@@ -23,7 +23,7 @@ def test_first_view_is_the_recording_at_the_position(pairs):
     assert drawn[:, 0].tolist() == INDICES.tolist() and pairs.patients == 5
 
 
-def test_partner_is_of_the_same_patient_and_another_recording_where_there_is_one(pairs):
+def test_a_partner_is_another_recording_of_the_same_patient_if_there_is_one(pairs):
     rng = np.random.default_rng(0)
     drawn = np.array([pairs.draw(np.arange(11), rng)[:, 1] for _ in range(200)])
     for position, index in enumerate(INDICES):
@@ -38,14 +38,14 @@ def test_partners_are_equally_likely(pairs):
     assert np.abs(np.array(counts) - 2000).max() < 4 * np.sqrt(6000 * 2 / 9)
 
 
-def test_draws_follow_the_generator(pairs):
+def test_draws_depend_on_the_random_generator_alone(pairs):
     def draw(seed):
         return pairs.draw(np.arange(11), np.random.default_rng(seed)).tolist()
 
     assert draw(1) == draw(1) != draw(2)
 
 
-def test_five_million_recordings_are_quick():
+def test_five_million_recordings_are_paired_quickly():
     patients = np.random.default_rng(0).integers(1_700_000, size=5_000_000).astype(np.int32)
     start = time.process_time()
     pairs = PatientPairs(np.arange(5_000_000), patients)
@@ -56,7 +56,7 @@ def test_five_million_recordings_are_quick():
     np.testing.assert_array_equal(drawn[:, 0] == drawn[:, 1], alone)
 
 
-# Days of thirty recordings of four patients; some of the same day, one of five unknown.
+# Days of thirty recordings of four patients: some share a day, every fifth date is unknown.
 _RNG = np.random.default_rng(5)
 OWNERS = _RNG.integers(4, size=30).astype(np.int32)
 DAYS = np.where(_RNG.random(30) < 0.2, np.nan, _RNG.integers(40, size=30))
@@ -71,27 +71,28 @@ DATES = np.array(
 
 @pytest.mark.parametrize("rule", [(0, 7), (10, 20), (10, 0), (0, 0.5), (50, 0), (3, 3)])
 @pytest.mark.parametrize("dates", ["some unknown", "all unknown"])
-def test_partners_are_those_that_the_rule_allows_equally_likely(rule, dates):
+def test_all_partners_that_the_rule_allows_are_equally_likely(rule, dates):
     days = DAYS if dates == "some unknown" else np.full(30, np.nan)
     recorded_at = DATES if dates == "some unknown" else np.full(30, "NaT", "datetime64[s]")
     usable = np.arange(30)[::-1][:-4]
     pairs = PatientPairs(
         usable, OWNERS, rule=PairRule(min_days=rule[0], max_days=rule[1]), recorded_at=recorded_at
     )
-    rng, positions = np.random.default_rng(0), np.arange(len(usable))
+    rng = np.random.default_rng(0)
+    positions = np.arange(len(usable))
     drawn = np.array([pairs.draw(positions, rng)[:, 1] for _ in range(1500)])
     for position, index in enumerate(usable):
         gap = np.abs(days[usable] - days[index])
-        near_enough = np.isnan(gap) | ((gap >= rule[0]) & (gap <= (rule[1] or np.inf)))
-        mine = usable[near_enough & (OWNERS[usable] == OWNERS[index]) & (usable != index)]
-        expected = mine if len(mine) else np.array([index])
-        found, counts = np.unique(drawn[:, position], return_counts=True)
-        np.testing.assert_array_equal(found, np.sort(expected))
+        allowed = np.isnan(gap) | ((gap >= rule[0]) & (gap <= (rule[1] or np.inf)))
+        others = usable[allowed & (OWNERS[usable] == OWNERS[index]) & (usable != index)]
+        expected = others if len(others) else np.array([index])
+        partners, counts = np.unique(drawn[:, position], return_counts=True)
+        np.testing.assert_array_equal(partners, np.sort(expected))
         share = 1 / len(expected)
         assert np.abs(counts / 1500 - share).max() <= 5 * np.sqrt(share * (1 - share) / 1500)
 
 
-def test_a_share_of_the_pairs_is_one_recording_twice(pairs):
+def test_the_instance_share_of_pairs_is_one_recording_twice(pairs):
     mixed = PatientPairs(INDICES, PATIENTS, rule=PairRule(instance_share=0.3))
     position = np.flatnonzero(INDICES == 8)  # of patient 1, with three others
     drawn = mixed.draw(np.repeat(position, 6000), np.random.default_rng(0))
@@ -104,7 +105,7 @@ def test_a_share_of_the_pairs_is_one_recording_twice(pairs):
     np.testing.assert_array_equal(whole[:, 0], whole[:, 1])
 
 
-def test_a_rule_for_five_million_recordings_is_quick():
+def test_five_million_recordings_are_paired_by_dates_quickly():
     rng = np.random.default_rng(0)
     patients = rng.integers(1_700_000, size=5_000_000).astype(np.int32)
     recorded_at = rng.integers(1_200_000_000, 1_700_000_000, size=5_000_000).astype("datetime64[s]")

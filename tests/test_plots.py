@@ -1,4 +1,4 @@
-"""Pictures: the ECG sheet's scale is measured in pixels, the rest is checked by what it must show."""
+"""Plots: the scale of the ECG sheet is measured in pixels, the others by what they must show."""
 
 import matplotlib.image
 import numpy as np
@@ -6,26 +6,26 @@ import PIL.Image
 import pytest
 
 from ecgjax.errors import InputError
-from ecgjax.evaluate import plots
+from ecgjax.evaluate import ecg_sheet, plots
+from ecgjax.evaluate.low_label_table import Row
 from ecgjax.signals import LEADS, MISSING
-from ecgjax.workflows.benchmark import Row
 
 
 def _dark(path):
-    """Mask [row, column] of ink (black, not grid), and the pixels per millimetre that the PNG states."""
+    """Returns the mask [row, column] of dark ink (not the grid), and the pixels per millimetre."""
     ink = matplotlib.image.imread(path)[..., :3].max(axis=-1) < 0.35
     with PIL.Image.open(path) as image:
         return ink, image.info["dpi"][0] / 25.4
 
 
 def _sheet(tmp_path, signal, rate_hz=100.0):
-    plots.ecg_sheet([signal], tmp_path / "sheet.png", rate_hz=rate_hz, titles=[""])
+    ecg_sheet.draw([signal], tmp_path / "sheet.png", rate_hz=rate_hz, titles=[""])
     return _dark(tmp_path / "sheet.png")
 
 
 @pytest.mark.parametrize("rate_hz", [100.0, 500.0])
 def test_one_millivolt_is_10_mm_and_one_second_25_mm(tmp_path, rate_hz):
-    """A pulse of 1 mV from 4 s to 5 s in lead II alone: its edges on the rhythm strip, the lowest trace."""
+    """A pulse of 1 mV from 4 s to 5 s in lead II, measured on the rhythm strip at the bottom."""
     signal = np.zeros((round(10 * rate_hz), 12), np.int16)
     signal[round(4 * rate_hz) : round(5 * rate_hz), LEADS.index("II")] = 1000
     ink, per_mm = _sheet(tmp_path, signal, rate_hz)
@@ -45,22 +45,21 @@ def test_one_millivolt_is_10_mm_and_one_second_25_mm(tmp_path, rate_hz):
     assert np.ptp(calibration) == pytest.approx(5, abs=0.4)
 
 
-def test_every_lead_is_at_its_place(tmp_path):
-    """A wave in one lead moves ink in that lead's cell (lead II: in the strip as well), and nowhere else."""
+def test_every_lead_is_drawn_in_its_cell(tmp_path):
+    """A wave in one lead changes its cell (lead II: the rhythm strip, too) and nothing else."""
     flat, per_mm = _sheet(tmp_path, np.zeros((1000, 12), np.int16))
     for index, lead in enumerate(LEADS):
         signal = np.zeros((1000, 12), np.int16)
         signal[:, index] = 400 * np.sin(np.arange(1000) / 5)
         moved = np.argwhere(_sheet(tmp_path, signal)[0] != flat) / per_mm
-        inside = moved[
-            (moved[:, 1] - 15 + 1) % 62.5 > 2
-        ]  # a trace is drawn to the very edge of its column
+        # A trace is drawn to the edge of its column: leave out 1 mm on each side.
+        inside = moved[(moved[:, 1] - 15 + 1) % 62.5 > 2]
         cells = {(int((y - 15) // 30), int((x - 15) // 62.5)) for y, x in inside}
         column, row = divmod(index, 3)
         assert cells == {(row, column)} | ({(3, k) for k in range(4)} if lead == "II" else set())
 
 
-def test_missing_samples_are_a_gap_and_short_recordings_end(tmp_path):
+def test_missing_samples_are_a_gap_and_short_recordings_end_early(tmp_path):
     signal = np.zeros((800, 12), np.int16)
     signal[200:400] = MISSING
     signal[:, LEADS.index("V6")] = MISSING
@@ -74,16 +73,17 @@ def test_missing_samples_are_a_gap_and_short_recordings_end(tmp_path):
 
 def test_two_recordings_are_two_sheets_of_the_same_scale(tmp_path):
     signal = (300 * np.random.default_rng(0).normal(size=(1000, 12))).astype(np.int16)
-    plots.ecg_sheet([signal], tmp_path / "one.png", rate_hz=100, titles=["a"])
-    plots.ecg_sheet([signal, signal], tmp_path / "two.png", rate_hz=100, titles=["a", "a"])
-    one, two = (_dark(tmp_path / name)[0] for name in ("one.png", "two.png"))
+    ecg_sheet.draw([signal], tmp_path / "one.png", rate_hz=100, titles=["a"])
+    ecg_sheet.draw([signal, signal], tmp_path / "two.png", rate_hz=100, titles=["a", "a"])
+    one, _ = _dark(tmp_path / "one.png")
+    two, _ = _dark(tmp_path / "two.png")
     assert two.shape == (2 * one.shape[0], one.shape[1])
     assert (two[: len(one)] == one).mean() > 0.99 and (two[len(one) :] == one).mean() > 0.99
 
 
 def test_sheet_refuses_other_shapes(tmp_path):
     with pytest.raises(InputError, match=r"patient 7: signal has shape \(12, 1000\)"):
-        plots.ecg_sheet(
+        ecg_sheet.draw(
             [np.zeros((12, 1000))], tmp_path / "x.png", rate_hz=100, titles=["patient 7"]
         )
 
@@ -101,7 +101,7 @@ def test_loss_curve(tmp_path, accuracy):
     plots.loss_curve([1, 2, 3], [3.0, 2.0, 1.0], tmp_path / "loss.png", accuracy=accuracy)
     height = matplotlib.image.imread(tmp_path / "loss.png").shape[0]
     assert height == (1 + 3 * (1 + (accuracy is not None))) * 130
-    with pytest.raises(InputError, match="no step has been logged"):
+    with pytest.raises(InputError, match="no step was logged"):
         plots.loss_curve([], [], tmp_path / "loss.png")
 
 
@@ -119,18 +119,16 @@ def test_map_keeps_groups_apart_and_is_reproducible():
 
 
 def test_embedding_map_shows_rare_conditions_on_top(tmp_path):
-    """All points at one place: the rarest condition's colour is what is seen there."""
+    """All points have the same position: only the colour of the rarest condition is visible."""
     points = np.zeros((100, 2))
     conditions = ["other"] * 90 + ["MI"] * 8 + ["AFLT"] * 2
     plots.embedding_map(points, conditions[::-1], tmp_path / "map.png")
     image = (matplotlib.image.imread(tmp_path / "map.png")[..., :3] * 255).round().astype(int)
-    colours = [
-        tuple(int(code[k : k + 2], 16) for k in (1, 3, 5))
-        for code in (plots._GREY, *plots._COLOURS[:2])
-    ]
-    there = image[100:-100, 100 : round(0.7 * image.shape[1])]  # within the frame
-    seen = [int((there == colour).all(axis=-1).sum()) for colour in colours]
-    assert seen[0] == seen[1] == 0 < seen[2]
+    codes = (plots._GREY, plots.OKABE_ITO["blue"], plots.OKABE_ITO["vermilion"])
+    colours = [tuple(int(code[k : k + 2], 16) for k in (1, 3, 5)) for code in codes]
+    inside = image[100:-100, 100 : round(0.7 * image.shape[1])]  # without frame and legend
+    pixels = [int((inside == colour).all(axis=-1).sum()) for colour in colours]
+    assert pixels[0] == pixels[1] == 0 < pixels[2]
 
 
 def test_embedding_map_joins_patients_and_refuses_too_many_conditions(tmp_path):
@@ -144,24 +142,26 @@ def test_embedding_map_joins_patients_and_refuses_too_many_conditions(tmp_path):
         plots.embedding_map(points, list(map(str, range(20))), tmp_path / "x.png")
 
 
-def test_low_label_curves_show_every_way_and_grow_with_tasks(tmp_path):
+def test_low_label_curves_show_every_method_and_grow_with_tasks(tmp_path):
+    labels = {"frozen": (50, 100, 17000), "random": (50, 100, 17000), "scratch": (100,)}
     rows = [
-        Row(task, n, way, auroc=0.8, low=0.7, high=0.9, gain=None, gain_low=None, gain_high=None)
+        Row(task, n, method, auroc=0.8, low=0.7, high=0.9, gain=None, gain_low=None, gain_high=None)
         for task in ("af", "mi", "flutter", "premature")
-        for way, ns in (
-            ("frozen", (50, 100, 17000)),
-            ("random", (50, 100, 17000)),
-            ("scratch", (100,)),
-        )
-        for n in ns
+        for method, numbers in labels.items()
+        for n in numbers
     ]
     plots.low_label_curves(rows, tmp_path / "four.png")
     plots.low_label_curves([row for row in rows if row.task == "af"], tmp_path / "one.png")
-    four, one = (matplotlib.image.imread(tmp_path / name) for name in ("four.png", "one.png"))
-    assert four.shape[0] > 1.7 * one.shape[0] and four.shape[1] > 2.5 * one.shape[1]
-    for way in ("frozen", "random", "scratch"):
-        colour = [int(plots._WAYS[way][1][k : k + 2], 16) / 255 for k in (1, 3, 5)]
-        assert (np.abs(one[..., :3] - colour).max(axis=-1) < 0.01).sum() > 50, way
-    assert not (
-        np.abs(one[..., :3] - np.array([0xD5, 0x5E, 0]) / 255).max(axis=-1) < 0.01
-    ).any()  # fine-tuned
+    four = matplotlib.image.imread(tmp_path / "four.png")
+    one = matplotlib.image.imread(tmp_path / "one.png")
+    assert four.shape[0] > 1.7 * one.shape[0]
+    assert four.shape[1] > 2.5 * one.shape[1]
+
+    def pixels(method):
+        _, code = plots._METHODS[method]
+        colour = [int(code[k : k + 2], 16) / 255 for k in (1, 3, 5)]
+        return (np.abs(one[..., :3] - colour).max(axis=-1) < 0.01).sum()
+
+    for method in labels:
+        assert pixels(method) > 50, method
+    assert pixels("finetuned") == 0

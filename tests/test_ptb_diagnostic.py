@@ -1,4 +1,4 @@
-"""ptb_diagnostic's builder: on records made for it, and on the database's own where one is at hand."""
+"""The builder of ptb_diagnostic, on random records, and on a real one if available."""
 
 import datetime
 import os
@@ -39,25 +39,24 @@ def test_a_recording_is_cut_into_windows(tmp_path):
         row["record_id"]: row
         for row in pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()
     }
-    first, *_ = windows = [rows[f"patient007-s0001_re-w{number}"] for number in (1, 2, 3)]
-    assert (
-        len({row["patient_id"] for row in windows}) == 1
-        and len({row["split"] for row in windows}) == 1
-    )
+    windows = [rows[f"patient007-s0001_re-w{number}"] for number in (1, 2, 3)]
+    first = windows[0]
+    assert len({row["patient_id"] for row in windows}) == 1
+    assert len({row["split"] for row in windows}) == 1
     assert (first["age"], first["sex"], first["labels"]) == (None, "male", ["ptb:heart_failure"])
     assert [row["recorded_at"].second for row in windows] == [0, 10, 20]
     assert first["recorded_at"] == datetime.datetime(1990, 10, 1)
     assert set(rows) - {row["record_id"] for row in windows} == {"patient008-s0003lre"}
 
 
-def test_a_folder_without_patients(tmp_path):
+def test_a_folder_without_patients_is_refused(tmp_path):
     with pytest.raises(
         InputError, match=r"no patient\*/\*.hea; give the folder that holds patient001"
     ):
         prepare("ptb_diagnostic", tmp_path, source=tmp_path)
 
 
-def test_a_real_recording_equals_wfdbs(tmp_path):
+def test_a_real_recording_equals_that_of_wfdb(tmp_path):
     if "ECGJAX_SAMPLES" not in os.environ:
         pytest.skip("ECGJAX_SAMPLES does not name a folder with real recordings")
     shutil.copytree(
@@ -67,7 +66,7 @@ def test_a_real_recording_equals_wfdbs(tmp_path):
     builder: Any = tfds.builder_from_directory(prepared)
     (split,) = builder.info.splits
     windows = np.concatenate([example["signal"] for example in builder.as_data_source(split)])
-    # The Frank leads are not at hand; nor does the builder open them.
+    # The files of the Frank leads are absent, and the builder does not open them.
     header = tmp_path / "raw/patient001/s0010_re.hea"
     lines = header.read_text().splitlines()
     header.write_text("\n".join([lines[0].replace(" 15 ", " 12 "), *lines[1:13]]) + "\n")

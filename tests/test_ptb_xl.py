@@ -1,7 +1,8 @@
-"""PTB-XL's builder: on a tiny folder in its layout, and on the real data where it is at hand.
+"""The builder of PTB-XL, on a tiny folder in its layout, and on the real data if available.
 
-ECGJAX_PTB_XL is the unpacked folder of PTB-XL; ECGJAX_SAMPLES one that holds ptb-xl-500hz, with records at
-both rates, and cinc-2021; ECGJAX_KILLS how often the conversion of the real data is killed.
+ECGJAX_PTB_XL is the unpacked folder of PTB-XL. ECGJAX_SAMPLES is a folder with ptb-xl-500hz, which
+holds records at both rates, and cinc-2021. ECGJAX_KILLS is the number of times that the conversion
+of the real data is killed.
 """
 
 import datetime
@@ -24,15 +25,13 @@ import tensorflow_datasets as tfds
 from helpers import tiny_ptb_xl
 
 from ecgjax.errors import InputError
+from tfds_builders.conversion import plan
 from tfds_builders.formats import wfdb
 from tfds_builders.prepare import prepare
 from tfds_builders.ptb_xl import ptb_xl_dataset_builder as ptb_xl
 
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
-
-
-NO_DOWNLOADS: Any = None
 
 
 def _prepare(source: Path, out: Path, **options) -> dict[str, list]:
@@ -65,7 +64,7 @@ def test_signals_pass_bit_for_bit(tmp_path):
         )
 
 
-def test_limit_gives_another_folder_and_a_second_call_the_same(tmp_path):
+def test_a_limit_has_a_folder_of_its_own_and_a_second_call_changes_nothing(tmp_path):
     source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 1, 1, 9, 10]))
     part = prepare("ptb_xl", tmp_path / "out", source=source, limit=2)
     whole = prepare("ptb_xl/100hz", tmp_path / "out", source=source)
@@ -78,7 +77,7 @@ def test_limit_gives_another_folder_and_a_second_call_the_same(tmp_path):
         prepare("ptb_xl", tmp_path / "out", source=source, limit=2)
 
 
-def test_what_a_killed_conversion_left_is_removed(tmp_path):
+def test_the_remains_of_a_killed_conversion_are_removed(tmp_path):
     source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 9, 10]))
     stale = tmp_path / "out/ptb_xl/100hz/incomplete.K1LLED_1.0.0"
     stale.mkdir(parents=True)
@@ -128,20 +127,21 @@ def test_a_record_that_cannot_be_read_is_rejected_with_its_reason(tmp_path):
     ],
 )
 def test_a_cell_that_cannot_be_read_is_an_error_that_names_it(tmp_path, column, value):
-    source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1]))
-    table = source / "ptbxl_database.csv"
-    row = tiny_ptb_xl.ROW | {column: value}
+    (tmp_path / "records100").mkdir()
+    tiny_ptb_xl.write_table(tmp_path, [tiny_ptb_xl.ROW | {column: value}])
+    builder = ptb_xl.Builder(config="100hz", source=tmp_path)
     with pytest.raises(InputError, match=f"ptbxl_database.csv: ecg_id .*: {column} ") as caught:
-        ptb_xl._recording(row, "filename_lr", table)
+        builder.find_recordings()
     assert "\n" not in str(caught.value)
 
 
-def test_folders_that_are_not_ptb_xl(tmp_path):
+def test_a_folder_that_is_not_ptb_xl_is_refused(tmp_path):
     def fails(source: Path, message: str) -> None:
         with pytest.raises(InputError, match=message):
             prepare("ptb_xl/100hz", tmp_path / "out", source=source)
 
-    fails(tmp_path / "absent", "absent/ptbxl_database.csv: no such file")
+    fails(tmp_path / "absent", "absent: no such folder; give the one that holds ptb_xl")
+    fails(tmp_path, "ptbxl_database.csv: no such file; give the folder of PTB-XL")
     source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 9, 10]))
     with pytest.raises(InputError, match="records500: no such folder"):
         prepare("ptb_xl/500hz", tmp_path / "out", source=source)
@@ -154,7 +154,7 @@ def test_folders_that_are_not_ptb_xl(tmp_path):
     table.write_bytes(b"\xff\xfe" + text.encode())
     fails(source, "ptbxl_database.csv: .*replace the file")
     table.write_text(text[: len(text) - 60])  # cut in the middle of the last row
-    fails(source, "ecg_id 3: .* is not what belongs there")
+    fails(source, "ecg_id 3: .* is invalid")
 
 
 def test_without_a_source_the_zip_is_fetched(tmp_path, monkeypatch):
@@ -169,10 +169,10 @@ def test_without_a_source_the_zip_is_fetched(tmp_path, monkeypatch):
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", download_and_extract)
     prepared = prepare("ptb_xl", tmp_path / "out")
     assert len(pyarrow.parquet.read_table(prepared / "records.parquet")) == 3
-    assert asked == [ptb_xl.URL] and ptb_xl.URL.startswith("https://physionet.org/")
+    assert asked == [ptb_xl.ZIP_URL] and ptb_xl.ZIP_URL.startswith("https://physionet.org/")
 
 
-def test_a_server_out_of_reach_is_an_error_with_the_remedy(tmp_path, monkeypatch):
+def test_an_unreachable_server_is_an_error_with_the_remedy(tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError("Name or service not known")
 
@@ -191,11 +191,16 @@ def _command(*arguments) -> subprocess.CompletedProcess:
 
 def _start(*arguments) -> subprocess.Popen:
     command = [sys.executable, "-m", "ecgjax.launch.prepare", *map(str, arguments)]
-    where, pipe = Path(__file__).parent.parent, subprocess.PIPE
-    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, cwd=where)
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parent.parent,
+    )
 
 
-def test_the_command(tmp_path):
+def test_the_command_converts_and_reports(tmp_path):
     source = tiny_ptb_xl.write(tmp_path / "raw", tiny_ptb_xl.rows([1, 1, 9, 10]))
     (source / "records100/00000/00002_lr.dat").write_bytes(b"")
     done = _command("--dataset", "ptb_xl/100hz", "--source", source, "--out", tmp_path / "out")
@@ -221,9 +226,9 @@ def _folder(variable: str, *below: str) -> Path:
     return Path(os.environ[variable], *below)
 
 
-def test_real_metadata():
+def test_real_metadata_have_the_published_counts():
     builder = ptb_xl.Builder(config="100hz", source=_folder("ECGJAX_PTB_XL"))
-    recordings = builder._select(builder.find_recordings(NO_DOWNLOADS), None)
+    recordings = plan.select(builder.find_recordings(), None)
     assert Counter(r.split for r in recordings) == {
         "train": 17_418,
         "validation": 2_183,
@@ -236,18 +241,19 @@ def test_real_metadata():
     assert sum(r.age == 90 for r in recordings) == 293
 
 
-def test_real_signals_equal_the_oracles():
+def test_real_signals_equal_those_of_wfdb():
     source = _folder("ECGJAX_PTB_XL")
     builder = ptb_xl.Builder(config="100hz", source=source)
-    recordings = builder.find_recordings(NO_DOWNLOADS)
+    recordings = builder.find_recordings()
     for number in np.random.default_rng(0).choice(len(recordings), 500, replace=False):
         stored = builder.read_recording(recordings[number])["signal"]
-        expected = tiny_ptb_xl.read_by_wfdb(source / recordings[number].location, physical=False)
+        record = builder.record_path(recordings[number])
+        expected = tiny_ptb_xl.read_by_wfdb(record, physical=False)
         np.testing.assert_array_equal(stored, expected.d_signal)
 
 
 @pytest.mark.parametrize("config", ["100hz", "500hz"])
-def test_real_records_at_both_rates(tmp_path, config):
+def test_real_records_at_both_rates_equal_those_of_wfdb(tmp_path, config):
     source = _folder("ECGJAX_SAMPLES", "ptb-xl-500hz")
     prepared = prepare(f"ptb_xl/{config}", tmp_path, source=source)
     builder: Any = tfds.builder_from_directory(prepared)
@@ -261,25 +267,28 @@ def test_real_records_at_both_rates(tmp_path, config):
         np.testing.assert_array_equal(example["signal"], expected)
 
 
-def test_real_conversion_killed_again_and_again(tmp_path):
-    """ECGJAX_KILLS times at random moments, with one or two workers; it ends with the bytes of an unkilled one."""
+def test_a_real_conversion_survives_repeated_kills(tmp_path):
+    """Kills it ECGJAX_KILLS times at random; the result has the bytes of an uninterrupted one."""
     words = ["--dataset", "ptb_xl/100hz", "--source", _folder("ECGJAX_PTB_XL")]
     started = time.monotonic()
     assert _command(*words, "--out", tmp_path / "whole").returncode == 0
-    whole_s, seed = time.monotonic() - started, random.randrange(2**32)
-    draw, kills = random.Random(seed), int(os.environ.get("ECGJAX_KILLS", "2"))
+    whole_s = time.monotonic() - started
+    seed = random.randrange(2**32)
+    draw = random.Random(seed)
+    kills = int(os.environ.get("ECGJAX_KILLS", "2"))
     for number in range(kills):
         process = _start(*words, "--out", tmp_path / "killed", "--workers", 1 + number % 2)
         while not _finished_shards(tmp_path / "killed") and process.poll() is None:
             time.sleep(0.05)
-        time.sleep(draw.uniform(0, whole_s / kills / 2))  # it cannot be done by then
+        time.sleep(draw.uniform(0, whole_s / kills / 2))  # too short to finish
         process.kill()
         process.communicate()
         assert process.returncode == -signal.SIGKILL, seed
     assert _finished_shards(tmp_path / "killed"), seed
     done = _command(*words, "--out", tmp_path / "killed")
     assert "21,799 found = 21,799 written" in done.stdout, (seed, done.stderr)
-    whole, killed = (tmp_path / name / "ptb_xl/100hz" for name in ("whole", "killed"))
+    whole = tmp_path / "whole/ptb_xl/100hz"
+    killed = tmp_path / "killed/ptb_xl/100hz"
     assert sorted(path.name for path in killed.rglob("*")) == sorted(
         path.name for path in whole.rglob("*")
     ), seed
@@ -291,8 +300,8 @@ def _finished_shards(out: Path) -> list[Path]:
     return list(out.rglob(".unfinished-1.0.0/*.json"))
 
 
-def test_real_records_of_other_publishers():
-    """CinC 2020 and 2021: MATLAB files, other gains and lengths."""
+def test_real_records_of_cinc_2021_are_read():
+    """They are MATLAB files with other gains and lengths."""
     headers = sorted(_folder("ECGJAX_SAMPLES").glob("cinc-2021/*.hea"))
     assert headers
     for header in headers:

@@ -1,4 +1,4 @@
-"""A prepared data set reads as TFDS reads it, and what is missing or damaged is named before training starts."""
+"""A prepared data set reads as TFDS reads it; missing or damaged files are named at once."""
 
 import resource
 import shutil
@@ -11,18 +11,19 @@ from ecgjax.data.records import SPLITS, Records
 from ecgjax.errors import InputError
 
 
-def test_order_and_content_are_those_of_tfds(records, prepared):
+def test_order_and_content_equal_those_of_tfds(records, prepared):
     builder = tfds.builder_from_directory(prepared)
     assert sum(len(records.split(split)) for split in SPLITS) == len(records)
     for split in SPLITS:
-        source, indices = builder.as_data_source(split), records.split(split)
+        source = builder.as_data_source(split)
+        indices = records.split(split)
         assert len(source) == len(indices)
         for example, index, signal in zip(source, indices, records.read(indices), strict=True):
             assert records.row(index)["record_id"] == example["record_id"].decode()
             np.testing.assert_array_equal(signal, example["signal"])
 
 
-def test_read_keeps_the_order_asked_for(records):
+def test_read_returns_recordings_in_the_order_of_the_indices(records):
     everything = records.read(np.arange(len(records)))
     assert everything.shape == (len(records), 1000, 12) and everything.dtype == np.int16
     asked = np.random.default_rng(0).permutation(len(records)).repeat(2)
@@ -42,17 +43,17 @@ def test_labels_follow_their_indices(records):
     assert records.labels(rows) == [records.row(row)["labels"] for row in rows]
 
 
-def test_facts_of_the_data_set(records):
+def test_rate_samples_and_name_come_from_the_table(records):
     assert (records.rate_hz, records.samples) == (100.0, 1000)
     assert records.name.startswith("synthetic/100hz")
 
 
-def test_folder_above_the_data_set_will_do(records, prepared):
+def test_a_folder_above_the_data_set_may_be_given(records, prepared):
     assert Records(prepared.parents[2]).path == prepared
 
 
 @pytest.mark.parametrize("limits", [(100, 4096), (100, resource.RLIM_INFINITY)])
-def test_many_shards_may_stay_open(prepared, monkeypatch, limits):
+def test_the_limit_of_open_files_is_raised_for_many_shards(prepared, monkeypatch, limits):
     asked = []
     monkeypatch.setattr(resource, "getrlimit", lambda kind: limits)
     monkeypatch.setattr(resource, "setrlimit", lambda kind, new: asked.append(new))
@@ -60,7 +61,7 @@ def test_many_shards_may_stay_open(prepared, monkeypatch, limits):
     assert asked == [(515, limits[1])]  # 3 shards
 
 
-def test_more_shards_than_files_may_be_open_is_said(prepared, monkeypatch):
+def test_more_shards_than_the_limit_of_open_files_are_refused(prepared, monkeypatch):
     monkeypatch.setattr(resource, "getrlimit", lambda kind: (100, 500))
     with pytest.raises(InputError, match="3 shards, but a process may open 500 files"):
         Records(prepared)
@@ -103,7 +104,7 @@ def _garbled_table(folder):
     return folder / "records.parquet", "prepare"
 
 
-def _table_of_somebody_else(folder):
+def _foreign_table(folder):
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -129,23 +130,20 @@ def _garbled_info(folder):
         _missing,
         _other_split,
         _garbled_table,
-        _table_of_somebody_else,
+        _foreign_table,
         _without_features,
         _garbled_info,
     ],
 )
-def test_damage_is_refused_by_name(copy, damage):
+def test_a_damaged_file_is_refused_by_name(copy, damage):
     culprit, message = damage(copy)
     with pytest.raises(InputError) as error:
         Records(copy)
-    assert (
-        str(culprit) in str(error.value)
-        and message in str(error.value)
-        and "\n" not in str(error.value)
-    )
+    text = str(error.value)
+    assert str(culprit) in text and message in text and "\n" not in text
 
 
-def test_flipped_bit_in_a_recording_is_noticed_when_it_is_read(copy):
+def test_a_flipped_bit_in_a_recording_is_detected_at_reading(copy):
     shard = _shard(copy)
     content = bytearray(shard.read_bytes())
     content[len(content) // 2] ^= 4
@@ -155,7 +153,7 @@ def test_flipped_bit_in_a_recording_is_noticed_when_it_is_read(copy):
         records.read(records.split("train"))
 
 
-def test_wrong_folders_are_refused(tmp_path, prepared):
+def test_folders_without_a_data_set_are_refused(tmp_path, prepared):
     for path, message in (
         (tmp_path / "absent", "no such folder"),
         (tmp_path, "no prepared data set"),

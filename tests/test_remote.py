@@ -1,4 +1,4 @@
-"""Data sets in object stores; fsspec's store in memory stands in for one."""
+"""Data sets in object stores; fsspec's in-memory store stands in for one."""
 
 import fsspec
 import pytest
@@ -6,11 +6,11 @@ import pytest
 from ecgjax import remote
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError
-from ecgjax.launch.command import prepare
+from ecgjax.launch import prepare
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path, monkeypatch):
+def cache_folder(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 
@@ -22,11 +22,11 @@ def store():
     store.pseudo_dirs[:] = [""]
 
 
-def test_a_local_folder_is_itself(tmp_path):
+def test_a_local_folder_is_returned_unchanged(tmp_path):
     assert remote.local(str(tmp_path)) == tmp_path
 
 
-def test_a_data_set_there_and_back(prepared, store):
+def test_a_data_set_is_published_and_copied_back(prepared, store):
     order = []
     put = store.put_file
     store.put_file = lambda source, target: order.append(target) or put(source, target)
@@ -43,7 +43,7 @@ def test_a_data_set_there_and_back(prepared, store):
     assert again != copy and not (again / "report.html").exists()
 
 
-def test_a_copy_is_made_once(store, monkeypatch):
+def test_a_remote_folder_is_copied_only_once(store, monkeypatch):
     store.pipe("/bucket/raw/a/b.txt", b"text")
     copy = remote.local("memory://bucket/raw")
     assert copy.name == "raw" and (copy / "a/b.txt").read_bytes() == b"text"
@@ -51,24 +51,14 @@ def test_a_copy_is_made_once(store, monkeypatch):
     assert remote.local("memory://bucket/raw") == copy
 
 
-def test_the_command_takes_from_there_and_puts_there(store, monkeypatch, capsys):
-    words = [
-        "prepare",
-        "--dataset",
-        "synthetic/100hz",
-        "--out",
-        "memory://bucket/out",
-        "--limit",
-        "4",
-    ]
+def test_prepare_writes_to_a_store_and_prints_the_next_command(store, monkeypatch, capsys):
+    out = "memory://bucket/out"
+    words = ["prepare", "--dataset", "synthetic/100hz", "--out", out, "--limit", "4"]
     monkeypatch.setattr("sys.argv", words)
     prepare.main()
-    said = capsys.readouterr().out
-    assert (
-        "next      python -m ecgjax.launch.pretrain --data memory://bucket/out/synthetic/100hz-limit4/1.0.0"
-        in said
-    )
-    assert len(Records(remote.local("memory://bucket/out/synthetic/100hz-limit4/1.0.0"))) == 12
+    url = f"{out}/synthetic/100hz-limit4/1.0.0"
+    assert f"python -m ecgjax.launch.pretrain --data {url}" in capsys.readouterr().out
+    assert len(Records(remote.local(url))) == 12
 
 
 @pytest.mark.parametrize(
@@ -78,6 +68,6 @@ def test_the_command_takes_from_there_and_puts_there(store, monkeypatch, capsys)
         ("nosuchstore://bucket/x", "nosuchstore://bucket/x: .*not known"),
     ],
 )
-def test_what_is_not_there_is_one_line(store, url, message):
+def test_absent_folders_and_unknown_stores_are_refused(store, url, message):
     with pytest.raises(InputError, match=message):
         remote.local(url)

@@ -1,4 +1,4 @@
-"""Leads by name, and rates."""
+"""Lead names and ratios of sampling rates."""
 
 import pytest
 
@@ -10,12 +10,12 @@ from ecgjax.signals import LEADS, lead_indices, rate_ratio
     ("from_hz", "to_hz", "ratio"),
     [(500, 100, (1, 5)), (100, 500, (5, 1)), (360, 100, (5, 18)), (409.6, 100, (125, 512))],
 )
-def test_rate_ratio_is_the_smallest(from_hz, to_hz, ratio):
+def test_rate_ratio_is_the_smallest_pair_of_integers(from_hz, to_hz, ratio):
     assert rate_ratio(from_hz, to_hz) == ratio
 
 
 @pytest.mark.parametrize("rate_hz", [0, -100, float("nan"), float("inf")])
-def test_impossible_rate_is_refused(rate_hz):
+def test_impossible_rates_are_refused(rate_hz):
     with pytest.raises(InputError, match=f"sampling rate {rate_hz} Hz"):
         rate_ratio(rate_hz, 100)
 
@@ -36,7 +36,7 @@ def test_leads_are_found_by_name():
         ((), "a.hea: lacks lead I, II"),
     ],
 )
-def test_absent_or_double_lead_is_refused(names, message):
+def test_absent_or_repeated_leads_are_refused(names, message):
     with pytest.raises(InputError) as error:
         lead_indices(names, "a.hea")
     assert str(error.value).startswith(message) and "\n" not in str(error.value)

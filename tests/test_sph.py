@@ -1,4 +1,4 @@
-"""sph's builder, on files made in its layout as the article describes it."""
+"""The builder of sph, on random files in the layout described by the article."""
 
 import csv
 import datetime
@@ -22,8 +22,8 @@ ROW = {
     "Age": "55",
     "Sex": "F",
     "N": "5000",
+    "Date": "2020-03-04",
 }
-ROW |= {"Date": "2020-03-04"}
 
 
 def _write(folder: Path, rows: list[dict[str, str]]) -> Path:
@@ -39,7 +39,7 @@ def _write(folder: Path, rows: list[dict[str, str]]) -> Path:
     return folder
 
 
-def test_windows_labels_and_rejections(tmp_path):
+def test_recordings_become_windows_with_labels_or_are_rejected(tmp_path):
     rows = [
         ROW,
         ROW | {"ECG_ID": "A00002", "N": "11000"},
@@ -73,12 +73,14 @@ def test_windows_labels_and_rejections(tmp_path):
 @pytest.mark.parametrize(
     ("column", "value"), [("ECG_ID", "../x"), ("AHA_Code", "AF"), ("Sex", "X"), ("N", "many")]
 )
-def test_a_cell_that_cannot_be_read(tmp_path, column, value):
-    row = ROW | {column: value}
-    with pytest.raises(InputError, match=f"metadata.csv: .*{column} "):
-        builder = sph.Builder(data_dir=tmp_path, source=tmp_path)
-        builder._windows(row, tmp_path / "metadata.csv")
+def test_an_invalid_cell_is_an_error_that_names_it(tmp_path, column, value):
+    with (tmp_path / "metadata.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(ROW))
+        writer.writeheader()
+        writer.writerow(ROW | {column: value})
+    with pytest.raises(InputError, match=f"metadata.csv: ECG_ID .*: {column} "):
+        sph.Builder(data_dir=tmp_path, source=tmp_path).find_recordings()
 
 
-def test_statements_are_known():
+def test_all_statements_are_known():
     assert set(sph.SCP.values()) <= {statement.code for statement in STATEMENTS}

@@ -1,6 +1,6 @@
-"""The synthetic cohort: would a cardiologist read in a recording what its labels say?
+"""The synthetic cohort: can a cardiologist see the labels of a recording in its signal?
 
-Bounds are clinical criteria, or values of PTB-XL where the test says so.
+Limits are clinical criteria, or values of PTB-XL if the test says so.
 """
 
 import dataclasses
@@ -20,29 +20,33 @@ from tfds_builders.synthetic.heart import beating
 from tfds_builders.synthetic.infarct import Infarct, infarcted
 from tfds_builders.synthetic.recording import plan_patient, simulate
 from tfds_builders.synthetic.rhythm import ATRIAL, VENTRICULAR
-from tfds_builders.synthetic.synthetic_dataset_builder import SPLIT_OF_REMAINDER, CohortConfig
+from tfds_builders.synthetic.synthetic_dataset_builder import SPLITS_BY_REMAINDER, CohortConfig
 
 RATE_HZ = 100
 FINDINGS = {"AFIB", "AFLT", "PAC", "PVC", "1AVB", "IMI", "AMI", "LMI"}
 
 
 class Example:
-    """A plan, its recording in mV, and what the marks say."""
+    """A plan, its recording in mV, and the wave marks."""
 
     def __init__(self, plan, rate_hz=RATE_HZ):
         made = simulate(plan, rate_hz=rate_hz)
-        self.plan, self.labels, self.rate_hz = plan, set(plan.labels), rate_hz
-        self.signal_uv, self.waves = made["signal"], made["waves"]
+        self.plan = plan
+        self.labels = set(plan.labels)
+        self.rate_hz = rate_hz
+        self.signal_uv = made["signal"]
+        self.waves = made["waves"]
         self.signal = self.signal_uv / 1e3
 
     def begins(self, mark):
-        """Samples at which waves of this kind begin, but for one that the recording cuts."""
+        """Returns the first sample of each wave of a kind, without a wave cut by the recording."""
         is_mark = self.waves == mark
         return np.flatnonzero(is_mark[1:] & ~is_mark[:-1]) + 1
 
     def beats(self, before_s=0.05, after_s=0.45):
-        """[beat, time, lead] around each begin of a QRS complex, from the level just before it."""
-        before, after = round(before_s * self.rate_hz), round(after_s * self.rate_hz)
+        """Returns [beat, time, lead] around each QRS complex, relative to the level before it."""
+        before = round(before_s * self.rate_hz)
+        after = round(after_s * self.rate_hz)
         begins = [b for b in self.begins(QRS_COMPLEX) if before <= b < len(self.signal) - after]
         cut = np.stack([self.signal[b - before : b + after] for b in begins])
         return cut - cut[:, before - 3 : before].mean(1, keepdims=True)
@@ -57,9 +61,9 @@ def cohort():
 
 
 def with_label(cohort, label):
-    found = [example for example in cohort if label in example.labels]
-    assert len(found) >= 10, f"too few {label} to test"
-    return found
+    examples = [example for example in cohort if label in example.labels]
+    assert len(examples) >= 10, f"too few {label} to test"
+    return examples
 
 
 def test_limb_leads_obey_einthoven_and_goldberger(cohort):
@@ -125,11 +129,12 @@ def test_fibrillatory_waves_fill_the_pause_in_v1(cohort):
     assert np.nanmedian(fibrillating) > 1.8 * np.nanmedian(sinus)
 
 
-def test_pr_interval_tells_first_degree_block(cohort):
+def test_the_pr_interval_is_long_exactly_in_first_degree_block(cohort):
     for example in cohort:
         if "SR" not in example.labels:
             continue
-        p, qrs = example.begins(P_WAVE), example.begins(QRS_COMPLEX)
+        qrs = example.begins(QRS_COMPLEX)
+        p = example.begins(P_WAVE)
         p = p[p < qrs[-1]]
         pr_s = np.median(qrs[np.searchsorted(qrs, p, side="right")] - p) / RATE_HZ
         assert 0.11 <= pr_s <= 0.40
@@ -141,7 +146,7 @@ def test_pr_interval_tells_first_degree_block(cohort):
     ("statement", "leads", "reciprocal"),
     [("IMI", "II III aVF", "aVL"), ("AMI", "V1 V2 V3 V4", "III"), ("LMI", "I aVL V5 V6", "V1")],
 )
-def test_infarct_shows_in_the_leads_of_its_wall(cohort, statement, leads, reciprocal):
+def test_an_infarct_is_visible_in_the_leads_of_its_wall(cohort, statement, leads, reciprocal):
     columns = [LEADS.index(lead) for lead in leads.split()]
     fresh = Infarct(statement, q_mv=0.3, early_loss=0.6, t_loss=0.5, t_mv=0.1, st_mv=0.2)
     change_mv = []
@@ -169,7 +174,7 @@ def test_labelled_infarcts_have_deeper_q_waves_than_normals(cohort, statement, l
     ]
     normal = [q_mv(e) for e in with_label(cohort, "NORM")]
     assert np.mean(sick) < np.mean(normal) - 0.08
-    # Worth a label, but no giveaway: some infarcts have smaller Q waves than some normals.
+    # The overlap is realistic: some infarcts have smaller Q waves than some normal hearts.
     assert np.max(sick) > np.min(normal)
 
 
@@ -218,23 +223,22 @@ def test_ventricular_beats_are_wide_discordant_and_without_p(cohort):
 def test_flutter_peaks_between_4_and_6_hz_in_ii(cohort):
     peaks_hz = []
     for example in with_label(cohort, "AFLT"):
-        # What is between the QRS complexes, which are bridged by a line.
-        near = np.convolve(example.waves == QRS_COMPLEX, np.ones(5), "same") > 0
-        time = np.arange(len(near))
-        bridged = np.interp(time, time[~near], example.lead("II")[~near])
+        # QRS complexes are replaced by linear interpolation.
+        in_qrs = np.convolve(example.waves == QRS_COMPLEX, np.ones(5), "same") > 0
+        time = np.arange(len(in_qrs))
+        bridged = np.interp(time, time[~in_qrs], example.lead("II")[~in_qrs])
         power = np.abs(np.fft.rfft((bridged - bridged.mean()) * np.hanning(1000), 4000)) ** 2
         hz = np.fft.rfftfreq(4000, 1 / RATE_HZ)
         band = (hz > 3.5) & (hz < 8)
         peaks_hz.append((hz[band][power[band].argmax()], 1 / example.plan.patient.flutter_cycle_s))
-    found, true = np.array(peaks_hz).T
-    assert ((true > 4) & (true < 6)).all(), "250 to 340 waves a minute"
-    assert np.mean(np.abs(found - true) < 0.15) > 0.85
+    measured, true = np.array(peaks_hz).T
+    assert ((true > 4) & (true < 6)).all(), "250 to 340 waves per minute"
+    assert np.mean(np.abs(measured - true) < 0.15) > 0.85
 
 
 def test_flutter_conducts_every_second_to_fourth_wave(cohort):
     for example in with_label(cohort, "AFLT"):
-        beats, cycle_s = example.plan.beats, example.plan.patient.flutter_cycle_s
-        ratio = np.diff(beats.onset_s) / cycle_s
+        ratio = np.diff(example.plan.beats.onset_s) / example.plan.patient.flutter_cycle_s
         np.testing.assert_allclose(ratio, np.rint(ratio), atol=1e-6)
         assert set(np.rint(ratio).astype(int)) <= {2, 3, 4}
 
@@ -253,22 +257,22 @@ def test_each_wave_lies_inside_its_marks(cohort, mark, part, share):
         waves, _ = beating(alone, example.plan.beats)
         energy = np.square(evaluate(waves, samples=len(example.waves), rate_hz=RATE_HZ)).sum(1)
         assert energy[example.waves == mark].sum() > share * energy.sum(), example.plan.key
-        # And the marks are no longer than they must be: the wave is there all along.
+        # The marks are not longer than the wave.
         assert np.median(energy[example.waves == mark]) > 0.005 * energy.max()
 
 
 def test_most_qrs_energy_is_inside_qrs_marks(cohort):
     for example in with_label(cohort, "NORM"):
         steep = np.square(np.gradient(example.signal[:, 6:], axis=0))
-        steep = np.sort(steep, axis=1)[:, :5].sum(
-            1
-        )  # without the lead that moves most: it may be loose
+        # Without the steepest lead, whose electrode may have poor contact.
+        steep = np.sort(steep, axis=1)[:, :5].sum(1)
         inside = np.convolve(example.waves == QRS_COMPLEX, np.ones(3), "same") > 0
         assert steep[inside].sum() > 0.6 * steep.sum(), example.plan.key
 
 
 def test_visits_of_a_patient_are_more_alike_than_patients(cohort):
-    beats, patients = [], []
+    beats = []
+    patients = []
     for example in cohort:
         if "SR" in example.labels and "PVC" not in example.labels:
             columns = [
@@ -286,7 +290,7 @@ def test_visits_of_a_patient_are_more_alike_than_patients(cohort):
     assert np.median(likeness[same & (likeness > -1)]) < 0.999, "visits are not copies"
 
 
-def test_disease_lasts_but_does_not_always_show(cohort):
+def test_a_disease_is_constant_but_not_always_visible(cohort):
     labels = {}
     for example in cohort:
         labels.setdefault(example.plan.key[1], []).append(example.labels & FINDINGS)
@@ -325,18 +329,20 @@ def test_recordings_depend_on_seed_and_patient_only():
 def test_both_rates_show_the_same_heart():
     plans = [plan for index in range(12) for plan in plan_patient(0, index)]
     for plan in plans:
-        slow, fast = Example(plan), Example(plan, rate_hz=500)
+        slow = Example(plan)
+        fast = Example(plan, rate_hz=500)
         assert fast.signal.shape == (5000, 12)
         assert (fast.waves[::5] == slow.waves).all()
-        same = np.median(slow.beats(), axis=0), np.median(fast.beats(), axis=0)[::5]
         column = LEADS.index("V5")
-        assert np.corrcoef(same[0][:, column], same[1][:, column])[0, 1] > 0.8, plan.key
+        slow_v5 = np.median(slow.beats(), axis=0)[:, column]
+        fast_v5 = np.median(fast.beats(), axis=0)[::5, column]
+        assert np.corrcoef(slow_v5, fast_v5)[0, 1] > 0.8, plan.key
 
 
-def test_default_cohort_has_enough_of_everything():
+def test_the_default_cohort_has_enough_of_every_finding():
     counts = {"train": Counter(), "validation": Counter(), "test": Counter()}
     for index in range(CohortConfig(name="default", rate_hz=100, samples=1000).patients):
-        split = SPLIT_OF_REMAINDER[index % len(SPLIT_OF_REMAINDER)]
+        split = SPLITS_BY_REMAINDER[index % len(SPLITS_BY_REMAINDER)]
         for plan in plan_patient(0, index):
             counts[split].update(["all", *plan.labels])
     assert 1800 < counts["train"]["all"] < 2200
@@ -344,7 +350,7 @@ def test_default_cohort_has_enough_of_everything():
     assert min(counts["test"][name] for name in FINDINGS) >= 40, counts["test"]
 
 
-def test_builder_stores_the_cohort(prepared):
+def test_the_builder_stores_the_cohort(prepared):
     assert prepared.parent.name == "100hz-patients36"
     table = pyarrow.parquet.read_table(prepared / "records.parquet").to_pylist()
     plans = {
@@ -356,7 +362,7 @@ def test_builder_stores_the_cohort(prepared):
     for row in table:
         plan = plans[row["record_id"]]
         assert tuple(row["labels"]) == plan.labels
-        assert row["split"] == SPLIT_OF_REMAINDER[plan.key[1] % 18]
+        assert row["split"] == SPLITS_BY_REMAINDER[plan.key[1] % 18]
         assert (
             18 <= row["age"] <= 93
             and row["sex"] in ("female", "male")
@@ -383,7 +389,7 @@ def test_impossible_cohorts_are_refused(tmp_path, option, value):
         prepare("synthetic", tmp_path, **{option: value})
 
 
-def test_other_cohorts_go_to_other_folders(tmp_path, prepared):
+def test_another_cohort_has_another_folder(tmp_path, prepared):
     other = prepare("synthetic/100hz", tmp_path, patients=18, seed=7)
     assert other.parent.name == "100hz-patients18-seed7"
     ids = [

@@ -1,4 +1,4 @@
-"""The yardstick of training speed is a twin: equal losses and gradients from equal parameters."""
+"""The PyTorch twin has the losses and gradients of ecgjax for equal parameters."""
 
 import functools
 
@@ -12,32 +12,29 @@ from ecgjax.objectives.parts.nt_xent import nt_xent
 from ecgjax.objectives.patient_contrast import PatientContrast
 
 torch = pytest.importorskip("torch", reason="the twin needs PyTorch (pip install torch)")
-twin = pytest.importorskip(
-    "benchmarks.torch_twin", reason="benchmarks/ is beside the package, not in it"
-)
+twin = pytest.importorskip("benchmarks.torch_twin", reason="benchmarks/ is not part of the package")
 
 
 FEWER = {"xresnet1d50": {"depths": (1, 2, 1, 1)}}
-"""Settings that repeat the same block less often, for both sides: of 3, 4, 6 and 3 blocks a stage the first and one
-other are there. test_every_parameter_of_the_whole_has_its_place is about all of them."""
+"""Settings with fewer blocks of a kind, for both sides: each kind of block remains.
+test_every_parameter_has_its_counterpart has all blocks."""
 
 
 @pytest.mark.parametrize("layout", twin.LAYOUTS)
 @pytest.mark.parametrize("name", twin.TWINS)
-def test_every_parameter_of_the_whole_has_its_place(name, layout):
-    init = functools.partial(PatientContrast()._network(ENCODERS[name]).init, train=False)
+def test_every_parameter_has_its_counterpart(name, layout):
+    init = functools.partial(PatientContrast().network(ENCODERS[name]).init, train=False)
     shapes = jax.eval_shape(init, jax.random.key(0), jnp.zeros((2, 251, 12)))
-    twin.load(
-        twin.Projected(name, layout),
-        jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes),
-    )
+    zeros = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+    twin.load(twin.Projected(name, layout), zeros)
 
 
 @pytest.fixture(scope="module", params=twin.TWINS)
-def ours(request):
-    """Name, variables, signal, loss and gradients of an encoder as JAX computes them."""
+def reference(request):
+    """Name, variables and signal of an encoder, and its loss and gradients in JAX."""
     encoder = ENCODERS[request.param].clone(**FEWER.get(request.param, {}))
-    rng, network = np.random.default_rng(0), PatientContrast()._network(encoder)
+    network = PatientContrast().network(encoder)
+    rng = np.random.default_rng(0)
     signal = rng.normal(size=(8, 251, 12)).astype(np.float32)
     variables = jax.jit(functools.partial(network.init, train=False))(jax.random.key(0), signal)
     params = jax.tree.map(
@@ -54,21 +51,20 @@ def ours(request):
 
 
 @pytest.mark.parametrize("layout", twin.LAYOUTS)
-def test_twin_has_our_loss_and_gradients(ours, layout, monkeypatch):
-    name, variables, signal, loss, gradients = ours
-    monkeypatch.setitem(
-        twin.TWINS, name, functools.partial(twin.TWINS[name], **FEWER.get(name, {}))
-    )
+def test_twin_has_the_loss_and_gradients_of_ecgjax(reference, layout, monkeypatch):
+    name, variables, signal, loss, gradients = reference
+    fewer = functools.partial(twin.TWINS[name], **FEWER.get(name, {}))
+    monkeypatch.setitem(twin.TWINS, name, fewer)
     network = twin.Projected(name, layout)
     twin.load(network, variables)
-    found = twin.nt_xent(network(twin.as_input(signal, layout)), torch.tensor([0, 1, 1, 2]))
-    np.testing.assert_allclose(found.item(), loss, rtol=1e-4)
-    found.backward()
+    twin_loss = twin.nt_xent(network(twin.as_input(signal, layout)), torch.tensor([0, 1, 1, 2]))
+    np.testing.assert_allclose(twin_loss.item(), loss, rtol=1e-4)
+    twin_loss.backward()
     with torch.no_grad():
-        slopes = {parameter: value.grad for parameter, value in network.named_parameters()}
+        twin_gradients = {key: value.grad.numpy() for key, value in network.named_parameters()}
     for path, leaf in jax.tree.leaves_with_path(gradients):
-        *modules, last = (key.key for key in path)
-        slope = slopes[".".join((*modules, "bias" if last == "bias" else "weight"))].numpy()
-        slope = slope.squeeze(2) if slope.ndim == 4 else slope
+        *modules, last = [key.key for key in path]
+        gradient = twin_gradients[".".join((*modules, "bias" if last == "bias" else "weight"))]
+        gradient = gradient.squeeze(2) if gradient.ndim == 4 else gradient
         expected = np.asarray(leaf).T
-        assert np.abs(slope - expected).max() <= 2e-3 * np.abs(expected).max() + 1e-6, path
+        assert np.abs(gradient - expected).max() <= 2e-3 * np.abs(expected).max() + 1e-6, path

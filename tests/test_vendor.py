@@ -1,4 +1,4 @@
-"""vendor_folder's builder and the sandbox behind it."""
+"""The builder of vendor_folder and its sandbox."""
 
 import base64
 import json
@@ -19,7 +19,7 @@ from helpers import muse
 from ecgjax.signals import LEADS, MISSING
 from tfds_builders.formats import vendor, vendor_sandbox
 from tfds_builders.prepare import prepare
-from tfds_builders.recording import leads, quality
+from tfds_builders.recording import checks, leads
 from tfds_builders.recording.quality import RecordingError
 from tfds_builders.recording.recording import Recording
 from tfds_builders.vendor_folder import vendor_folder_dataset_builder as vendor_folder
@@ -28,7 +28,7 @@ pytest.importorskip("ecgdatakit")
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _ends_the_sandbox():
+def _stop_the_sandbox():
     yield
     vendor.read.cache_clear()
     if vendor._start.cache_info().currsize:
@@ -37,11 +37,13 @@ def _ends_the_sandbox():
 
 def test_eight_leads_of_muse_become_twelve(tmp_path):
     stored = muse.write(tmp_path / "raw/a", samples=5100)
-    found = vendor.read(tmp_path / "raw/a")
-    assert found.names == muse.EIGHT and found.rate_hz == 500 and found.value_uv.shape == (5100, 8)
-    np.testing.assert_allclose(found.value_uv, stored * muse.UV_PER_LSB, atol=1e-6)
-    signal = leads.to_stored(found.value_uv, found.names, "a")
-    one, two = found.value_uv[:, 0], found.value_uv[:, 1]
+    content = vendor.read(tmp_path / "raw/a")
+    assert content.names == muse.EIGHT and content.rate_hz == 500
+    assert content.value_uv.shape == (5100, 8)
+    np.testing.assert_allclose(content.value_uv, stored * muse.UV_PER_LSB, atol=1e-6)
+    signal = leads.to_stored(content.value_uv, content.names, "a")
+    one = content.value_uv[:, 0]
+    two = content.value_uv[:, 1]
     expected = {
         "III": two - one,
         "aVR": -(one + two) / 2,
@@ -52,7 +54,7 @@ def test_eight_leads_of_muse_become_twelve(tmp_path):
         np.testing.assert_allclose(signal[:, LEADS.index(lead)], value_uv, atol=0.51)
 
 
-def test_a_rate_with_an_exponent(tmp_path):
+def test_the_exponent_of_a_rate_is_applied(tmp_path):
     muse.write(tmp_path / "a.xml", rate_hz=5000, exponent=-1)
     assert vendor.read(tmp_path / "a.xml").rate_hz == 500
 
@@ -82,7 +84,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_files_that_are_refused(tmp_path, case):
+def test_a_faulty_muse_file_is_rejected(tmp_path, case):
     changes, reason = BAD[case]
     muse.write(tmp_path / "a.xml", **changes)
     builder = vendor_folder.Builder(config="500hz", source=tmp_path, data_dir=tmp_path / "out")
@@ -90,7 +92,7 @@ def test_files_that_are_refused(tmp_path, case):
         record_id="a", source_patient_id="p", split="train", location=("a.xml", 0)
     )
     with pytest.raises(RecordingError, match="a.xml") as caught:
-        quality.require_ecg(builder.read_recording(recording)["signal"], "a.xml")
+        checks.require_ecg(builder.read_recording(recording)["signal"], "a.xml")
     assert caught.value.reason == reason and "\n" not in str(caught.value)
 
 
@@ -111,7 +113,7 @@ OTHER = {
 
 
 @pytest.mark.parametrize("case", OTHER)
-def test_files_that_are_none(tmp_path, case):
+def test_a_file_of_another_format_is_rejected(tmp_path, case):
     content, reason = OTHER[case]
     (tmp_path / "a.xml").write_bytes(content)
     with pytest.raises(RecordingError) as caught:
@@ -119,7 +121,7 @@ def test_files_that_are_none(tmp_path, case):
     assert caught.value.reason in (reason, "leads")
 
 
-def test_links_and_folders_are_not_read(tmp_path):
+def test_links_and_folders_are_rejected(tmp_path):
     (tmp_path / "link.xml").symlink_to("/etc/passwd")
     for name in ("link.xml", "absent.xml", "."):
         with pytest.raises(RecordingError) as caught:
@@ -138,7 +140,7 @@ def test_a_reader_that_hangs_is_stopped_and_the_next_file_read(tmp_path, monkeyp
     assert vendor.read(tmp_path / "a.xml").rate_hz == 500
 
 
-def test_the_guard_lets_nothing_through_but_the_file(tmp_path):
+def test_the_guard_allows_nothing_but_the_file(tmp_path):
     guard = vendor_sandbox.Guard()
     guard.file = str(tmp_path / "a.xml")
     guard("open", (tmp_path / "a.xml", "rb", os.O_RDONLY))
@@ -158,17 +160,17 @@ def test_the_guard_lets_nothing_through_but_the_file(tmp_path):
 
 
 def test_the_sandbox_cannot_open_another_file(tmp_path):
-    """In a process of its own, since a hook stays for good."""
+    """Runs in a separate process, since an audit hook cannot be removed."""
     (tmp_path / "a").write_text("x")
-    code = "from tfds_builders import vendor_sandbox as s; import sys; g = s.Guard(); g.file = sys.argv[1]\n"
-    code += "sys.addaudithook(g); open(sys.argv[1]).close(); open('/etc/hostname')"
-    done = subprocess.run(
-        [sys.executable, "-c", code, tmp_path / "a"], capture_output=True, text=True
-    )
-    assert "PermissionError: another file is not for a reader" in done.stderr
+    lines = ["import sys", "from tfds_builders.formats.vendor_sandbox import Guard"]
+    lines += ["guard = Guard()", "guard.file = sys.argv[1]", "sys.addaudithook(guard)"]
+    lines += ["open(sys.argv[1]).close()", "open('/etc/hostname')"]
+    command = [sys.executable, "-c", "\n".join(lines), tmp_path / "a"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert "PermissionError: another file is forbidden to a reader" in result.stderr
 
 
-def test_nothing_of_200_patients_leaves(tmp_path):
+def test_the_output_identifies_none_of_200_patients(tmp_path):
     for number in range(200):
         person = {"PatientID": f"MRN77{number:04d}", "PatientLastName": f"Lastname{number:03d}"}
         person |= {
@@ -204,12 +206,12 @@ def test_nothing_of_200_patients_leaves(tmp_path):
     )
     files = [file for file in (tmp_path / "out").rglob("*") if file.is_file()]
     rows = pyarrow.parquet.read_table(next((tmp_path / "out").rglob("records.parquet"))).to_pylist()
-    said = [
+    texts = [
         done.stdout,
         done.stderr,
         *(f"{name} {value}" for row in rows for name, value in row.items() if "_" not in name),
     ]
-    said += [file.read_text() for file in files if file.suffix in (".json", ".html")]
+    texts += [file.read_text() for file in files if file.suffix in (".json", ".html")]
     for secret in (
         "Lastname",
         "Zacharias",
@@ -220,9 +222,9 @@ def test_nothing_of_200_patients_leaves(tmp_path):
         "2020-07-19",
     ):
         assert not any(secret.encode() in file.read_bytes() for file in files), secret
-        assert not any(secret in text for text in said), secret
-    for short in ("MRN77", "Jane", "Roe"):  # which the bytes of samples may spell
-        assert not any(short in text for text in said), short
+        assert not any(secret in text for text in texts), secret
+    for short in ("MRN77", "Jane", "Roe"):  # the bytes of samples may contain these by chance
+        assert not any(short in text for text in texts), short
     assert len({row["patient_id"] for row in rows}) == 190 and {row["age"] for row in rows} == {
         82.0
     }
@@ -236,14 +238,14 @@ def _sample(name: str) -> Path:
 
 
 def _compare(path: Path, expected_uv: dict[str, np.ndarray]) -> None:
-    found = vendor.read(path)
-    signal = leads.to_stored(found.value_uv, found.names, str(path))
+    content = vendor.read(path)
+    signal = leads.to_stored(content.value_uv, content.names, path)
     assert not (signal == MISSING).any()
     for lead, value_uv in expected_uv.items():
         np.testing.assert_allclose(signal[:, LEADS.index(lead)], value_uv, atol=0.51)
 
 
-def test_a_real_dicom_waveform_equals_pydicoms():
+def test_a_real_dicom_waveform_equals_pydicom():
     pydicom = pytest.importorskip("pydicom")
     path = _sample("dicom-general-1000hz.dcm")
     data = pydicom.dcmread(path)
@@ -284,34 +286,32 @@ def test_real_muse_files_equal_their_bytes(name):
     _compare(_sample(name), expected)
 
 
-def test_a_real_aecg_equals_its_digits():
+def test_a_real_aecg_file_equals_its_digits():
     text = _sample("hl7-aecg.xml").read_text()
-    found = re.findall(
-        r'code="MDC_ECG_LEAD_(\w+)".*?<scale value="([\d.]+)" unit="uV"/>\s*<digits>([^<]+)</digits>',
-        text,
-        re.DOTALL,
-    )
-    # The first twelve are the rhythm, the others averages of it.
+    scale = r'<scale value="([\d.]+)" unit="uV"/>'
+    pattern = rf'code="MDC_ECG_LEAD_(\w+)".*?{scale}\s*<digits>([^<]+)</digits>'
+    matches = re.findall(pattern, text, re.DOTALL)
+    # The first twelve are the rhythm, the others are averages of it.
     expected = {
         leads.ALIASES[name.casefold()]: np.array(digits.split(), float) * float(scale)
-        for name, scale, digits in found[:12]
+        for name, scale, digits in matches[:12]
     }
     assert len(expected) == 12
     _compare(_sample("hl7-aecg.xml"), expected)
 
 
 @pytest.mark.parametrize("version", ["1.03", "1.04"])
-def test_real_philips_files_lose_their_calibration_pulse(tmp_path, version):
+def test_the_calibration_pulse_of_a_real_philips_file_is_cut_off(tmp_path, version):
     path = _sample(f"philips-sierra-{version}.xml")
-    found = vendor.read(path)
-    assert found.value_uv.shape == (5500, 12)
+    content = vendor.read(path)
+    assert content.value_uv.shape == (5500, 12)
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/a.xml").write_bytes(path.read_bytes())
     settings = {"source": tmp_path / "raw", "patient_key": tmp_path / "key"}
     prepared = prepare("vendor_folder/500hz", tmp_path / "out", **settings)
     assert json.loads((prepared / "report.json").read_text())["written"] == 1
-    signal = leads.to_stored(found.value_uv, found.names, "a")[:5000].astype(int)
-    # Within two steps of 5 uV: the pulse of 1 mV in all leads alike would not be.
+    signal = leads.to_stored(content.value_uv, content.names, "a")[:5000].astype(int)
+    # Within two steps of 5 uV; a pulse of 1 mV in all leads would violate III = II - I.
     assert np.abs(signal[:, 2] - (signal[:, 1] - signal[:, 0])).max() <= 10
     sierraecg = pytest.importorskip("sierraecg")
     for lead in sierraecg.read_file(str(path)).leads:

@@ -1,4 +1,4 @@
-"""tfds_builders.formats.wfdb against wfdb itself, and against damaged records."""
+"""tfds_builders.formats.wfdb against the package wfdb, and on damaged records."""
 
 import re
 
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
 
 
 def _physical_uv(record) -> np.ndarray:
-    """What the oracle reads, in uV [time, 12] in the order of LEADS."""
-    found = tiny_ptb_xl.read_by_wfdb(record, physical=True)
-    names = [name.casefold() for name in found.sig_name]
+    """Reads a record with wfdb, in uV [time, 12] in the order of LEADS."""
+    oracle = tiny_ptb_xl.read_by_wfdb(record, physical=True)
+    names = [name.casefold() for name in oracle.sig_name]
     to_uv = {"mV": 1e3, "uV": 1.0, "V": 1e6}
-    columns = [found.p_signal[:, names.index(lead.casefold())] for lead in LEADS]
-    units = [found.units[names.index(lead.casefold())] for lead in LEADS]
+    columns = [oracle.p_signal[:, names.index(lead.casefold())] for lead in LEADS]
+    units = [oracle.units[names.index(lead.casefold())] for lead in LEADS]
     return np.stack(
         [column * to_uv[unit] for column, unit in zip(columns, units, strict=True)], axis=1
     )
@@ -81,7 +81,7 @@ def test_two_signal_files_and_a_byte_offset(tmp_path):
     np.testing.assert_array_equal(wfdb.read_record(tmp_path / "a")[0], stored)
 
 
-def test_header_without_gain_of_baseline_takes_the_adc_zero(tmp_path):
+def test_a_header_without_baseline_uses_the_adc_zero(tmp_path):
     stored = tiny_ptb_xl.write_record(tmp_path / "a")
     text = (tmp_path / "a.hea").read_text()
     (tmp_path / "a.hea").write_text(re.sub(r"1000\.0\(0\)/mV 16 0", "1000/mV 16 50", text))
@@ -96,7 +96,7 @@ EIGHT = ["I", "II", *(f"V{number}" for number in range(1, 7))]
 def test_every_format_against_wfdb(tmp_path, form, seed):
     rng = np.random.default_rng(seed)
     bits = {"80": 8, "212": 12, "508": 8, "24": 24, "524": 24, "32": 32}.get(form, 16)
-    # Thirteen signals or nine of an odd length: pairs of samples of 12 bits do not come out even.
+    # An odd number of samples in all, so that the last one of 12 bits is not part of a pair.
     names = [*tiny_ptb_xl.NAMES, "resp"] if form in ("16", "80", "212", "24", "32") else EIGHT
     shape = (int(rng.integers(1, 400)) * 2 + 1, len(names))
     stored = rng.integers(-(2 ** (bits - 1)) + 1, 2 ** (bits - 1), shape)
@@ -109,8 +109,8 @@ def test_every_format_against_wfdb(tmp_path, form, seed):
         tmp_path / "a", d_signal=stored, adc_gain=gain, baseline=baseline, **settings
     )
     signal, rate_hz = wfdb.read_record(tmp_path / "a")
-    found = tiny_ptb_xl.read_by_wfdb(tmp_path / "a", physical=True)
-    for name, expected_mv in zip(found.sig_name, found.p_signal.T, strict=True):
+    oracle = tiny_ptb_xl.read_by_wfdb(tmp_path / "a", physical=True)
+    for name, expected_mv in zip(oracle.sig_name, oracle.p_signal.T, strict=True):
         if name != "resp":
             lead = [lead.casefold() for lead in LEADS].index(name.casefold())
             value_uv = np.where(signal[:, lead] == MISSING, np.nan, signal[:, lead].astype(float))
@@ -118,9 +118,9 @@ def test_every_format_against_wfdb(tmp_path, form, seed):
     assert rate_hz == 100 and signal.shape == (len(stored), 12)
 
 
-def test_limb_leads_follow_from_one_and_two(tmp_path):
+def test_absent_limb_leads_are_calculated_from_one_and_two(tmp_path):
     stored = np.random.default_rng(0).integers(-900, 900, (500, 8))
-    stored[3, 0] = stored[4, 1] = stored[5, 2] = MISSING
+    stored[[3, 4, 5], [0, 1, 2]] = MISSING
     settings = {
         "fmt": ["16"] * 8,
         "units": ["mV"] * 8,
@@ -129,21 +129,22 @@ def test_limb_leads_follow_from_one_and_two(tmp_path):
     }
     tiny_ptb_xl.write_record(tmp_path / "a", d_signal=stored, sig_name=EIGHT, **settings)
     signal, _ = wfdb.read_record(tmp_path / "a")
-    one, two = stored[:, 0], stored[:, 1]
+    one = stored[:, 0]
+    two = stored[:, 1]
     for lead, expected in {
         "III": two - one,
         "aVR": -(one + two) / 2,
         "aVL": one - two / 2,
         "aVF": two - one / 2,
     }.items():
-        found = signal[:, LEADS.index(lead)].astype(float)
-        assert (found[[3, 4]] == MISSING).all() and found[5] != MISSING
-        np.testing.assert_allclose(np.delete(found, [3, 4]), np.delete(expected, [3, 4]), atol=0.5)
+        values = signal[:, LEADS.index(lead)].astype(float)
+        assert (values[[3, 4]] == MISSING).all() and values[5] != MISSING
+        np.testing.assert_allclose(np.delete(values, [3, 4]), np.delete(expected, [3, 4]), atol=0.5)
     np.testing.assert_array_equal(signal[:, [0, 1, 6, 7, 8, 9, 10, 11]], stored)
 
 
 def _write_matlab(record, stored: np.ndarray, *, rows: int | None = None, kind: int = 30) -> None:
-    """As CinC 2020 and 2021 have it: a MATLAB 4 file with a matrix `val`, a row a signal."""
+    """Writes a MATLAB 4 file with a matrix `val`, one row per signal, as in CinC 2020 and 2021."""
     tiny_ptb_xl.write_record(record, d_signal=stored)
     header = record.with_suffix(".hea")
     header.write_text(header.read_text().replace("a.dat 16 ", "a.mat 16+24 "))
@@ -151,7 +152,7 @@ def _write_matlab(record, stored: np.ndarray, *, rows: int | None = None, kind: 
     record.with_suffix(".mat").write_bytes(start + stored.astype("<i2").tobytes())
 
 
-def test_matlab_files(tmp_path):
+def test_matlab_files_are_read_if_their_preamble_is_right(tmp_path):
     stored = np.random.default_rng(0).integers(-900, 900, (500, 12))
     _write_matlab(tmp_path / "a", stored)
     np.testing.assert_array_equal(wfdb.read_record(tmp_path / "a")[0], stored)
@@ -161,7 +162,7 @@ def test_matlab_files(tmp_path):
             wfdb.read_record(tmp_path / "a")
 
 
-def test_flac_that_is_not_what_the_header_says(tmp_path):
+def test_a_flac_file_that_contradicts_its_header_is_rejected(tmp_path):
     stored = np.random.default_rng(0).integers(-900, 900, (4000, 8))
     settings = {
         "fmt": ["516"] * 8,
@@ -170,7 +171,8 @@ def test_flac_that_is_not_what_the_header_says(tmp_path):
         "baseline": [0] * 8,
     }
     tiny_ptb_xl.write_record(tmp_path / "a", d_signal=stored, sig_name=EIGHT, **settings)
-    data, header = (tmp_path / "a.dat").read_bytes(), (tmp_path / "a.hea").read_text()
+    data = (tmp_path / "a.dat").read_bytes()
+    header = (tmp_path / "a.hea").read_text()
     damaged = bytearray(data)
     damaged[len(data) // 2] ^= 255
     for content, reasons in (
@@ -190,17 +192,17 @@ def test_flac_that_is_not_what_the_header_says(tmp_path):
         wfdb.read_record(tmp_path / "a")
 
 
-def test_sums_of_the_c_library(tmp_path):
-    """It counts a missing sample as -32768 whatever the format, and writes this as a first sample."""
+def test_checksums_of_the_c_library_are_accepted(tmp_path):
+    """It counts a missing sample as -32768 in any format, and writes that as initial value."""
     stored = np.random.default_rng(0).integers(-900, 900, (500, 12))
-    stored[0, 0] = stored[7, 3] = -2048
+    stored[[0, 7], [0, 3]] = -2048
     tiny_ptb_xl.write_record(tmp_path / "a", d_signal=stored, fmt=["212"] * 12)
     header = tmp_path / "a.hea"
     lines = header.read_text().splitlines()
     for column in (0, 3):
         fields = lines[1 + column].split()
         as_c = np.where(stored[:, column] == -2048, -32768, stored[:, column])
-        fields[5], fields[6] = str(as_c[0]), str(as_c.sum() % 65536)
+        fields[5:7] = [str(as_c[0]), str(as_c.sum() % 65536)]
         lines[1 + column] = " ".join(fields)
     header.write_text("\n".join(lines))
     signal, _ = wfdb.read_record(tmp_path / "a")
@@ -257,7 +259,7 @@ def test_a_damaged_header_is_an_error_that_names_the_file(tmp_path, pattern, rep
     assert message.startswith(str(tmp_path)) and ";" in message
 
 
-def test_damaged_samples(tmp_path):
+def test_damaged_samples_are_rejected(tmp_path):
     tiny_ptb_xl.write_record(tmp_path / "a")
     data = bytearray((tmp_path / "a.dat").read_bytes())
     for position, reason in ((5000, "checksum"), (0, "checksum")):
@@ -292,7 +294,7 @@ def test_links_may_not_leave_the_folder(tmp_path):
         wfdb.read_record(tmp_path / "in" / "a")
 
 
-def test_headers_that_are_no_text_or_absent(tmp_path):
+def test_a_header_that_is_absent_or_no_text_is_rejected(tmp_path):
     for content in (b"", b"\n\n", b"# only a comment\n", bytes(range(256)), b"\xff" * 2_000_000):
         (tmp_path / "a.hea").write_bytes(content)
         with pytest.raises(wfdb.RecordingError, match="a.hea"):

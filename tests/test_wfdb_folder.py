@@ -1,4 +1,4 @@
-"""wfdb_folder's builder, its table, and what keeps patients unknown."""
+"""The builder of wfdb_folder, recordings.csv, and the privacy of patients."""
 
 import csv
 import datetime
@@ -14,6 +14,7 @@ import pytest
 from helpers import tiny_ptb_xl
 
 from ecgjax.errors import InputError
+from tfds_builders.conversion import keeper
 from tfds_builders.formats import recordings_csv
 from tfds_builders.prepare import prepare
 from tfds_builders.recording import privacy
@@ -58,7 +59,7 @@ ROW = {
 }
 
 
-def test_all_records_of_a_folder(tmp_path):
+def test_all_records_of_a_folder_are_converted(tmp_path):
     _write(tmp_path / "raw")
     _, rows = _prepare(tmp_path)
     assert (
@@ -70,7 +71,7 @@ def test_all_records_of_a_folder(tmp_path):
     assert {row["recorded_at"] for row in rows} == {None} and {row["age"] for row in rows} == {None}
 
 
-def test_the_table_says_whose_they_are(tmp_path):
+def test_the_table_gives_the_metadata_of_the_records(tmp_path):
     second = ROW | {"file": "DOE_Jane/b", "time": "2021-03-05", "age": "", "sex": "", "labels": ""}
     _write(tmp_path / "raw", [ROW, second])
     _, rows = _prepare(tmp_path)
@@ -94,13 +95,12 @@ def test_the_table_says_whose_they_are(tmp_path):
     )
 
 
-def test_nothing_of_a_patient_leaves(tmp_path):
+def test_the_output_identifies_no_patient(tmp_path):
     for number in range(6):
-        ending = "" if number else ".hea"  # the first is damaged
         tiny_ptb_xl.write_record(
             tmp_path / f"raw/DOE_Jane_19310203_{number}", seed=number, fs=500, samples=5000
         )
-        if ending:
+        if number == 0:  # is damaged
             header = tmp_path / f"raw/DOE_Jane_19310203_{number}.hea"
             header.write_text(header.read_text().replace("1000.0(0)/mV", "1000.0(0)/DOE_Jane"))
     rows = [ROW | {"file": f"DOE_Jane_19310203_{number}", "split": ""} for number in range(6)]
@@ -116,22 +116,18 @@ def test_nothing_of_a_patient_leaves(tmp_path):
             assert secret.encode() not in output
     summary = json.loads(next((tmp_path / "out").rglob("report.json")).read_text())
     (rejection,) = summary["rejections"]
-    assert rejection["reason"] == "units" and rejection["detail"] == privacy.NO_DETAIL
-    # Who holds the key can find the file.
-    keeper = list(
-        csv.DictReader((tmp_path / "secret/key.wfdb_folder.csv").read_text().splitlines())
-    )
-    (row,) = [row for row in keeper if row["record_id"] == rejection["record_id"]]
-    assert (
-        row["file"] == "DOE_Jane_19310203_0"
-        and "units 'DOE_Jane'" in row["detail"]
-        and len(keeper) == 6
-    )
+    assert rejection["reason"] == "units" and rejection["detail"] == keeper.NO_DETAIL
+    # The table beside the key says which file it was.
+    table = (tmp_path / "secret/key.wfdb_folder.csv").read_text().splitlines()
+    files = {row["record_id"]: row for row in csv.DictReader(table)}
+    rejected = files[rejection["record_id"]]
+    assert rejected["file"] == "DOE_Jane_19310203_0" and "units 'DOE_Jane'" in rejected["detail"]
+    assert len(files) == 6
     for file in (tmp_path / "secret").iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_the_key_decides_and_is_kept_apart(tmp_path):
+def test_hashes_depend_on_a_key_outside_the_data(tmp_path):
     _write(tmp_path / "raw", [ROW])
     _, (row,) = _prepare(tmp_path)
     _, (again,) = _prepare(tmp_path, "again")
@@ -144,8 +140,8 @@ def test_the_key_decides_and_is_kept_apart(tmp_path):
     assert row["patient_id"] != other["patient_id"] and row["recorded_at"] != other["recorded_at"]
     for key, message in (
         (None, "add --patient-key FILE"),
-        (tmp_path / "raw/key", "keep the key elsewhere"),
-        (tmp_path / "out3/key", "keep the key elsewhere"),
+        (tmp_path / "raw/key", "store it elsewhere"),
+        (tmp_path / "out3/key", "store it elsewhere"),
         (tmp_path / "short", "4 bytes are no secret"),
         (tmp_path, "Is a directory"),
     ):
@@ -169,7 +165,7 @@ def test_the_key_decides_and_is_kept_apart(tmp_path):
         ({"split": "dev"}, "row 2: column split is not one of train, validation, test"),
     ],
 )
-def test_a_cell_of_the_table_that_is_wrong_is_not_quoted(tmp_path, changes, message):
+def test_an_invalid_cell_of_the_table_is_not_quoted(tmp_path, changes, message):
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/link").symlink_to(tmp_path)
     _write(tmp_path / "raw", [ROW | changes])
@@ -178,7 +174,7 @@ def test_a_cell_of_the_table_that_is_wrong_is_not_quoted(tmp_path, changes, mess
     assert "Jane" not in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_file_listed_twice_and_a_table_without_files(tmp_path):
+def test_a_table_with_a_repeated_file_or_without_files_is_refused(tmp_path):
     _write(tmp_path / "raw", [ROW, ROW])
     with pytest.raises(InputError, match="row 3: a file that an earlier row lists"):
         recordings_csv.read(tmp_path / "raw")
@@ -192,8 +188,8 @@ def test_a_file_listed_twice_and_a_table_without_files(tmp_path):
         )
 
 
-def test_conversions_to_two_rates_keep_their_journals_apart(tmp_path):
-    """They may run at the same time, under one key."""
+def test_conversions_to_two_rates_have_separate_journals(tmp_path):
+    """They may run at the same time, with one key."""
     settings = {"source": tmp_path, "key_file": tmp_path / "key", "data_dir": tmp_path / "out"}
     folders = {
         wfdb_folder_dataset_builder.Builder(config=rate, **settings)._journals

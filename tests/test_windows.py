@@ -1,4 +1,4 @@
-"""tfds_builders.recording.windows: rates, gaps and lengths of stored recordings."""
+"""Windows of recordings: sampling rates, gaps and lengths."""
 
 import datetime
 
@@ -21,58 +21,57 @@ def _tone(rate_hz: float, seconds: float, tone_hz: float) -> np.ndarray:
 @pytest.mark.parametrize(
     "from_hz", [100, 128, 200, 240, 250, 257, 360, 400, 500, 512, 977, 1000, 2000]
 )
-def test_a_tone_keeps_its_height_and_one_that_is_too_high_goes(from_hz):
+def test_resampling_keeps_low_tones_and_removes_tones_above_the_new_range(from_hz):
     signal = _tone(from_hz, 12, 8).round().astype(np.int16)
-    found = windows.resample(signal, from_hz=from_hz, to_hz=100, where="a")
-    assert found.dtype == np.int16 and len(found) == 1200
+    resampled = windows.resample(signal, from_hz=from_hz, to_hz=100, origin="a")
+    assert resampled.dtype == np.int16 and len(resampled) == 1200
     inner = slice(50, -50)
-    np.testing.assert_allclose(found[inner], _tone(100, 12, 8)[inner], atol=3)
+    np.testing.assert_allclose(resampled[inner], _tone(100, 12, 8)[inner], atol=3)
     if from_hz > 200:
-        found = windows.resample(
-            _tone(from_hz, 12, 70).round().astype(np.int16), from_hz=from_hz, to_hz=100, where="a"
+        resampled = windows.resample(
+            _tone(from_hz, 12, 70).round().astype(np.int16), from_hz=from_hz, to_hz=100, origin="a"
         )
-        assert np.abs(found[inner] - [0, 500]).max() < 5
+        assert np.abs(resampled[inner] - [0, 500]).max() < 5
 
 
-def test_an_offset_makes_no_step_at_the_ends():
+def test_an_offset_causes_no_step_at_the_ends():
     signal = np.full((5000, 12), 3000, np.int16)
-    found = windows.resample(signal, from_hz=500, to_hz=100, where="a")
-    assert np.abs(found.astype(int) - 3000).max() <= 1
+    resampled = windows.resample(signal, from_hz=500, to_hz=100, origin="a")
+    assert np.abs(resampled.astype(int) - 3000).max() <= 1
 
 
-def test_missing_samples_stay_missing_and_do_not_ring():
+def test_missing_samples_stay_missing_and_cause_no_ringing():
     signal = _tone(500, 10, 1).round().astype(np.int16)
     signal[1000:1400, 0] = MISSING
     signal[2003, 1] = MISSING
-    found = windows.resample(signal, from_hz=500, to_hz=100, where="a")
-    gaps = found == MISSING
-    assert np.flatnonzero(gaps[:, 0]).tolist() == list(
-        range(200, 281)
-    )  # both ends of the gap, and nothing else
+    resampled = windows.resample(signal, from_hz=500, to_hz=100, origin="a")
+    gaps = resampled == MISSING
+    # Both ends of the gap, and no other sample.
+    assert np.flatnonzero(gaps[:, 0]).tolist() == list(range(200, 281))
     assert np.flatnonzero(gaps[:, 1]).tolist() == [400, 401]
     around = ~gaps[:, 0]
-    np.testing.assert_allclose(found[around, 0], _tone(100, 10, 1)[around, 0], atol=40)
-    up = windows.resample(signal, from_hz=500, to_hz=1000, where="a")
+    np.testing.assert_allclose(resampled[around, 0], _tone(100, 10, 1)[around, 0], atol=40)
+    up = windows.resample(signal, from_hz=500, to_hz=1000, origin="a")
     assert np.flatnonzero(up[:, 1] == MISSING).tolist() == [4005, 4006, 4007]
 
 
-def test_a_lead_that_is_missing_stays_so():
+def test_a_missing_lead_stays_missing():
     signal = np.full((5000, 12), 7, np.int16)
     signal[:, 3] = MISSING
-    found = windows.resample(signal, from_hz=500, to_hz=100, where="a")
-    assert (found[:, 3] == MISSING).all() and (np.delete(found, 3, axis=1) == 7).all()
+    resampled = windows.resample(signal, from_hz=500, to_hz=100, origin="a")
+    assert (resampled[:, 3] == MISSING).all() and (np.delete(resampled, 3, axis=1) == 7).all()
 
 
 @pytest.mark.parametrize(
     "from_hz", [0.0, -500.0, float("nan"), float("inf"), 1e-9, 49, 1e300, 101.234]
 )
-def test_rates_that_are_none(from_hz):
+def test_a_rate_that_is_no_ecg_rate_is_rejected(from_hz):
     with pytest.raises(RecordingError, match="a: .* Hz.*; ") as caught:
-        windows.resample(np.zeros((500, 12), np.int16), from_hz=from_hz, to_hz=100, where="a")
+        windows.resample(np.zeros((500, 12), np.int16), from_hz=from_hz, to_hz=100, origin="a")
     assert caught.value.reason == "rate"
 
 
-def test_windows_follow_each_other():
+def test_windows_follow_each_other_without_overlap():
     recording = Recording(
         record_id="r",
         source_patient_id="p",
@@ -80,25 +79,21 @@ def test_windows_follow_each_other():
         location="r.hea",
         recorded_at=datetime.datetime(2000, 1, 1),
     )
-    found = windows.each(recording, samples=38_400, from_hz=1000, config=CONFIG)
-    assert [(window.record_id, window.location) for window in found] == [
+    divided = windows.divide(recording, samples=38_400, from_hz=1000, config=CONFIG)
+    assert [(window.record_id, window.location) for window in divided] == [
         (f"r-w{index + 1}", ("r.hea", index)) for index in range(3)
     ]
-    assert [window.recorded_at.second for window in found if window.recorded_at] == [0, 10, 20]
+    assert [window.recorded_at.second for window in divided if window.recorded_at] == [0, 10, 20]
     signal = np.arange(3840)[:, None].repeat(12, 1).astype(np.int16)
-    assert [int(windows.cut(signal, index, CONFIG, "r")[0, 0]) for index in range(3)] == [
-        0,
-        1000,
-        2000,
-    ]
+    starts = [int(windows.cut(signal, index, CONFIG, "r")[0, 0]) for index in range(3)]
+    assert starts == [0, 1000, 2000]
     for samples in (10, 9_999, 10_000, 19_989):
-        (only,) = windows.each(recording, samples=samples, from_hz=1000, config=CONFIG)
+        (only,) = windows.divide(recording, samples=samples, from_hz=1000, config=CONFIG)
         assert only.record_id == "r" and only.location == ("r.hea", 0)
 
 
-def test_a_recording_that_is_too_short_is_rejected():
-    with pytest.raises(
-        RecordingError, match="r: 9.99 s instead of at least 10 s; leave it out"
-    ) as caught:
+def test_a_short_recording_is_rejected():
+    message = "r: 9.99 s instead of at least 10 s; leave it out"
+    with pytest.raises(RecordingError, match=message) as caught:
         windows.cut(np.zeros((999, 12), np.int16), 0, CONFIG, "r")
     assert caught.value.reason == "length"

@@ -1,4 +1,4 @@
-"""Preparing a data set by its name: what `ecgjax.launch.prepare` does."""
+"""Preparation of a data set by its name, for the command `ecgjax.launch.prepare`."""
 
 import contextlib
 import dataclasses
@@ -16,6 +16,8 @@ import tensorflow_datasets as tfds
 from ecgjax.errors import InputError
 from tfds_builders.conversion import report, shards, table
 from tfds_builders.conversion.builder import Progress, RecordingsBuilder, Run
+from tfds_builders.conversion.verify import verify_records
+from tfds_builders.conversion.wfdb_builder import WfdbBuilder
 from tfds_builders.recording.recording import RecordingsConfig
 
 
@@ -26,31 +28,38 @@ def prepare(
     source: Path | str | None = None,
     workers: int = 1,
     beam: Sequence[str] | None = None,
-    limit: int | None = None,
     progress: Progress | None = None,
     patient_key: Path | str | None = None,
+    verify: int = 0,
     **options: Any,
 ) -> Path:
-    """Converts a data set, unless that has been done, and returns the folder of the prepared one.
+    """Converts a data set unless it is prepared already, and returns the folder of the result.
 
     Args:
       dataset: "name" or "name/config"; the names are the folders of tfds_builders.
-      out: where prepared data sets go; this one to out/name/config/version.
-      source: folder with the raw files as their publisher lays them out; without it they are downloaded.
-      workers: processes that write shards; the bytes written do not depend on it.
-      beam: options of an Apache Beam pipeline that writes the shards in place of workers, as "runner=FlinkRunner".
-      limit: keep the first so many recordings of each split. Such a part has a folder of its own.
-      progress: called with the recordings done and the recordings in all.
-      patient_key: file with the secret under which patients of one's own files are hashed; made if there is none.
-      options: fields of the data set's config to change; they too give a folder of its own.
+      out: folder of all prepared data sets; this one is written to out/name/config/version.
+      source: folder of the raw files, laid out as their publisher does; None downloads them.
+      workers: number of processes that write shards; the bytes do not depend on it.
+      beam: options of an Apache Beam pipeline that writes the shards instead of the workers, such
+        as "runner=FlinkRunner".
+      progress: called with the numbers of recordings done and in total.
+      patient_key: file of the secret that the patients of your own files are hashed with; created
+        if it is absent.
+      verify: number of WFDB records to compare with the reader of the package wfdb afterwards.
+      options: changed fields of the data set's config, such as limit=100 to keep the first 100
+        recordings of each split. The result has its own folder.
 
     Raises:
-      InputError: the data set, an option or the source cannot be honoured, or all was rejected.
+      InputError: the data set, an option or the source is not valid, or every recording was
+        rejected.
     """
-    for name, value in (("workers", workers), ("limit", limit)):
-        if value is not None and value < 1:
-            raise InputError(f"--{name} {value}: give a number of at least 1")
-    builder_class, config = _find_config(dataset, options | {"limit": limit})
+    least = {"workers": (workers, 1), "limit": (options.get("limit"), 1), "verify": (verify, 0)}
+    for name, (value, minimum) in least.items():
+        if value is not None and value < minimum:
+            raise InputError(f"--{name} {value}: give a number of at least {minimum}")
+    builder_class, config = _find_config(dataset, options)
+    if verify and not issubclass(builder_class, WfdbBuilder):
+        raise InputError(f"--verify {verify}: {dataset} is not read from WFDB; leave --verify out")
     out = Path(out).expanduser().resolve()
     builder = builder_class(
         config=config,
@@ -62,23 +71,24 @@ def prepare(
     )
     prepared = Path(builder.data_dir)
     if not prepared.exists():
-        with _alone_in(prepared.parent):
-            # Does nothing if another process was first.
+        with _exclusive(prepared.parent):
+            # Does nothing if another process has prepared it in the meantime.
             builder.download_and_prepare(download_dir=out / "downloads")
         for unused in (out / "downloads/extracted", out / "downloads"):
-            with contextlib.suppress(OSError):  # holds a download
+            with contextlib.suppress(OSError):  # not empty: it holds a download
                 unused.rmdir()
     if absent := [name for name in (table.FILE, report.JSON) if not (prepared / name).is_file()]:
-        raise InputError(
-            f"{prepared}: lacks {' and '.join(absent)}; delete the folder and prepare it again"
-        )
+        problem = f"{prepared}: lacks {' and '.join(absent)}"
+        raise InputError(f"{problem}; delete the folder and prepare it again")
+    if verify and isinstance(builder, WfdbBuilder):
+        print(verify_records(builder, verify))
     return prepared
 
 
 def _runner(workers: int, beam: Sequence[str] | None) -> Run:
     if beam is None:
         return functools.partial(shards.write_all, workers=workers)
-    from tfds_builders.conversion import on_beam  # an extra; takes seconds to import
+    from tfds_builders.conversion import on_beam  # here: Beam is an extra and slow to import
 
     return functools.partial(on_beam.write_all, options=beam)
 
@@ -86,43 +96,46 @@ def _runner(workers: int, beam: Sequence[str] | None) -> Run:
 def _find_config(
     dataset: str, options: dict[str, Any]
 ) -> tuple[type[RecordingsBuilder], RecordingsConfig]:
+    """Returns the builder of "name/config", and its config with the options changed."""
     name, _, config_name = dataset.partition("/")
-    folders = sorted(
-        path.parent.name for path in Path(__file__).parent.glob("*/*_dataset_builder.py")
-    )
-    if name not in folders:
-        raise InputError(f"data set {name!r} is unknown; choose from {', '.join(folders)}")
+    builder_files = Path(__file__).parent.glob("*/*_dataset_builder.py")
+    names = sorted(path.parent.name for path in builder_files)
+    if name not in names:
+        raise InputError(f"data set {name!r} is unknown; choose from {', '.join(names)}")
     builder_class = importlib.import_module(f"tfds_builders.{name}.{name}_dataset_builder").Builder
     configs = {config.name: config for config in builder_class.BUILDER_CONFIGS}
     config_name = config_name or builder_class.default_builder_config.name
     if config_name not in configs:
-        raise InputError(
-            f"data set {name} has no config {config_name!r}; choose from {', '.join(configs)}"
-        )
+        problem = f"data set {name} has no config {config_name!r}"
+        raise InputError(f"{problem}; choose from {', '.join(configs)}")
     config = configs[config_name]
     known = {field.name for field in dataclasses.fields(config)}
     known -= {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
     if unknown := sorted(set(options) - known):
         choice = ", ".join(sorted(known))
         raise InputError(f"data set {name} has no option {unknown[0]!r}; choose from {choice}")
+    return builder_class, _change_config(config, options)
+
+
+def _change_config(config: RecordingsConfig, options: dict[str, Any]) -> RecordingsConfig:
+    """Returns the config with the options, whose name lists every option that differs."""
     changed = {key: value for key, value in options.items() if value != getattr(config, key)}
     suffix = "".join(
         f"-{key}{re.sub('[^A-Za-z0-9.]', '_', str(value))}"
         for key, value in sorted(changed.items())
     )
-    return builder_class, dataclasses.replace(config, name=config_name + suffix, **changed)
+    return dataclasses.replace(config, name=config.name + suffix, **changed)
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Waits for any other process that prepares into `folder`, and removes what a killed one left there."""
+def _exclusive(folder: Path) -> Iterator[None]:
+    """Waits until no other process writes into `folder`, and removes remains of a killed one."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("w")
     except OSError as error:
-        raise InputError(
-            f"{folder}: {error.strerror}; choose another folder for the output"
-        ) from error
+        problem = f"{folder}: {error.strerror}"
+        raise InputError(f"{problem}; choose another folder for the output") from error
     with lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         for stale in folder.glob("incomplete.*"):

@@ -1,8 +1,16 @@
-"""Ways of using labels: one file each. A new one is a settings dataclass with the method
+"""Methods that use labels, one file each.
+
+A method is a frozen dataclass. Its fields are the settings, and it has one function:
 
   adapt(encoder, labelled, run) -> Adapted
 
-that leaves a checkpoint in `run.workdir`, and one line here (`Labelled` and `Run` are in `training`).
+    encoder   the initial encoder, pre-trained or with random weights (`ecgjax.pretrained.Encoder`)
+    labelled  recordings and their targets (`parts.training.Labelled`)
+    run       folder for checkpoints and logs, config, and title (`ecgjax.train.loop.Run`)
+    Adapted   the trained variables, as `parts.classifier.predict` uses them
+
+`adapt` saves a checkpoint in `run.workdir`. Called again with the same workdir and settings, it
+resumes from that checkpoint. To add a method, write its file and add a line to `METHODS`.
 """
 
 from ecgjax.adapt.consistency import Consistency
@@ -18,4 +26,4 @@ METHODS = {
 }
 
 Method = FineTuning | LinearProbing | Consistency | LocalContrast
-"""Any method's settings."""
+"""Settings of any method."""

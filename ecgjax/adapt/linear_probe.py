@@ -1,4 +1,7 @@
-"""Linear probe: logistic regression on frozen embeddings, tuned within the labelled recordings alone."""
+"""Linear probe: logistic regression on frozen embeddings.
+
+The regularisation is chosen by cross-validation within the labelled recordings.
+"""
 
 import dataclasses
 import itertools
@@ -8,7 +11,6 @@ from collections.abc import Iterator, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.stats import rankdata
 from sklearn.model_selection import StratifiedKFold
 
 from ecgjax.adapt.parts.classifier import Adapted, Classification
@@ -17,6 +19,7 @@ from ecgjax.adapt.parts.training import Labelled, Run
 from ecgjax.augment import Augmentation
 from ecgjax.data.seen import seen_in
 from ecgjax.errors import InputError
+from ecgjax.evaluate.metrics import auroc
 from ecgjax.pretrained import Encoder
 from ecgjax.train.checkpoint import Checkpoints
 from ecgjax.train.optimizer import Optimizer
@@ -24,30 +27,32 @@ from ecgjax.train.sharding import data_mesh
 from ecgjax.train.state import create_state
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Inverse regularisation strengths C that are tried, strongest regularisation first."""
+"""Candidates for the inverse regularisation strength C, strongest regularisation first."""
 FALLBACK_STRENGTH = 1e-2
-"""C where no class can be cross-validated, since a single patient has the condition (or lacks it)."""
+"""C if no class can be cross-validated because only one patient has (or lacks) the condition."""
+LARGE_SET = 5000
+"""Number of recordings above which the first fold alone is used to choose C."""
 BLOCK = 1 << 24
-"""Recordings times regressions that are fitted at once: half a gigabyte."""
+"""Number of recordings times regressions fitted at once: they take half a gigabyte of memory."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LinearProbe:
-    """One linear score per class, on standardised embeddings."""
+    """A fitted probe: one linear score per class on standardised embeddings."""
 
     mean: np.ndarray
-    """Of each feature over the labelled recordings, [feature]."""
+    """Mean of each feature over the labelled recordings, [feature]."""
     scale: np.ndarray
     """Standard deviation of each feature over the labelled recordings, [feature]."""
     weights: np.ndarray
-    """[class, feature]; zero for a class with one value in all labelled recordings: its scores are all 0."""
+    """Weights [class, feature]; zero for a class that all (or none) of the recordings have."""
     bias: np.ndarray
-    """[class]."""
+    """Intercepts [class]; zero for a class that all (or none) of the recordings have."""
     chosen_c: float
-    """The C of all classes."""
+    """Inverse regularisation strength C, shared by all classes."""
 
     def scores(self, embeddings: np.ndarray) -> np.ndarray:
-        """Log-odds float32 [recording, class] of embeddings [recording, feature]."""
+        """Returns log-odds float32 [recording, class] for embeddings [recording, feature]."""
         standardised = (np.asarray(embeddings, np.float32) - self.mean) / self.scale
         return standardised @ self.weights.T + self.bias
 
@@ -55,32 +60,34 @@ class LinearProbe:
 def fit(
     embeddings: np.ndarray, targets: np.ndarray, patients: np.ndarray, *, seed: int
 ) -> LinearProbe:
-    """Fit a probe to n labelled recordings, one-vs-rest.
+    """Fits a one-vs-rest probe to n labelled recordings.
 
-    C has the best AUROC on held-out patients among the n, mean over folds and classes. Log loss, the smoother
-    criterion, answers overconfidence at n=50 with so much regularisation that the ranking suffers: AUROC of
-    atrial fibrillation 0.66 against 0.69, mean of 30 draws, on random convolutions of PTB-XL. All classes
-    share one C, since that of a class with two positives would be chance.
+    C is chosen by cross-validation over patients: the candidate with the highest AUROC, mean over
+    folds and classes. Log loss as the criterion regularises too strongly at n=50, because it
+    punishes overconfidence, and the ranking suffers: AUROC of atrial fibrillation 0.66 instead of
+    0.69 (random convolutions, PTB-XL, mean of 30 draws). All classes share one C: a choice based on
+    a class with two positives would be random.
 
     Args:
       embeddings: [recording, feature].
       targets: 0 or 1, [recording, class].
-      patients: the patient of each recording, [recording].
-      seed: of the folds.
+      patients: patient of each recording, [recording].
+      seed: random seed of the folds.
 
     Raises:
       InputError: the three differ in their number of recordings, or an embedding is not finite.
     """
     if not len(embeddings) == len(targets) == len(patients):
         sizes = f"{len(embeddings)} embeddings, {len(targets)} targets, {len(patients)} patients"
-        raise InputError(f"{sizes}: give one of each per recording")
+        raise InputError(f"{sizes}: give one of each for every recording")
     if bad := int((~np.isfinite(embeddings)).any(axis=1).sum()):
         raise InputError(
             f"embeddings: {bad} of {len(embeddings)} are not finite; check encoder and signals"
         )
     features = np.asarray(embeddings, np.float32)
-    mean, deviation = features.mean(axis=0), features.std(axis=0)
-    # A feature that hardly varies among the labelled recordings may vary elsewhere: it is not blown up.
+    mean = features.mean(axis=0)
+    deviation = features.std(axis=0)
+    # A feature that is nearly constant here may vary in other recordings: limit its amplification.
     scale = np.maximum(deviation, 1e-3 * deviation.max() or 1.0)
     features = (features - mean) / scale
     regressions = Regressions(features)
@@ -89,8 +96,8 @@ def fit(
     c = _choose_strength(regressions, features, cases, patients, seed=seed)
     weights = np.zeros((cases.shape[1], features.shape[1]), np.float32)
     bias = np.zeros(cases.shape[1], np.float32)
-    every = np.ones_like(cases[:, known])
-    solution, bias[known] = regressions.fit(cases[:, known], every, np.full(every.shape[1], c))
+    used = np.ones_like(cases[:, known])
+    solution, bias[known] = regressions.fit(cases[:, known], used, np.full(used.shape[1], c))
     weights[known] = solution.T
     return LinearProbe(mean, scale, weights, bias, c)
 
@@ -104,64 +111,68 @@ def _choose_strength(
     seed: int,
 ) -> float:
     splits = [
-        (case, held_out) for case in cases.T for held_out in _folds(case, patients, seed=seed)
+        (is_case, held_out)
+        for is_case in cases.T
+        for held_out in patient_folds(is_case, patients, seed=seed)
     ]
     if not splits:
         return FALLBACK_STRENGTH
-    at_once = max(1, BLOCK // (len(features) * len(STRENGTHS)))
-    blocks = (splits[start : start + at_once] for start in range(0, len(splits), at_once))
-    found = [auroc for block in blocks for auroc in _held_out_auroc(regressions, features, block)]
-    return STRENGTHS[int(np.mean(found, axis=0).argmax())]
+    size = max(1, BLOCK // (len(features) * len(STRENGTHS)))
+    blocks = (splits[start : start + size] for start in range(0, len(splits), size))
+    values = [value for block in blocks for value in _held_out_auroc(regressions, features, block)]
+    return STRENGTHS[int(np.mean(values, axis=0).argmax())]
 
 
 def _held_out_auroc(
     regressions: Regressions, features: np.ndarray, splits: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> Iterator[np.ndarray]:
-    """For each (is a case, is held out), the AUROC for each of `STRENGTHS`."""
-    cases, held_out = (
-        np.stack(masks, axis=1).repeat(len(STRENGTHS), axis=1)
-        for masks in zip(*splits, strict=True)
+    """Yields, for each split (is a case, is held out), the AUROC of each of `STRENGTHS`."""
+    cases = np.stack([is_case for is_case, _ in splits], axis=1)
+    held_out = np.stack([mask for _, mask in splits], axis=1)
+    weights, bias = regressions.fit(
+        cases.repeat(len(STRENGTHS), axis=1),
+        ~held_out.repeat(len(STRENGTHS), axis=1),
+        np.tile(STRENGTHS, len(splits)),
     )
-    weights, bias = regressions.fit(cases, ~held_out, np.tile(STRENGTHS, len(splits)))
     scores = (features @ weights + bias).reshape(len(features), len(splits), len(STRENGTHS))
-    for (is_case, out), of_split in zip(splits, scores.swapaxes(0, 1), strict=True):
-        yield _auroc(is_case[out], of_split[out])
+    for number, (is_case, mask) in enumerate(splits):
+        tested = scores[mask, number]
+        yield auroc(np.broadcast_to(is_case[mask, None], tested.shape), tested)
 
 
-def _auroc(is_case: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Of each column of scores [recording, column], by ranks."""
-    cases, controls = is_case.sum(), (~is_case).sum()
-    return (rankdata(scores, axis=0)[is_case].mean(axis=0) - (cases + 1) / 2) / controls
+def patient_folds(is_case: np.ndarray, patients: np.ndarray, *, seed: int) -> Iterator[np.ndarray]:
+    """Yields the recordings held out in each fold, as masks bool [recording].
 
-
-def _folds(is_case: np.ndarray, patients: np.ndarray, *, seed: int) -> Iterator[np.ndarray]:
-    """Masks [recording] of held-out recordings: whole patients, those with the condition spread evenly.
-
-    Five folds, fewer where fewer patients have or lack the condition, none where only one does. Above 5000
-    recordings the first fold is enough.
+    A patient's recordings are in the same fold, and each fold has its share of the patients with
+    the condition. There are five folds, fewer if fewer patients have (or lack) the condition, and
+    none if only one does. Above `LARGE_SET` recordings only the first fold is returned.
     """
     _, patient = np.unique(patients, return_inverse=True)
     has_condition = np.bincount(patient, weights=is_case) > 0
     number = min(5, int(has_condition.sum()), int((~has_condition).sum()))
     if number < 2:
         return
-    folds = StratifiedKFold(number, shuffle=True, random_state=seed).split(
-        has_condition, has_condition
-    )
-    for _, held_out in itertools.islice(folds, 1 if len(is_case) > 5000 else number):
+    splitter = StratifiedKFold(number, shuffle=True, random_state=seed)
+    folds = splitter.split(has_condition, has_condition)
+    for _, held_out in itertools.islice(folds, 1 if len(is_case) > LARGE_SET else number):
         yield np.isin(patient, held_out)
 
 
 @dataclasses.dataclass(frozen=True)
 class LinearProbing:
-    """Settings of a linear probe: there is nothing to choose but the folds in which its regularisation is chosen."""
+    """Settings of a linear probe. The regularisation is no setting: cross-validation chooses it."""
 
     seed: int = 0
-    """Of the cross-validation's folds."""
+    """Random seed of the cross-validation folds."""
 
     def adapt(self, encoder: Encoder, labelled: Labelled, run: Run) -> Adapted:
-        """Fits a probe on embeddings of whole recordings and saves encoder and probe; see `Training.train`."""
-        records, indices = labelled.records, labelled.indices
+        """Fits a probe to embeddings of whole recordings and saves encoder and probe.
+
+        Raises:
+          InputError: `run.workdir` holds another run.
+        """
+        records = labelled.records
+        indices = labelled.indices
         probe = fit(
             encoder.embed(records, indices),
             labelled.targets,
@@ -169,19 +180,22 @@ class LinearProbing:
             seed=self.seed,
         )
         objective = Classification(labelled.targets.shape[1], 0.0, Augmentation())
-        variables = _with_probe(objective.begin(encoder, jax.random.key(self.seed)), probe)
+        variables = _insert_probe(objective.begin(encoder, jax.random.key(self.seed)), probe)
         state = create_state(variables, Optimizer().build(1), data_mesh())
         settings = json.loads(json.dumps(dataclasses.asdict(self)))
         config = {**run.config, "start_weights": encoder.fingerprint, "linear_probing": settings}
         with Checkpoints(run.workdir) as checkpoints:
-            checkpoints.resume(state, config)  # refuses the workdir of another run
+            checkpoints.resume(state, config)  # raises if the workdir holds another run
             checkpoints.save(state, config, encoder.seen | seen_in(records, indices))
         return Adapted(variables, window_s=None)
 
 
-def _with_probe(variables: dict, probe: LinearProbe) -> dict:
-    # The deviations are part of the weights: under a small one the constant that norm adds to variances would count.
+def _insert_probe(variables: dict, probe: LinearProbe) -> dict:
+    # The scale goes into the weights, not into the variance of the normalisation: its epsilon would
+    # change the scores of features with a small scale.
     head = {"kernel": jnp.asarray((probe.weights / probe.scale).T), "bias": jnp.asarray(probe.bias)}
     norm = {"mean": jnp.asarray(probe.mean), "var": jnp.ones_like(probe.scale)}
-    params, statistics = variables["params"], variables["batch_stats"]
-    return {"params": {**params, "head": head}, "batch_stats": {**statistics, "norm": norm}}
+    return {
+        "params": {**variables["params"], "head": head},
+        "batch_stats": {**variables["batch_stats"], "norm": norm},
+    }

@@ -1,16 +1,19 @@
-"""Local contrast with pseudo-labels: segmentation learnt from a few marked recordings and many without marks.
+"""Local contrast with pseudo-labels: segments waves, from a few labelled and many other recordings.
 
-The method of Chaitanya et al. 2023 (arXiv:2112.09645; https://github.com/krishnabits001/pseudo_label_contrastive_training)
-carried from heart images to heart beats: pixels become samples, structures become P, QRS and T. The loss is Dice on the
-marked recordings, plus a tenth of a contrastive loss on single samples of all recordings: samples of one wave attract
-each other, within a recording and between two, and those of another wave repel. In recordings without marks the waves
-are pseudo-labels: what a frozen copy of the network finds there beyond doubt, a copy that is replaced by the present
-network a few times a run. Keeping the copy, and asking it anew, gives the same marks as storing them, and resumes from
-a checkpoint.
+This is the method of Chaitanya et al. 2023 (arXiv:2112.09645;
+https://github.com/krishnabits001/pseudo_label_contrastive_training), carried over from cardiac
+images to heartbeats: pixels become samples, structures become P, QRS and T. The loss is Dice on
+the labelled recordings plus 0.1 times a contrastive loss on single samples of all recordings.
+Samples of the same wave attract each other, within a recording and between two recordings; samples
+of different waves repel each other. In recordings without wave labels, the confident predictions
+of a frozen copy of the network are used (pseudo-labels). The copy is replaced by the present
+network a few times per run. It gives the same labels as storing the pseudo-labels would, and is
+part of the checkpoint.
 
-As in the released code a sample is compared with the mean of each wave in the two recordings; the negatives that it
-draws besides are in none of its sums. There the background takes no part and every pseudo-label counts. The network is
-first trained on the marked recordings alone, for a quarter of all steps (there 5,001 of 20,002).
+As in the released code, a sample is compared with the mean of each wave in the two recordings; the
+negatives that the released code also draws do not occur in its loss. There, the background takes no
+part, and every pseudo-label counts. The network is first trained on the labelled recordings alone,
+for a quarter of all steps (there 5,001 of 20,002).
 """
 
 import dataclasses
@@ -23,8 +26,8 @@ import jax.numpy as jnp
 from ecgjax.adapt.parts.classifier import Adapted
 from ecgjax.adapt.parts.sample_contrast import local_contrast
 from ecgjax.adapt.parts.segmenter import Segmenter, dice_loss
-from ecgjax.adapt.parts.training import Labelled, Run, Training, from_encoder
-from ecgjax.augment import Augmentation
+from ecgjax.adapt.parts.training import NETWORK, Labelled, Run, Training, from_encoder
+from ecgjax.augment import OFF, Augmentation
 from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessor
 from ecgjax.pretrained import Encoder
@@ -34,55 +37,55 @@ from ecgjax.train.optimizer import Optimizer
 
 @dataclasses.dataclass(frozen=True)
 class Contrast:
-    """The contrastive part of the loss."""
+    """Settings of the contrastive loss."""
 
     weight: float = 0.1
-    """Of the contrastive loss (published: 0.1). 0: supervised training alone, no other recording is read."""
+    """Weight of the contrastive loss (published: 0.1). 0: supervised training alone; unlabelled
+    recordings are not read."""
     temperature: float = 0.1
-    """Cosine similarities are divided by this (published: 0.1)."""
+    """Temperature of the softmax over cosine similarities (published: 0.1)."""
     per_wave: int = 3
-    """Samples drawn of each wave in each recording (published: 3)."""
+    """Number of samples drawn of each wave in each recording (published: 3)."""
     background: bool = True
-    """Whether "none" is contrasted like a wave (published: no)."""
+    """Contrast the class "none" like a wave (published: no)."""
     alone: float = 0.25
-    """Share of the run, at its beginning, without contrast: there are no pseudo-labels yet."""
+    """Share of the steps, at the beginning, with the supervised loss alone: there are no
+    pseudo-labels yet."""
     confidence: float = 0.9
-    """A sample without a mark takes part where its pseudo-label is as probable as this (published: 0, all do)."""
+    """Confidence threshold of a pseudo-label: samples below it take no part (published: 0)."""
     refreshes: int = 10
-    """Times that pseudo-labels are made, at equal intervals in the rest of the run."""
+    """Number of times that pseudo-labels are computed, at equal intervals in the other steps."""
 
     def __post_init__(self):
         shares = 0 <= self.alone < 1 and 0 <= self.confidence < 1
-        if not (
-            shares
-            and self.weight >= 0
-            and self.temperature > 0
-            and min(self.per_wave, self.refreshes) >= 1
-        ):
+        counts = min(self.per_wave, self.refreshes) >= 1
+        if not (shares and counts and self.weight >= 0 and self.temperature > 0):
             raise InputError(
-                f"{self}: give a weight of 0 or more, a temperature above 0, per_wave and refreshes of 1 or more, and "
-                f"alone and confidence from 0 to below 1"
+                f"{self}: give a weight of 0 or more, a temperature above 0, per_wave and "
+                f"refreshes of 1 or more, and alone and confidence from 0 to below 1"
             )
 
 
 @dataclasses.dataclass(frozen=True)
 class LocalContrast(Training):
-    """Settings of learning to mark waves."""
+    """Settings of learning to segment waves."""
 
     optimizer: Optimizer = Optimizer(learning_rate=1e-3)
-    """AdamW and its schedule."""
+    """AdamW and its learning-rate schedule."""
     min_steps: int = 800
-    """Steps at the least, however few recordings are marked."""
+    """Minimum number of steps, even if few recordings are labelled."""
     batch_size: int = 8
-    """Marked recordings a step, over all devices; at most all there are."""
+    """Labelled recordings per step, over all devices; at most all labelled recordings."""
     unlabelled: int = 1
-    """Recordings without marks for each marked one."""
+    """Recordings without wave labels for each labelled one."""
     contrast: Contrast = Contrast()
-    """The contrastive part of the loss."""
-    augmentation: Augmentation = Augmentation(
-        crop_s=3600.0, lead_mask=0.0, gain=0.1, noise_mv=0.02, wander_mv=0.1, time_out=0.0
+    """Settings of the contrastive loss."""
+    # 3600 s means the whole recording, as None does; runs begun with it must be able to resume.
+    augmentation: Augmentation = dataclasses.replace(
+        OFF, crop_s=3600.0, gain=0.1, noise_mv=0.02, wander_mv=0.1
     )
-    """What is done to a training recording. Pieces are whole recordings, so that marks stay where they are."""
+    """Augmentation of training recordings. It neither crops nor stretches them, because that would
+    shift the wave labels."""
 
     def __post_init__(self):
         super().__post_init__()
@@ -92,37 +95,39 @@ class LocalContrast(Training):
             )
         if self.augmentation.stretch:
             raise InputError(
-                f"--augmentation.stretch {self.augmentation.stretch}: marks stay where they are; give 0"
+                f"--augmentation.stretch {self.augmentation.stretch}: wave labels are not "
+                f"stretched with the signal; give 0"
             )
 
     def adapt(self, encoder: Encoder, labelled: Labelled, run: Run) -> Adapted:
-        """Trains a segmenter, by marks at the encoder's rate; see `Training.train`."""
-        supervision = Segmentation(self.contrast, self.augmentation)
+        """Trains a segmenter on wave labels at the encoder's rate; see `Training.train`."""
+        objective = Segmentation(self.contrast, self.augmentation)
         others = self.unlabelled if self.contrast.weight else 0
-        trained = self.train(supervision, encoder, labelled, run, unlabelled=others)
-        return Adapted({name: trained[name] for name in ("params", "batch_stats")}, window_s=None)
+        trained = self.train(objective, encoder, labelled, run, unlabelled=others)
+        return Adapted({name: trained[name] for name in NETWORK}, window_s=None)
 
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
-    """Dice on marked recordings, and local contrast on all."""
+    """Dice loss on labelled recordings, and local contrast on all recordings."""
 
     contrast: Contrast
     augmentation: Augmentation
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
-        """The segmenter's variables."""
+        """Returns the initial variables of the segmenter."""
         return dict(Segmenter(encoder=encoder).init(key, signal, train=False))
 
     def begin(self, encoder: Encoder, key: jax.Array) -> dict:
-        """Variables with the weights of `encoder`; "labeller" is the copy that makes pseudo-labels."""
+        """Returns variables with the weights of `encoder`.
+
+        The collection "labeller" is the frozen copy that makes pseudo-labels.
+        """
         variables = from_encoder(self, encoder, key)
         if not self.contrast.weight:
             return variables
-        return {
-            **variables,
-            "labeller": {"network": variables, "refreshed": jnp.zeros((), jnp.int32)},
-        }
+        labeller = {"network": variables, "refreshed": jnp.zeros((), jnp.int32)}
+        return {**variables, "labeller": labeller}
 
     def loss(
         self,
@@ -132,72 +137,80 @@ class Segmentation:
         key: jax.Array,
         *,
         preprocess: Preprocessor,
-    ):
-        """Loss of {"signal": int16 [batch, time, lead], "targets": uint8 [batch, time'], "unlabelled": int16 [batch,
-        each, time, lead] unless the weight is 0}, as an objective's."""
-        view_key, other_view_key, draw_key = jax.random.split(key, 3)
-        model, marks = Segmenter(encoder=encoder), batch["targets"]
-        own = {name: variables[name] for name in ("params", "batch_stats")}
+    ) -> tuple[jax.Array, tuple[dict, Any]]:
+        """Returns (loss, (metrics, updates)); see `SupervisedObjective`.
 
-        def trained(signal: jax.Array, key: jax.Array) -> Any:
-            """(logits, elements), updates of augmented recordings, and the recordings as they are."""
+        The batch is {"signal": int16 [batch, time, lead], "targets": wave labels uint8
+        [batch, time at the encoder's rate]}, and unless the weight is 0 "unlabelled", int16
+        [batch, each, time, lead], and "progress".
+        """
+        view_key, other_view_key, draw_key = jax.random.split(key, 3)
+        model = Segmenter(encoder=encoder)
+        labels = batch["targets"]
+        network = {name: variables[name] for name in NETWORK}
+
+        def segmented(signal: jax.Array, key: jax.Array) -> Any:
+            """Returns (logits, embeddings) and updates of the views, and the recordings."""
             recordings = preprocess(signal)
             views = self.augmentation.views(recordings, key, rate_hz=preprocess.rate_hz)
-            return *model.apply(own, views, train=True, mutable=["batch_stats"]), recordings
+            outputs, updates = model.apply(network, views, train=True, mutable=["batch_stats"])
+            return outputs, updates, recordings
 
-        (logits, elements), updates, _ = trained(batch["signal"], view_key)
-        if logits.shape[1] != marks.shape[1]:
+        (logits, embeddings), updates, _ = segmented(batch["signal"], view_key)
+        if logits.shape[1] != labels.shape[1]:
             raise InputError(
-                f"--augmentation.crop-s {self.augmentation.crop_s}: marks are of whole recordings; give their length"
+                f"--augmentation.crop-s {self.augmentation.crop_s}: wave labels are for whole "
+                f"recordings; give their length"
             )
-        segmentation = dice_loss(logits, marks)
+        dice = dice_loss(logits, labels)
         if not self.contrast.weight:
-            return segmentation, ({"dice_loss": segmentation}, updates)
-        # Apart, with batch statistics of their own. Normalised together with the marked ones, even without contrast
-        # (weight 1e-9) the Dice of others was 0.31 after 250 steps; supervised alone 0.81 after 500 (a run each).
+            return dice, ({"dice_loss": dice}, updates)
+        # A separate call with its own batch statistics. When unlabelled recordings were normalised
+        # together with the labelled ones, even without contrast (weight 1e-9), Dice on other
+        # recordings was 0.31 after 250 steps; with the supervised loss alone it was 0.81 after 500
+        # (one run each).
         unlabelled = batch["unlabelled"].reshape(-1, *batch["signal"].shape[1:])
-        (_, others), _, recordings = trained(unlabelled, other_view_key)
-        labeller = _refreshed(variables["labeller"], own, self._refreshes_due(batch["progress"]))
-        found = self._believed(model.apply(labeller["network"], recordings, train=False)[0]).astype(
-            marks.dtype
-        )
-        local = local_contrast(
-            jnp.concatenate([elements, others]),
-            jnp.concatenate([marks, found]),
+        (_, other_embeddings), _, recordings = segmented(unlabelled, other_view_key)
+        due = self._refreshes_due(batch["progress"])
+        labeller = _refresh(variables["labeller"], network, due)
+        other_logits, _ = model.apply(labeller["network"], recordings, train=False)
+        contrast = local_contrast(
+            jnp.concatenate([embeddings, other_embeddings]),
+            jnp.concatenate([labels, self._pseudo_labels(other_logits).astype(labels.dtype)]),
             draw_key,
-            kinds=range(0 if self.contrast.background else 1, len(WAVES)),
-            partner=len(
-                marks
-            ),  # so that the first recording without marks has the marked one beside it
+            classes=range(0 if self.contrast.background else 1, len(WAVES)),
+            shift=len(labels),  # the partner of the first unlabelled recording is a labelled one
             temperature=self.contrast.temperature,
             per_wave=self.contrast.per_wave,
         )
-        local = jnp.where(labeller["refreshed"] > 0, local, 0.0)
+        contrast = jnp.where(labeller["refreshed"] > 0, contrast, 0.0)
         metrics = {
-            "dice_loss": segmentation,
-            "contrastive_loss": local,
+            "dice_loss": dice,
+            "contrastive_loss": contrast,
             "refreshed": labeller["refreshed"],
         }
-        return segmentation + self.contrast.weight * local, (
-            metrics,
-            {**updates, "labeller": labeller},
-        )
+        loss = dice + self.contrast.weight * contrast
+        return loss, (metrics, {**updates, "labeller": labeller})
 
-    def _believed(self, logits: jax.Array) -> jax.Array:
-        """Pseudo-labels [recording, time] of logits [recording, time, kind]; UNMARKED where none is beyond doubt."""
+    def _pseudo_labels(self, logits: jax.Array) -> jax.Array:
+        """Returns wave labels [recording, time] for logits [recording, time, class].
+
+        Samples below the confidence threshold are `UNMARKED`.
+        """
         probability = jax.nn.softmax(logits)
         return jnp.where(
             probability.max(-1) >= self.contrast.confidence, probability.argmax(-1), UNMARKED
         )
 
     def _refreshes_due(self, progress: jax.Array) -> jax.Array:
-        """How often pseudo-labels should have been made by now."""
+        """Returns the number of refreshes that the schedule has at this point of the run."""
         alone = self.contrast.alone
         done = jnp.floor((progress - alone) / (1 - alone) * self.contrast.refreshes)
         return jnp.where(progress >= alone, done + 1, 0).astype(jnp.int32)
 
 
-def _refreshed(labeller: dict, network: dict, due: jax.Array) -> dict:
-    newer = due > labeller["refreshed"]
-    kept = jax.tree.map(lambda own, old: jnp.where(newer, own, old), network, labeller["network"])
-    return jax.lax.stop_gradient({"network": kept, "refreshed": due})
+def _refresh(labeller: dict, network: dict, due: jax.Array) -> dict:
+    """Replaces the frozen copy by the present network if a refresh is due."""
+    refresh = due > labeller["refreshed"]
+    copy = jax.tree.map(lambda new, old: jnp.where(refresh, new, old), network, labeller["network"])
+    return jax.lax.stop_gradient({"network": copy, "refreshed": due})

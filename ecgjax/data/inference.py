@@ -1,4 +1,4 @@
-"""Recordings through a jitted function, batch after batch."""
+"""Batches of prepared recordings, run through a jitted function."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -9,7 +9,7 @@ from ecgjax.data.records import Records
 
 
 def read_in_batches(records: Records, indices: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """int16 [at most size, time, lead] of prepared recordings, in the order of `indices`."""
+    """Yields prepared recordings, int16 [at most size, time, lead], in the order of `indices`."""
     for start in range(0, len(indices), size):
         yield records.read(indices[start : start + size])
 
@@ -17,9 +17,9 @@ def read_in_batches(records: Records, indices: np.ndarray, size: int) -> Iterato
 def each_batch(
     step: Callable[[np.ndarray], Any], batches: Iterable[np.ndarray], size: int
 ) -> np.ndarray:
-    """What `step` makes of all recordings, [recording, ...].
+    """Applies `step` to every batch and returns the results of all recordings, [recording, ...].
 
-    The last batch is filled up to `size` with zeros, so that there is one shape and one compilation.
+    The last batch is padded to `size` with zeros, so that there is one shape and one compilation.
     """
     parts = []
     for batch in batches:

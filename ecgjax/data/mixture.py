@@ -10,14 +10,15 @@ import numpy as np
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen, distinct, first_digits, seen_in
 from ecgjax.errors import InputError
+from ecgjax.signals import LEADS
 
 
 class Mixture:
-    """Recordings of several data sets by number, those of the first data set first.
+    """Recordings of several data sets by index; those of the first data set come first.
 
     Attributes:
       members: the data sets.
-      name: their names, with + between.
+      name: their names, joined by +.
       rate_hz: sampling rate in Hz, the same for all.
       samples: samples of a recording, the same for all.
     """
@@ -28,22 +29,26 @@ class Mixture:
           paths: folders that `prepare` wrote, one or more.
 
         Raises:
-          InputError: one cannot be opened, is given twice, or differs from the first in rate or length.
+          InputError: one cannot be opened, is given twice, or differs from the first in rate or
+            length.
         """
         self.members = [Records(path) for path in paths]
         first = self.members[0]
         for member in self.members[1:]:
             if (member.rate_hz, member.samples) != (first.rate_hz, first.samples):
                 raise InputError(
-                    f"{member.path}: {member.samples} samples at {member.rate_hz:g} Hz, but {first.path} has "
-                    f"{first.samples} at {first.rate_hz:g} Hz; prepare them with configs of one rate and length"
+                    f"{member.path}: {member.samples} samples at {member.rate_hz:g} Hz, but "
+                    f"{first.path} has {first.samples} at {first.rate_hz:g} Hz; prepare them with "
+                    f"configs of one rate and length"
                 )
         if len({member.path.resolve() for member in self.members}) < len(self.members):
             raise InputError(
-                f"--data {' '.join(map(str, paths))}: one is given twice; leave it out, or give --weights"
+                f"--data {' '.join(map(str, paths))}: one is given twice; leave it out, or give "
+                f"--weights"
             )
         self.name = "+".join(member.name for member in self.members)
-        self.rate_hz, self.samples = first.rate_hz, first.samples
+        self.rate_hz = first.rate_hz
+        self.samples = first.samples
         self._starts = np.cumsum([0, *map(len, self.members)])
 
     @property
@@ -55,11 +60,11 @@ class Mixture:
         return int(self._starts[-1])
 
     def split(self, name: str) -> np.ndarray:
-        """Indices of a split's recordings, ascending."""
+        """Returns the indices of a split's recordings, ascending."""
         return np.concatenate(self.parts(name))
 
     def parts(self, name: str) -> list[np.ndarray]:
-        """Indices of a split's recordings for each data set."""
+        """Returns the indices of a split's recordings, one array for each data set."""
         return [
             start + member.split(name)
             for start, member in zip(self._starts, self.members, strict=False)
@@ -67,7 +72,10 @@ class Mixture:
 
     @functools.cached_property
     def patients(self) -> np.ndarray:
-        """int32 [recording]: equal numbers mean the same patient, also of two data sets hashed under one key."""
+        """Patient number of each recording, int32 [recording].
+
+        A patient has one number in all data sets that were hashed under the same key.
+        """
         if len(self.members) == 1:
             return self.members[0].patients
         hashes = np.concatenate(
@@ -77,29 +85,31 @@ class Mixture:
 
     @property
     def recorded_at(self) -> np.ndarray:
-        """datetime64[s] [recording]: when it was made, NaT where that is not known."""
+        """Time of each recording, datetime64[s] [recording]; NaT if it is not known."""
         return np.concatenate([member.recorded_at for member in self.members])
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """Hash over all recordings in their order."""
-        own = [member.fingerprint for member in self.members]
-        return own[0] if len(own) == 1 else hashlib.sha256("".join(own).encode()).hexdigest()[:32]
+        """Hash of all recordings in their order."""
+        hashes = [member.fingerprint for member in self.members]
+        if len(hashes) == 1:
+            return hashes[0]
+        return hashlib.sha256("".join(hashes).encode()).hexdigest()[:32]
 
     def seen(self, name: str) -> Seen:
-        """What training on a split sees."""
+        """Returns the recordings and patients that training on a split sees."""
         seen = Seen.none()
         for member in self.members:
             seen |= seen_in(member, member.split(name))
         return seen
 
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        """int16 [*shape of indices, time, lead], 1 uV per LSB, in the order asked for."""
+        """Reads int16 [*shape of indices, time, lead], 1 uV per LSB, in the order of `indices`."""
         indices = np.asarray(indices)
         rows = indices.reshape(-1)
-        out = np.empty((len(rows), self.samples, 12), np.int16)
-        whose = np.searchsorted(self._starts, rows, side="right") - 1
-        for number in np.unique(whose):
-            mine = whose == number
-            out[mine] = self.members[number].read(rows[mine] - self._starts[number])
-        return out.reshape(*indices.shape, self.samples, 12)
+        out = np.empty((len(rows), self.samples, len(LEADS)), np.int16)
+        members = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(members):
+            chosen = members == number
+            out[chosen] = self.members[number].read(rows[chosen] - self._starts[number])
+        return out.reshape(*indices.shape, *out.shape[1:])

@@ -1,6 +1,8 @@
-"""Encoders: signal [batch, time, lead] -> (tokens [batch, time', width], embedding [batch, dimension]).
+"""Encoders: [batch, time, lead] -> tokens [batch, time', width], embedding [batch, dimension].
 
-An encoder is a Flax module with the call `(signal, *, train)`. A new one is one file, and one line here.
+An encoder is a Flax module with the call `(signal, *, train)`. A new encoder is one file, and one
+line in `ENCODERS`. Some files of `parts/` (convolution, fast_fir, layers, the LSTM of context) hold
+optional fast paths for CPUs, with the values of flax's layers; a first reading can skip them.
 """
 
 import dataclasses
@@ -35,28 +37,34 @@ ENCODERS: dict[str, nn.Module] = {
 
 
 def settings(encoder: nn.Module) -> dict:
-    """An encoder's own fields, as they are saved in a checkpoint: all but what it computes in, which is a run's."""
-    own = (
-        field.name
-        for field in dataclasses.fields(encoder)
-        if field.name not in ("parent", "name", "dtype")
-    )
-    return {name: getattr(encoder, name) for name in own}
+    """Returns the encoder's settings as a checkpoint stores them.
+
+    The precision, `dtype`, is a setting of the run and not of the encoder.
+    """
+    names = [field.name for field in dataclasses.fields(encoder)]
+    return {
+        name: getattr(encoder, name) for name in names if name not in ("parent", "name", "dtype")
+    }
 
 
 def build(name: str, saved: dict) -> nn.Module:
-    """The encoder `name` with the settings that a checkpoint holds (JSON makes lists of tuples).
+    """Builds an encoder from the settings in a checkpoint.
+
+    Args:
+      name: a name in `ENCODERS`.
+      saved: the settings; JSON has turned tuples into lists.
 
     Raises:
-      InputError: this version of ecgjax has no such encoder, or no such setting of it.
+      InputError: this version of ecgjax does not know the encoder, or one of its settings.
     """
     if name not in ENCODERS:
         raise InputError(
-            f"encoder {name!r} is unknown to this ecgjax; known: {', '.join(ENCODERS)}"
+            f"encoder {name!r} is unknown to this ecgjax; give one of {', '.join(ENCODERS)}"
         )
     if unknown := sorted(saved.keys() - settings(ENCODERS[name]).keys()):
         raise InputError(
-            f"encoder {name} has no setting {', '.join(unknown)} in this ecgjax; use the one that saved it"
+            f"encoder {name} has no setting {', '.join(unknown)} in this ecgjax; "
+            f"use the version that saved it"
         )
     fields = {
         key: tuple(value) if isinstance(value, list) else value for key, value in saved.items()

@@ -1,7 +1,8 @@
-"""The encoder of CPC in Mehari & Strodthoff 2022 (arXiv:2103.12676): four pointwise convolutions, a two-layer LSTM.
+"""The CPC encoder of Mehari & Strodthoff 2022 (arXiv:2103.12676): convolutions and an LSTM.
 
-Made for pre-training with `cpc`, which needs what came before each token and nothing that comes after. 5.0 M
-parameters: convolutions 0.79 M, batch norm 4 k, LSTM 4.20 M (4 k more in PyTorch, which has a second bias).
+It has four convolutions of kernel size 1 and a two-layer LSTM. It is made for pre-training with
+`cpc`, which needs a causal context: a token must not depend on later samples. 5.0 M parameters:
+convolutions 0.79 M, batch norm 4 k, LSTM 4.20 M (4 k more in PyTorch, which has a second bias).
 """
 
 import flax.linen as nn
@@ -12,20 +13,20 @@ from ecgjax.encoders.parts.context import ConvStack, Lstm, concat_pool
 
 
 class ConvLstm(nn.Module):
-    """One token a sample; the embedding joins the last token with maximum and mean, as that paper's head does."""
+    """One token per sample; the embedding is the last token, maximum and mean, as in the paper."""
 
     widths: tuple[int, ...] = (512, 512, 512, 512)
     """Channels of the convolutions."""
     kernels: tuple[int, ...] = (1, 1, 1, 1)
-    """Samples that each convolution spans."""
+    """Kernel size of each convolution, in samples."""
     strides: tuple[int, ...] = (1, 1, 1, 1)
-    """Samples from one output of each convolution to the next."""
+    """Stride of each convolution, in samples."""
     lstm: int = 512
     """Width of the LSTM."""
     lstm_layers: int = 2
-    """Layers of the LSTM."""
+    """Number of LSTM layers."""
     dtype: str = "float32"
-    """What convolutions and LSTM compute in: float32 or bfloat16."""
+    """Precision of convolutions and LSTM: float32 or bfloat16."""
 
     def setup(self):
         self.convolutions = ConvStack(self.widths, self.kernels, self.strides, self.dtype)
@@ -37,11 +38,11 @@ class ConvLstm(nn.Module):
         return tokens, self.pool(tokens)
 
     def local(self, signal: jax.Array, *, train: bool) -> jax.Array:
-        """[batch, time, lead] -> what is to be foretold, float32 [batch, time, 512]."""
+        """Local features, which CPC predicts: [batch, time, lead] -> float32 [batch, time, 512]."""
         return self.convolutions(signal, train=train).astype(jnp.float32)
 
     def context(self, local: jax.Array, *, train: bool) -> jax.Array:
-        """[batch, time, 512] -> what was seen up to each token, float32 [batch, time, 512]."""
+        """Causal context of each token: [batch, time, 512] -> float32 [batch, time, 512]."""
         for layer in self.recurrent:
             local = layer(local)
         return local.astype(jnp.float32)

@@ -1,5 +1,8 @@
-"""The encoder of PCLR (Diamant et al. 2022, doi:10.1371/journal.pcbi.1009862): the ResNet of Ribeiro et al. 2020
-(doi:10.1038/s41467-020-15432-4) with a 320-dimensional embedding, 6.4 M parameters."""
+"""The encoder of PCLR (Diamant et al. 2022, doi:10.1371/journal.pcbi.1009862), 6.4 M parameters.
+
+It is the ResNet of Ribeiro et al. 2020 (doi:10.1038/s41467-020-15432-4) with a 320-dimensional
+embedding.
+"""
 
 import functools
 
@@ -12,9 +15,10 @@ from ecgjax.encoders.parts.layers import BatchNorm, max_pool, relu
 
 
 class PclrResnet(nn.Module):
-    """One convolution and four residual units, each a quarter as long in time; the embedding is the mean over time.
+    """One convolution and four residual units; the embedding is the mean over time.
 
-    Published for 4,096 samples of 10 s (409.6 Hz); any length of at least 256 samples works.
+    Each unit shortens the time axis to a quarter. The published input is 4,096 samples in 10 s
+    (409.6 Hz); any length of at least 256 samples works.
     """
 
     stem: int = 64
@@ -22,11 +26,11 @@ class PclrResnet(nn.Module):
     widths: tuple[int, ...] = (128, 196, 256, 320)
     """Channels of the residual units; the last is the embedding's dimension."""
     kernel: int = 16
-    """Samples that a convolution spans."""
+    """Kernel size of the convolutions, in samples."""
     downsample: int = 4
     """Factor by which each unit shortens the time axis."""
     dtype: str = "float32"
-    """What convolutions and activations are computed in: float32 or bfloat16."""
+    """Precision of convolutions and activations: float32 or bfloat16."""
 
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -38,7 +42,8 @@ class PclrResnet(nn.Module):
             dtype=self.dtype,
             name="stem",
         )
-        hidden = shortcut = relu(BatchNorm(name="stem_norm")(stem(signal), train=train))
+        hidden = relu(BatchNorm(name="stem_norm")(stem(signal), train=train))
+        shortcut = hidden
         for number, width in enumerate(self.widths, start=1):
             unit = ResidualUnit(
                 width, self.kernel, self.downsample, self.dtype, name=f"unit{number}"
@@ -49,7 +54,7 @@ class PclrResnet(nn.Module):
 
 
 class ResidualUnit(nn.Module):
-    """Ribeiro's unit: the shortcut carries the sum before its normalisation from unit to unit."""
+    """Ribeiro's unit: the shortcut takes the sum, before its normalisation, to the next unit."""
 
     width: int
     kernel: int
@@ -60,7 +65,12 @@ class ResidualUnit(nn.Module):
     def __call__(
         self, hidden: jax.Array, shortcut: jax.Array, *, train: bool
     ) -> tuple[jax.Array, jax.Array]:
-        """Two [batch, time, channel] -> two [batch, ceil(time / downsample), width]: activated, and before it."""
+        """Applies the unit to activations and shortcut, both [batch, time, channel].
+
+        Returns:
+          Activations and the sum before normalisation, both
+          [batch, ceil(time / downsample), width].
+        """
         conv = functools.partial(Conv, kernel_init=nn.initializers.he_normal(), dtype=self.dtype)
         shortcut = max_pool(shortcut, self.downsample, self.downsample)
         shortcut = conv(self.width, 1, name="shortcut")(shortcut)

@@ -1,10 +1,14 @@
-"""S4: state-space layers over a convolutional stem, in the form of ECG-CPC; the strongest published encoder under 5 M.
+"""S4: state-space layers on a convolutional stem, with the sizes of ECG-CPC.
 
-Structured state spaces (Gu et al. 2022, arXiv:2111.00396) with a diagonal state matrix (S4D-Lin, arXiv:2206.11893), as
-good as theirs and two Fourier transforms long. Sizes are those of ECG-CPC (AI4HealthUOL/ecg-fm-benchmarking): four
-convolutions of 512 channels, kernels 3 1 1 1, strides 2 1 1 1; four causal layers of width 512 with 8 states. 3.21 M
-parameters, 3.74 M with the prediction of `cpc` and its hidden layer of 512; published with them: 3.8 M, with the full
-state matrix. Its dropout of 0.2 is left out: encoders here draw nothing.
+ECG-CPC is the strongest published encoder with fewer than 5 M parameters. The layers are structured
+state spaces (Gu et al. 2022, arXiv:2111.00396) with a diagonal state matrix (S4D-Lin,
+arXiv:2206.11893). A diagonal matrix is as accurate as a full one and needs two Fourier transforms.
+
+Sizes of ECG-CPC (AI4HealthUOL/ecg-fm-benchmarking): four convolutions of 512 channels, kernel sizes
+3 1 1 1, strides 2 1 1 1; four causal layers of width 512 with 8 states. This encoder has 3.21 M
+parameters, and 3.74 M with the prediction head of `cpc` and its hidden layer of 512. The published
+size with heads and the full state matrix is 3.8 M. The dropout of 0.2 is left out, because encoders
+here use no random numbers.
 """
 
 import flax.linen as nn
@@ -12,26 +16,29 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ecgjax.devices import by_rows
+from ecgjax.devices import map_rows
 from ecgjax.encoders.parts.context import ConvStack, concat_pool
 from ecgjax.errors import InputError
 
 
 class S4(nn.Module):
-    """A token sees everything before it and nothing after; the embedding joins the last token, maximum and mean."""
+    """Causal encoder: a token depends on earlier samples only.
+
+    The embedding is the last token, the maximum and the mean over time.
+    """
 
     widths: tuple[int, ...] = (512, 512, 512, 512)
     """Channels of the stem's convolutions; the last is the width of the layers."""
     kernels: tuple[int, ...] = (3, 1, 1, 1)
-    """Samples that each convolution spans."""
+    """Kernel size of each convolution, in samples."""
     strides: tuple[int, ...] = (2, 1, 1, 1)
-    """Samples from one output of each convolution to the next."""
+    """Stride of each convolution, in samples."""
     layers: int = 4
-    """State-space layers."""
+    """Number of state-space layers."""
     states: int = 8
-    """Real states of each channel: half as many complex ones, each with its conjugate."""
+    """Real states of each channel; half as many complex states, each with its conjugate."""
     dtype: str = "float32"
-    """What convolutions and dense layers compute in: float32 or bfloat16. The state spaces are float32 always."""
+    """Precision of convolutions and dense layers: float32 or bfloat16. State spaces are float32."""
 
     def setup(self):
         if self.states < 2 or self.states % 2:
@@ -46,11 +53,14 @@ class S4(nn.Module):
         return tokens, self.pool(tokens)
 
     def local(self, signal: jax.Array, *, train: bool) -> jax.Array:
-        """[batch, time, lead] -> what is to be foretold, float32 [batch, ceil(time / 2), 512]."""
+        """Local features, which CPC predicts.
+
+        [batch, time, lead] -> float32 [batch, ceil(time / 2), 512].
+        """
         return self.stem(signal, train=train).astype(jnp.float32)
 
     def context(self, local: jax.Array, *, train: bool) -> jax.Array:
-        """[batch, token, 512] -> what was seen up to each token, float32 [batch, token, 512]."""
+        """Causal context of each token: [batch, token, 512] -> float32 [batch, token, 512]."""
         hidden = self.entry(local)
         for layer in self.sequence:
             hidden = layer(hidden)
@@ -62,40 +72,39 @@ class S4(nn.Module):
 
 
 class S4Layer(nn.Module):
-    """State spaces along time, GELU, a gated dense layer across channels, the shortcut, layer normalisation."""
+    """State spaces over time, GELU, gated dense layer over channels, residual, layer norm."""
 
     states: int
     dtype: str
 
     @nn.compact
     def __call__(self, hidden: jax.Array) -> jax.Array:
-        """[batch, token, width] -> the same."""
+        """[batch, token, width] -> the same shape."""
         mixed = nn.gelu(StateSpaces(self.states, name="state_spaces")(hidden.astype(jnp.float32)))
         mixed = nn.glu(nn.Dense(2 * hidden.shape[-1], dtype=self.dtype, name="gate")(mixed))
         return nn.LayerNorm(dtype=self.dtype, name="norm")(hidden + mixed)
 
 
 class StateSpaces(nn.Module):
-    """A linear state space of its own for each channel, x' = A x + u, y = Re(C x) + D u, with a diagonal A.
+    """A linear state space per channel: x' = A x + u, y = Re(C x) + D u, with a diagonal A.
 
-    A starts at -1/2 + i pi n and the step between tokens log-uniform from 0.001 to 0.1 (arXiv:2206.11893). Parameters
-    of the dynamics are stored flat: what has one axis has no weight decay, as S4's authors advise.
+    A starts at -1/2 + i pi n, and the step between tokens is initialised log-uniform from 0.001 to
+    0.1 (arXiv:2206.11893). The parameters of the dynamics are stored flat, because parameters with
+    one axis have no weight decay, as S4's authors recommend.
     """
 
     states: int
 
     @nn.compact
     def __call__(self, hidden: jax.Array) -> jax.Array:
-        """float32 [batch, token, channel] -> the same."""
-        tokens, width = hidden.shape[1:]
+        """float32 [batch, token, channel] -> the same shape."""
+        _, tokens, width = hidden.shape
         passed = self.param("passed", nn.initializers.normal(1.0), (width,))
-        return (
-            by_rows(_causal_convolution, hidden, self.kernel(width, tokens))
-            + hidden * passed[None, None]
-        )
+        states = map_rows(_causal_conv, hidden, self.kernel(width, tokens))
+        return states + hidden * passed[None, None]
 
     def kernel(self, width: int, tokens: int) -> jax.Array:
-        """float32 [token, channel]: what remains of an impulse, A and u held between tokens (zero-order hold)."""
+        """Returns the impulse response with a zero-order hold, float32 [token, channel]."""
         count = self.states // 2
         frequencies = np.tile(np.pi * np.arange(count, dtype=np.float32), width)
         log_step = self.param("log_step", _log_uniform, (width,))
@@ -109,13 +118,13 @@ class StateSpaces(nn.Module):
         return 2 * (weights[None] * powers).sum(-1).real
 
 
-def _causal_convolution(hidden: jax.Array, kernel: jax.Array) -> jax.Array:
+def _causal_conv(hidden: jax.Array, kernel: jax.Array) -> jax.Array:
     """float32 [batch, token, channel], [token, channel] -> [batch, token, channel]."""
-    # Twice the length: the convolution must not come round to where it began.
+    # With twice the length, the circular convolution of the transforms does not wrap around.
     tokens = len(kernel)
-    spectrum = (
-        jnp.fft.rfft(hidden, 2 * tokens, axis=1) * jnp.fft.rfft(kernel, 2 * tokens, axis=0)[None]
-    )
+    signal_spectrum = jnp.fft.rfft(hidden, 2 * tokens, axis=1)
+    kernel_spectrum = jnp.fft.rfft(kernel, 2 * tokens, axis=0)
+    spectrum = signal_spectrum * kernel_spectrum[None]
     return jnp.fft.irfft(spectrum, 2 * tokens, axis=1)[:, :tokens]
 
 

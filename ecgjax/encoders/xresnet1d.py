@@ -1,7 +1,8 @@
-"""The xresnet1d family of the PTB-XL benchmark (Strodthoff et al. 2021, doi:10.1109/JBHI.2020.3022989).
+"""The xresnet1d family of the PTB-XL benchmark.
 
-He et al.'s "bag of tricks" ResNet (arXiv:1812.01187) in one dimension. Unlike the image network, all four stages are 64
-channels wide (256 after the bottleneck's expansion): xresnet1d50 has 0.89 M parameters.
+Strodthoff et al. 2021, doi:10.1109/JBHI.2020.3022989. It is He et al.'s "bag of tricks" ResNet
+(arXiv:1812.01187) in one dimension. Unlike in the image network, all four stages have 64 channels
+(256 after the bottleneck's expansion): xresnet1d50 has 0.89 M parameters.
 """
 
 import functools
@@ -11,14 +12,17 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.encoders.parts.convolution import Conv
-from ecgjax.encoders.parts.layers import BatchNorm, halve, max_pool, relu
+from ecgjax.encoders.parts.layers import BatchNorm, average_pool, max_pool, relu
 
 
 class XResnet1d(nn.Module):
-    """Three-convolution stem, four stages of bottlenecks, mean and maximum over time as the embedding."""
+    """Stem of three convolutions, four stages of bottleneck blocks.
+
+    The embedding is the mean and the maximum over time.
+    """
 
     depths: tuple[int, ...] = (3, 4, 6, 3)
-    """Bottlenecks of each stage; (3, 4, 6, 3) is xresnet1d50, (3, 4, 23, 3) xresnet1d101."""
+    """Blocks of each stage; (3, 4, 6, 3) is xresnet1d50, (3, 4, 23, 3) is xresnet1d101."""
     stem: tuple[int, ...] = (32, 32, 64)
     """Channels of the stem's convolutions."""
     width: int = 64
@@ -26,9 +30,9 @@ class XResnet1d(nn.Module):
     expansion: int = 4
     """Channels after a bottleneck, as a multiple of `width`."""
     kernel: int = 5
-    """Samples that a convolution spans."""
+    """Kernel size of the convolutions, in samples."""
     dtype: str = "float32"
-    """What convolutions and activations are computed in: float32 or bfloat16."""
+    """Precision of convolutions and activations: float32 or bfloat16."""
 
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -43,7 +47,7 @@ class XResnet1d(nn.Module):
                 name=f"stem{number + 1}",
             )
             hidden = relu(layer(hidden, train=train))
-        hidden = max_pool(hidden, window=3, stride=2, pads=(1, 1))
+        hidden = max_pool(hidden, window=3, stride=2, padding=(1, 1))
         for stage, depth in enumerate(self.depths):
             for block in range(depth):
                 stride = 2 if stage and block == 0 else 1
@@ -61,7 +65,10 @@ class XResnet1d(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1 - kernel - 1 convolutions; the shortcut is pooled where the block strides, widened where it widens."""
+    """Convolutions of kernel size 1, `kernel` and 1, with a shortcut.
+
+    The shortcut is pooled if the block has a stride, and widened if it adds channels.
+    """
 
     width: int
     expansion: int
@@ -73,22 +80,23 @@ class Bottleneck(nn.Module):
     def __call__(self, hidden: jax.Array, *, train: bool) -> jax.Array:
         """[batch, time, channel] -> [batch, ceil(time / stride), width * expansion]."""
         layer = functools.partial(ConvNorm, dtype=self.dtype)
-        channels, shortcut = self.width * self.expansion, hidden
+        channels = self.width * self.expansion
+        shortcut = hidden
         if self.stride > 1:
-            shortcut = halve(shortcut)
+            shortcut = average_pool(shortcut)
         if hidden.shape[-1] != channels:
             shortcut = layer(channels, 1, name="shortcut")(shortcut, train=train)
         hidden = relu(layer(self.width, 1, name="reduce")(hidden, train=train))
         hidden = relu(layer(self.width, self.kernel, self.stride, name="conv")(hidden, train=train))
-        # A block begins as the identity: its last scale starts at zero (arXiv:1812.01187, section 3.1).
-        hidden = layer(channels, 1, scale_init=nn.initializers.zeros, name="expand")(
-            hidden, train=train
-        )
+        # The last scale starts at zero, so a block starts as the identity (arXiv:1812.01187,
+        # section 3.1).
+        expand = layer(channels, 1, scale_init=nn.initializers.zeros, name="expand")
+        hidden = expand(hidden, train=train)
         return relu(shortcut + hidden)
 
 
 class ConvNorm(nn.Module):
-    """Convolution without bias, batch normalisation."""
+    """Convolution without bias and batch normalisation."""
 
     channels: int
     kernel: int

@@ -1,4 +1,4 @@
-"""Dice coefficients of marked waves, and their uncertainty: a bootstrap over patients, paired between methods."""
+"""Dice coefficients of P, QRS and T, with a bootstrap over patients paired between methods."""
 
 from collections.abc import Mapping
 
@@ -11,68 +11,81 @@ from ecgjax.signals import UNMARKED, WAVES
 
 def dice_bootstrap(
     truth: np.ndarray,
-    found: Mapping[str, np.ndarray],
+    predicted: Mapping[str, np.ndarray],
     patients: np.ndarray,
     *,
     draws: int = 1000,
     seed: int = 0,
 ) -> Bootstrap:
-    """Dice coefficients of P, QRS and T over all samples of all recordings, with 95 % intervals.
+    """Computes Dice coefficients of P, QRS and T with 95 % intervals, resampling patients.
 
-    Over all at once, since a recording in atrial fibrillation has no P wave and so no coefficient of its own; a P wave
-    that is found there counts as wrong. Where a method has several seeds, the figure is the mean of their coefficients,
-    and its interval is about other patients in the test set, not about other seeds.
+    A coefficient is computed over all samples of all recordings together, because a recording in
+    atrial fibrillation has no P wave and therefore no coefficient of its own. A P wave predicted in
+    such a recording counts as an error. For a method with several seeds the value is the mean
+    coefficient over seeds. The interval describes the variation between patients, not between
+    seeds.
 
     Args:
-      truth: the class of each sample, [recording, time]; samples with `UNMARKED` are left out.
-      found: of each method the same as predicted, [recording, time] or [seed, recording, time].
-      patients: of each recording.
+      truth: true wave labels, [recording, time]; samples with `UNMARKED` are left out.
+      predicted: predicted wave labels of each method, [recording, time] or [seed, recording, time].
+      patients: patient of each recording, [recording].
       draws: number of resamples.
-      seed: of the resamples.
+      seed: random seed of the resamples.
 
     Returns:
-      Classes are `WAVES` without "none". A wave that `truth` lacks has no coefficient, of whatever method, and is left
-      out of the mean; so are, of its interval, resamples that lack it.
+      A bootstrap whose classes are `WAVES` without "none". A wave that does not occur in `truth`
+      has no coefficient for any method and is left out of the mean. Resamples without a wave are
+      left out of its interval.
 
     Raises:
-      InputError: the shapes differ, or no wave is marked.
+      InputError: the shapes differ, or `truth` has no wave.
     """
     stacks = {
-        name: np.asarray(stack).reshape(-1, *np.shape(stack)[-2:]) for name, stack in found.items()
+        name: np.asarray(stack).reshape(-1, *np.shape(stack)[-2:])
+        for name, stack in predicted.items()
     }
-    if len(patients) != len(truth) or any(
-        stack.shape[1:] != truth.shape for stack in stacks.values()
-    ):
-        shapes = " and ".join(str(np.shape(stack)) for stack in found.values())
+    same_shapes = all(stack.shape[1:] == truth.shape for stack in stacks.values())
+    if len(patients) != len(truth) or not same_shapes:
+        shapes = " and ".join(str(np.shape(stack)) for stack in predicted.values())
         raise InputError(
-            f"marks {truth.shape} and {shapes} of {len(patients)} recordings: give the same shapes"
+            f"wave labels {truth.shape} and {shapes} of {len(patients)} recordings: give the same "
+            f"shapes"
         )
     if not np.isin(truth, np.arange(1, len(WAVES))).any():
         raise InputError(
-            f"marks of {len(truth)} recordings: none is of a wave; choose another test set"
+            f"wave labels: {len(truth)} recordings have no P, QRS or T; choose another test set"
         )
     _, patient = np.unique(patients, return_inverse=True)
-    number, rng = patient.max() + 1, np.random.default_rng(seed)
+    number = patient.max() + 1
+    rng = np.random.default_rng(seed)
     times = np.stack(
         [np.bincount(rng.integers(number, size=number), minlength=number) for _ in range(draws)]
     )
-    weights = np.concatenate(
-        [np.ones((1, len(patient))), times[:, patient]]
-    )  # as it is, then the resamples
-    every = {
-        name: np.mean([_dice(truth, one, weights) for one in stack], axis=0)
+    # The first row is the test set as it is, the others are the resamples.
+    weights = np.concatenate([np.ones((1, len(patient))), times[:, patient]])
+    coefficients = {
+        name: np.mean([_dice(truth, labels, weights) for labels in stack], axis=0)
         for name, stack in stacks.items()
     }
-    values = {name: coefficients[0] for name, coefficients in every.items()}
-    return Bootstrap(values, {name: coefficients[1:] for name, coefficients in every.items()}, 0.95)
+    return Bootstrap(
+        {name: rows[0] for name, rows in coefficients.items()},
+        {name: rows[1:] for name, rows in coefficients.items()},
+        0.95,
+    )
 
 
-def _dice(truth: np.ndarray, found: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """[draw, wave], with recordings counted weights [draw, recording] times."""
-    known, kinds = truth != UNMARKED, np.arange(1, len(WAVES))
-    is_true, is_found = (known & (marks == kinds[:, None, None]) for marks in (truth, found))
-    both = 2 * (is_true & is_found).sum(-1)  # [wave, recording]
-    marked, claimed = (weights @ marks.sum(-1).T for marks in (is_true, is_found))  # [draw, wave]
+def _dice(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Returns coefficients [draw, wave]; `weights` [draw, recording] counts the recordings."""
+    known = truth != UNMARKED
+    waves = np.arange(1, len(WAVES))[:, None, None]
+    is_true = known & (truth == waves)  # [wave, recording, time]
+    is_predicted = known & (predicted == waves)
+    both = 2 * (is_true & is_predicted).sum(-1)  # [wave, recording]
+    true_size = weights @ is_true.sum(-1).T  # [draw, wave]
+    predicted_size = weights @ is_predicted.sum(-1).T
     return np.divide(
-        weights @ both.T, marked + claimed, out=np.full(marked.shape, np.nan), where=marked > 0
+        weights @ both.T,
+        true_size + predicted_size,
+        out=np.full(true_size.shape, np.nan),
+        where=true_size > 0,
     )

@@ -10,7 +10,10 @@ from ecgjax.errors import InputError
 
 
 def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of each class, ties counted half.
+    """Returns the area under the ROC curve of each class; tied scores count half.
+
+    >>> auroc(np.array([[0], [0], [1], [1]]), np.array([[0.1], [0.4], [0.35], [0.8]]))
+    array([0.75])
 
     Args:
       targets: 0 or 1, [recording, class].
@@ -24,16 +27,17 @@ def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """
     _check(targets, scores)
     cases = np.equal(targets, 1)
-    ranks = scipy.stats.rankdata(scores, axis=0)
     positive = cases.sum(axis=0)
     negative = len(cases) - positive
-    wins = (ranks * cases).sum(axis=0) - positive * (positive + 1) / 2
-    pairs = positive * negative
-    return np.divide(wins, pairs, out=np.full(wins.shape, np.nan), where=pairs > 0)
+    ranks = scipy.stats.rankdata(scores, axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        # Mann-Whitney: the mean rank of the positives, less their mean rank among themselves.
+        wins = (ranks * cases).sum(axis=0) / positive - (positive + 1) / 2
+        return np.where(_has_both(cases), wins / negative, np.nan)
 
 
 def macro_auroc(targets: np.ndarray, scores: np.ndarray) -> float:
-    """Mean of `auroc` over the classes that have both values in `targets`; NaN if none has."""
+    """Returns the mean AUROC over the classes with both values in `targets`, NaN without any."""
     values = auroc(targets, scores)
     defined = ~np.isnan(values)
     return float(values[defined].mean()) if defined.any() else float("nan")
@@ -41,7 +45,7 @@ def macro_auroc(targets: np.ndarray, scores: np.ndarray) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """A figure with the bounds of its confidence interval."""
+    """A value with its confidence interval."""
 
     value: float
     low: float
@@ -50,26 +54,27 @@ class Interval:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bootstrap:
-    """AUROC (or Dice coefficients) of several methods on one test set, and on the same resamples of its patients.
+    """AUROC (or Dice coefficients) of several methods on one test set and on its resamples.
 
-    A class that has only one value in the test set has NaN and is left out of the macro mean.
+    The methods share the resamples of patients, so that differences between methods are paired.
+    A class with only one value in the test set has NaN and is left out of the macro mean.
     """
 
     values: dict[str, np.ndarray]
-    """Per method, on the test set as it is: [class]."""
+    """Value of each method on the whole test set, [class]."""
     draws: dict[str, np.ndarray]
-    """Per method, on each resample: [draw, class]; a row is the same resample for every method."""
+    """Value of each method on each resample, [draw, class]; a row is one resample of patients."""
     level: float
     """Confidence level of the intervals."""
 
     def macro(self, method: str, *, minus: str | None = None) -> Interval:
-        """Macro AUROC of a method, or its paired difference from another one."""
+        """Returns the macro AUROC of a method, or its paired difference from method `minus`."""
         value, draws = self._difference(method, minus)
         defined = ~np.isnan(value)
         return self._interval(value[defined].mean(), draws[:, defined].mean(axis=1))
 
     def per_class(self, method: str, *, minus: str | None = None) -> list[Interval]:
-        """AUROC of each class, or its paired difference from another method."""
+        """Returns the AUROC of each class, or its paired difference from method `minus`."""
         value, draws = self._difference(method, minus)
         return [self._interval(value[k], draws[:, k]) for k in range(len(value))]
 
@@ -80,11 +85,9 @@ class Bootstrap:
 
     def _interval(self, value: float, draws: np.ndarray) -> Interval:
         draws = draws[~np.isnan(draws)]
-        low, high = (
-            np.quantile(draws, [(1 - self.level) / 2, (1 + self.level) / 2])
-            if len(draws)
-            else (np.nan,) * 2
-        )
+        if not len(draws):
+            return Interval(float(value), float("nan"), float("nan"))
+        low, high = np.quantile(draws, [(1 - self.level) / 2, (1 + self.level) / 2])
         return Interval(float(value), float(low), float(high))
 
 
@@ -97,22 +100,24 @@ def patient_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> Bootstrap:
-    """Percentile intervals of AUROC from resampling patients, with all their recordings, with replacement.
+    """Computes AUROC with percentile intervals from a bootstrap over patients.
 
-    A resample in which a class keeps no positive or no negative recording is drawn again, so the intervals
-    are those of test sets that contain every class. Where a method has several seeds, the figure is the mean
-    of their AUROCs, and its interval is about other patients in the test set, not about other seeds.
+    Patients are drawn with replacement, each with all recordings. A resample without a positive or
+    without a negative recording of some class is drawn again: the intervals are those of test sets
+    that contain every class. For a method with several seeds the value is the mean AUROC over
+    seeds. The interval describes the variation between patients, not between seeds.
 
     Args:
       targets: 0 or 1, [recording, class].
-      scores: of each method, [recording, class] or [seed, recording, class].
-      patients: the patient of each recording, [recording].
+      scores: scores of each method, [recording, class] or [seed, recording, class].
+      patients: patient of each recording, [recording].
       draws: number of resamples.
       level: confidence level.
-      seed: of the resamples.
+      seed: random seed of the resamples.
 
     Raises:
-      InputError: shapes differ, a score is NaN, no class has both values, or a class is too rare to resample.
+      InputError: the shapes differ, a score is NaN, no class has both values, or a class is too
+        rare to resample.
     """
     cases = np.equal(targets, 1)
     if not _has_both(cases).any():
@@ -127,7 +132,7 @@ def patient_bootstrap(
         name: np.asarray(stack).reshape(-1, *np.shape(stack)[-2:]) for name, stack in scores.items()
     }
     values = {
-        name: np.mean([auroc(targets, one) for one in stack], axis=0)
+        name: np.mean([auroc(targets, seed_scores) for seed_scores in stack], axis=0)
         for name, stack in stacks.items()
     }
     _, patient = np.unique(patients, return_inverse=True)
@@ -144,18 +149,23 @@ def patient_bootstrap(
 def _resample(
     cases: np.ndarray, patient: np.ndarray, draws: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """How often each recording occurs in each resample that keeps every class: float32 [recording, draw]."""
+    """Draws resamples that contain every class.
+
+    Returns:
+      Number of times that each recording occurs in each resample, float32 [recording, draw].
+    """
     number = patient.max() + 1
     required = cases[:, _has_both(cases)]
     required = np.concatenate([required, ~required], axis=1).astype(np.float32)
-    kept = np.empty((len(patient), 0), np.float32)
+    accepted = np.empty((len(patient), 0), np.float32)
     for _ in range(1000):
         drawn = rng.integers(number, size=(draws, number)) + number * np.arange(draws)[:, None]
         times = np.bincount(drawn.ravel(), minlength=draws * number).reshape(draws, number)
         weights = times.T[patient].astype(np.float32)
-        kept = np.concatenate([kept, weights[:, (required.T @ weights > 0).all(axis=0)]], axis=1)
-        if kept.shape[1] >= draws:
-            return kept[:, :draws]
+        complete = (required.T @ weights > 0).all(axis=0)
+        accepted = np.concatenate([accepted, weights[:, complete]], axis=1)
+        if accepted.shape[1] >= draws:
+            return accepted[:, :draws]
     minority = np.minimum(cases.sum(axis=0), (~cases).sum(axis=0))
     rarest = np.where(minority > 0, minority, len(cases)).argmin()
     raise InputError(
@@ -164,24 +174,27 @@ def _resample(
 
 
 def _resampled_auroc(cases: np.ndarray, stack: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUROC [draw, class], averaged over the seeds of `stack`, with recordings counted `weights` times."""
-    found = np.full((weights.shape[1], cases.shape[1]), np.nan)
+    """Returns AUROC [draw, class], mean over the seeds of `stack` [seed, recording, class].
+
+    `weights` [recording, draw] is the number of times that a recording counts.
+    """
+    values = np.full((weights.shape[1], cases.shape[1]), np.nan)
     for k in np.flatnonzero(_has_both(cases)):
         each_seed = [_weighted_auroc(cases[:, k], scores[:, k], weights) for scores in stack]
-        found[:, k] = np.mean(each_seed, axis=0)
-    return found
+        values[:, k] = np.mean(each_seed, axis=0)
+    return values
 
 
 def _weighted_auroc(case: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUROC [draw] of one class: the weight of the pairs (case, control) that `scores` orders rightly."""
-    cases, controls = weights[case], weights[~case]
+    """Returns AUROC [draw] of one class: the weighted share of (case, control) pairs in order."""
+    cases = weights[case]
+    controls = weights[~case]
     order = np.argsort(scores[~case])
     ranked = scores[~case][order]
-    below = np.zeros((len(controls) + 1, weights.shape[1]), weights.dtype)
-    np.cumsum(controls[order], axis=0, out=below[1:])  # weight of the controls that rank lowest
-    less, at_most = (
-        below[np.searchsorted(ranked, scores[case], side)] for side in ("left", "right")
-    )
+    cumulative = np.zeros((len(controls) + 1, weights.shape[1]), weights.dtype)
+    np.cumsum(controls[order], axis=0, out=cumulative[1:])  # total weight of the k lowest controls
+    less = cumulative[np.searchsorted(ranked, scores[case], "left")]
+    at_most = cumulative[np.searchsorted(ranked, scores[case], "right")]
     wins = np.einsum("rd,rd->d", cases, less + at_most)
     return wins / (2 * cases.sum(axis=0) * controls.sum(axis=0))
 

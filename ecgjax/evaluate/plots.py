@@ -1,111 +1,30 @@
-"""Pictures, written as PNG: ECG sheets on graph paper, loss curves, maps of embeddings, low-label curves."""
-
-from __future__ import annotations
+"""Plots written as PNG: loss curves, maps of embeddings, and low-label curves."""
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from ecgjax.errors import InputError
-from ecgjax.signals import LEADS, MISSING
+from ecgjax.evaluate.low_label_table import Row
 
-if TYPE_CHECKING:
-    from ecgjax.workflows.benchmark import Row
-
-# Okabe and Ito's colours (2008), told apart with any colour vision.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_GREY, _PAPER = "#BBBBBB", "#FFFAF8"
-
-# An ECG sheet is laid out in millimetres of paper; multiples of 5 put baselines on the thick lines.
-_MM_PER_INCH, _MM_PER_S, _MM_PER_MV, _DOTS_PER_MM = 25.4, 25.0, 10.0, 6
-_SHEET_S = 10.0
-_ROWS = (("I", "aVR", "V1", "V4"), ("II", "aVL", "V2", "V5"), ("III", "aVF", "V3", "V6"), ("II",))
-_LEFT, _RIGHT, _TOP, _BOTTOM, _ROW = 15.0, 5.0, 15.0, 10.0, 30.0
-_WIDTH = _LEFT + _SHEET_S * _MM_PER_S + _RIGHT
-_HEIGHT = _TOP + len(_ROWS) * _ROW + _BOTTOM
-
-
-def ecg_sheet(
-    signals: Sequence[np.ndarray], path: Path, *, rate_hz: float, titles: Sequence[str]
-) -> None:
-    """Standard 12-lead sheets, one below the other: 3 x 4 leads of 2.5 s above 10 s of lead II.
-
-    At the size that the PNG states, the scale is 25 mm/s and 10 mm/mV. The columns follow each other in time,
-    in step with the rhythm strip. Each lead is centred on its median; a missing sample is a gap.
-
-    Args:
-      signals: stored recordings, int16 [time, lead]; what lies beyond 10 s is not drawn.
-      path: of the PNG.
-      rate_hz: sampling rate, in Hz.
-      titles: one a recording, of one or two lines: patient, date, age and sex, statements.
-    """
-    size = (_WIDTH / _MM_PER_INCH, len(signals) * _HEIGHT / _MM_PER_INCH)
-    figure = Figure(figsize=size, facecolor=_PAPER)
-    for i, (signal, title) in enumerate(zip(signals, titles, strict=True)):
-        if np.ndim(signal) != 2 or np.shape(signal)[1] != len(LEADS):
-            raise InputError(
-                f"{title}: signal has shape {np.shape(signal)}; give [time, {len(LEADS)} leads]"
-            )
-        axes = figure.add_axes((0, 1 - (i + 1) / len(signals), 1, 1 / len(signals)))
-        axes.set(xlim=(0, _WIDTH), ylim=(0, _HEIGHT))
-        axes.axis("off")
-        _draw_paper(axes)
-        _draw_leads(axes, signal, rate_hz)
-        axes.text(
-            _LEFT, _HEIGHT - 2.5, title, va="top", fontsize=10, fontweight="bold", linespacing=1.3
-        )
-        scale = f"25 mm/s   10 mm/mV   small square 0.04 s, 0.1 mV   sampled at {rate_hz:g} Hz"
-        axes.text(_LEFT, _BOTTOM - 2.5, scale, va="top", fontsize=8)
-    figure.savefig(path, dpi=_DOTS_PER_MM * _MM_PER_INCH)
-
-
-def _draw_paper(axes: Axes) -> None:
-    top = _HEIGHT - _TOP
-    for spacing, colour, width in ((1, "#F7D5CE", 0.4), (5, "#E9A79B", 0.7)):
-        upright = [[(x, _BOTTOM), (x, top)] for x in np.arange(0, _WIDTH + 1, spacing)]
-        level = [[(0, y), (_WIDTH, y)] for y in np.arange(_BOTTOM, top + 1, spacing)]
-        axes.add_collection(
-            LineCollection(upright + level, colors=colour, linewidths=width, zorder=1)
-        )
-
-
-def _draw_leads(axes: Axes, signal: np.ndarray, rate_hz: float) -> None:
-    samples = round(_SHEET_S * rate_hz)
-    signal_mm = np.where(signal == MISSING, np.nan, signal * 1e-3 * _MM_PER_MV)[: samples + 1]
-    time_mm = _LEFT + np.arange(len(signal_mm)) / rate_hz * _MM_PER_S
-    for row, names in enumerate(_ROWS):
-        baseline = _HEIGHT - _TOP - (row + 0.5) * _ROW
-        pulse = baseline + np.array([0, 0, 1, 1, 0, 0]) * _MM_PER_MV  # 1 mV for 0.2 s
-        axes.plot(_LEFT - np.array([9, 7.5, 7.5, 2.5, 2.5, 1]), pulse, "k", linewidth=0.9)
-        edges = np.linspace(0, samples, len(names) + 1).astype(int)
-        for name, start, stop in zip(names, edges, edges[1:], strict=False):
-            lead = signal_mm[:, LEADS.index(name)]
-            present = lead[~np.isnan(lead)]
-            centred = lead - (np.median(present) if len(present) else 0)
-            shown = slice(start, stop + 1)
-            axes.plot(
-                time_mm[shown],
-                baseline + centred[shown],
-                "k",
-                linewidth=0.9,
-                solid_joinstyle="round",
-            )
-            left = _LEFT + start / rate_hz * _MM_PER_S
-            # In another colour and below the trace: a tall beat hides neither its peak nor the name.
-            above = baseline + 11.5
-            axes.text(
-                left + 1, above, name, fontsize=9, fontweight="bold", color="#1F4E9C", zorder=1.5
-            )
-            axes.plot([left, left], [baseline - 4, baseline + 4], "k", linewidth=0.5)
+OKABE_ITO = {
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "orange": "#E69F00",
+    "sky blue": "#56B4E9",
+    "black": "#000000",
+}
+"""Palette of Okabe & Ito (2008), distinguishable with all kinds of colour vision."""
+_GREY = "#BBBBBB"
 
 
 def loss_curve(
@@ -115,20 +34,26 @@ def loss_curve(
     *,
     accuracy: Sequence[float] | None = None,
 ) -> None:
-    """Loss, and accuracy if given, against steps: as logged, and as a running mean over 5 % of the log."""
+    """Plots the loss, and the accuracy if given, against steps.
+
+    Shows the logged values and their running mean over 5 % of the log.
+
+    Raises:
+      InputError: there are no steps.
+    """
     if not len(steps):
-        raise InputError(f"{path}: no step has been logged, there is no loss curve to draw")
+        raise InputError(f"{path}: no step was logged, so there is no loss curve; train longer")
     panels = {"loss": values} if accuracy is None else {"loss": values, "accuracy": accuracy}
     figure = Figure(figsize=(7, 1 + 3 * len(panels)), layout="constrained")
     for i, (name, logged) in enumerate(panels.items()):
         axes = figure.add_subplot(len(panels), 1, i + 1)
-        marker = "o" if len(steps) < 3 else None  # a line of one point is not seen
+        marker = "o" if len(steps) < 3 else None  # a line with one point would be invisible
         axes.plot(steps, logged, color=_GREY, linewidth=0.8, marker=marker, label="logged")
         smooth = _running_mean(np.asarray(logged, float))
-        axes.plot(steps, smooth, color=_COLOURS[0], linewidth=1.8, label="smoothed")
-        axes.set(
-            xlabel="step", ylabel=name, xlim=(min(steps), max(steps)) if len(steps) > 1 else None
-        )
+        axes.plot(steps, smooth, color=OKABE_ITO["blue"], linewidth=1.8, label="smoothed")
+        axes.set(xlabel="step", ylabel=name)
+        if len(steps) > 1:
+            axes.set_xlim(min(steps), max(steps))
         _tidy(axes)
     figure.axes[0].legend(frameon=False)
     figure.savefig(path, dpi=130)
@@ -142,18 +67,21 @@ def _running_mean(values: np.ndarray) -> np.ndarray:
 def reduce_to_2d(
     embeddings: np.ndarray, *, limit: int = 1500, seed: int = 0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points that lie together where embeddings are alike: principal components, then t-SNE.
+    """Reduces embeddings to two dimensions, by principal components and then t-SNE.
 
     Args:
       embeddings: [recording, feature].
-      limit: number of recordings; where there are more, that many are drawn at random.
-      seed: of the draw and of t-SNE.
+      limit: maximum number of points; of more recordings, this many are drawn at random.
+      seed: random seed of the draw and of t-SNE.
 
     Returns:
-      Sorted indices of the recordings shown, [point], and where they are, [point, 2].
+      Sorted indices of the recordings shown, [point], and their coordinates, [point, 2].
+
+    Raises:
+      InputError: there are fewer than four embeddings.
     """
     if len(embeddings) < 4:
-        raise InputError(f"{len(embeddings)} embeddings do not make a map; give four or more")
+        raise InputError(f"{len(embeddings)} embeddings are too few for a map; give four or more")
     rng = np.random.default_rng(seed)
     shown = np.sort(rng.permutation(len(embeddings))[:limit])
     components = min(50, len(shown), embeddings.shape[1])
@@ -172,24 +100,28 @@ def embedding_map(
     patients: np.ndarray | None = None,
     joined: int = 8,
 ) -> None:
-    """Points coloured by condition: the commonest in grey at the bottom, the rarest on top.
+    """Plots points coloured by condition: the most common in grey, the rarest on top.
 
     Args:
-      points: as `reduce_to_2d` gives them, [point, 2].
-      conditions: one a point, eight different ones at most.
-      path: of the PNG.
-      title: of the picture.
-      patients: of each point; the recordings of a few patients with several are joined by lines.
-      joined: number of those patients.
+      points: coordinates from `reduce_to_2d`, [point, 2].
+      conditions: condition of each point, at most eight different ones.
+      path: the PNG file.
+      title: title of the plot.
+      patients: patient of each point; lines join the recordings of the same patient.
+      joined: number of patients whose recordings are joined, the first with several recordings.
+
+    Raises:
+      InputError: there are more than eight conditions.
     """
+    colours = (_GREY, *OKABE_ITO.values())
     counts = Counter(conditions).most_common()
-    if len(counts) > len(_COLOURS) + 1:
+    if len(counts) > len(colours):
         raise InputError(
-            f"{path}: {len(counts)} conditions for {len(_COLOURS) + 1} colours; merge some"
+            f"{path}: {len(counts)} conditions for {len(colours)} colours; merge some conditions"
         )
     figure = Figure(figsize=(8, 6), layout="constrained")
     axes = figure.add_subplot()
-    for rank, ((name, count), colour) in enumerate(zip(counts, (_GREY, *_COLOURS), strict=False)):
+    for rank, ((name, count), colour) in enumerate(zip(counts, colours, strict=False)):
         chosen = np.array([condition == name for condition in conditions])
         label = f"{name} ({count})"
         size = 10 + 4 * rank
@@ -208,23 +140,26 @@ def embedding_map(
 
 
 def _visits(patients: Iterable, number: int) -> list[list[int]]:
-    """Places of the recordings of the first `number` patients who have several."""
-    places: dict[object, list[int]] = {}
-    for place, patient in enumerate(patients):
-        places.setdefault(patient, []).append(place)
-    return [visits for visits in places.values() if len(visits) > 1][:number]
+    """Returns the points of each of the first `number` patients with several recordings."""
+    visits: dict[object, list[int]] = {}
+    for point, patient in enumerate(patients):
+        visits.setdefault(patient, []).append(point)
+    return [points for points in visits.values() if len(points) > 1][:number]
 
 
-_WAYS = {
-    "finetuned": ("pre-trained, fine-tuned", _COLOURS[1]),
-    "frozen": ("pre-trained, frozen", _COLOURS[0]),
-    "scratch": ("trained from scratch", _COLOURS[2]),
+_METHODS = {
+    "finetuned": ("pre-trained, fine-tuned", OKABE_ITO["vermilion"]),
+    "frozen": ("pre-trained, frozen", OKABE_ITO["blue"]),
+    "scratch": ("trained from scratch", OKABE_ITO["green"]),
     "random": ("random, frozen", "#777777"),
 }
 
 
 def low_label_curves(rows: Sequence[Row], path: Path) -> None:
-    """Macro AUROC with its interval against the number of labels: a panel a task, a line a way."""
+    """Plots macro AUROC with its interval against the number of labels.
+
+    There is one panel for each task and one line for each method.
+    """
     tasks = list(dict.fromkeys(row.task for row in rows))
     columns = min(3, len(tasks))
     lines = -(-len(tasks) // columns)
@@ -250,14 +185,15 @@ def low_label_curves(rows: Sequence[Row], path: Path) -> None:
 
 
 def _draw_task(axes: Axes, rows: Sequence[Row]) -> None:
-    ways = list(dict.fromkeys(row.way for row in rows))
-    for number, way in enumerate(ways):
-        name, colour = _WAYS[way]
-        line = sorted((row for row in rows if row.way == way), key=lambda row: row.labels)
-        # Beside each other, or intervals could not be told apart.
-        labels = [row.labels * 1.03 ** (number - (len(ways) - 1) / 2) for row in line]
+    methods = list(dict.fromkeys(row.way for row in rows))
+    for number, method in enumerate(methods):
+        name, colour = _METHODS[method]
+        line = sorted((row for row in rows if row.way == method), key=lambda row: row.labels)
+        # Shifted sideways, so that the intervals of the methods do not overlap.
+        labels = [row.labels * 1.03 ** (number - (len(methods) - 1) / 2) for row in line]
         axes.plot(labels, [row.auroc for row in line], "o-", color=colour, markersize=4, label=name)
-        low, high = [row.low for row in line], [row.high for row in line]
+        low = [row.low for row in line]
+        high = [row.high for row in line]
         axes.fill_between(labels, low, high, color=colour, alpha=0.15, linewidth=0)
         axes.vlines(labels, low, high, colors=colour, linewidth=1)
     ticks = sorted({row.labels for row in rows})

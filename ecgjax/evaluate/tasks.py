@@ -1,7 +1,9 @@
-"""What is predicted: each task is a table from SCP-ECG statement codes to classes.
+"""Prediction tasks: each one assigns SCP-ECG statement codes to classes.
 
-The statements and their hierarchy are those of PTB-XL (scp_statements.csv, CC BY 4.0; Wagner et al. 2020,
-doi:10.1038/s41597-020-0495-6). A statement counts whatever its likelihood, as in the published benchmarks.
+The statements and their hierarchy are those of PTB-XL (scp_statements.csv, CC BY 4.0; Wagner et al.
+2020, doi:10.1038/s41597-020-0495-6). A recording has a statement whatever its likelihood, as in the
+published benchmarks. A new task is one line in `TASKS`; a condition for the default benchmark also
+goes into `CONDITIONS`.
 """
 
 import dataclasses
@@ -9,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-# kind (d diagnostic, f form, r rhythm), code, and for diagnostic statements superclass and subclass
+# Kind (d diagnostic, f form, r rhythm) and code; for diagnostic statements superclass and subclass.
 _TABLE = """
 d  NORM    NORM NORM
 d  IMI     MI   IMI
@@ -87,10 +89,10 @@ r  TRIGU
 
 @dataclasses.dataclass(frozen=True)
 class Statement:
-    """One SCP-ECG statement and its place in PTB-XL's hierarchy."""
+    """An SCP-ECG statement and its place in the hierarchy of PTB-XL."""
 
     kinds: str
-    """Any of d (diagnostic), f (form), r (rhythm)."""
+    """Letters of its kinds: d (diagnostic), f (form), r (rhythm); "df" is both."""
     code: str
     superclass: str | None = None
     subclass: str | None = None
@@ -101,58 +103,63 @@ STATEMENTS = tuple(Statement(*line.split()) for line in _TABLE.strip().splitline
 
 @dataclasses.dataclass(frozen=True)
 class Task:
-    """A set of classes, each present where a recording carries one of its codes."""
+    """A set of classes. A recording has a class if it has one of the codes of that class."""
 
     name: str
     description: str
     classes: tuple[str, ...]
     codes: tuple[frozenset[str], ...]
-    """For each class, the SCP-ECG codes that make it positive."""
+    """The SCP-ECG codes of each class."""
     drop_unlabelled: bool
-    """Leave out recordings that carry no code of the task, as the published protocols do."""
+    """Leave out recordings without any code of the task, as the published protocols do."""
 
     @property
     def is_single(self) -> bool:
-        """One condition against all other recordings."""
+        """Returns True for a task with one condition against all other recordings."""
         return len(self.classes) == 1
 
     def targets(self, labels: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
-        """Targets of recordings and which of the recordings belong to the task.
+        """Returns the targets of recordings, and the recordings that belong to the task.
 
         Args:
           labels: the codes of each recording.
 
         Returns:
-          targets float32 [recording, class] of 0 and 1, and keep bool [recording]; neither leaves any out.
+          targets: 0 or 1, float32 [recording, class], for all recordings.
+          belongs: True for a recording that belongs to the task, bool [recording].
         """
-        present = [[not codes.isdisjoint(carried) for codes in self.codes] for carried in labels]
+        present = [
+            [not codes.isdisjoint(recording_codes) for codes in self.codes]
+            for recording_codes in labels
+        ]
         targets = np.array(present, np.float32).reshape(-1, len(self.classes))
-        keep = np.any(targets, axis=1) if self.drop_unlabelled else np.ones(len(targets), bool)
-        return targets, keep
+        if self.drop_unlabelled:
+            return targets, np.any(targets, axis=1)
+        return targets, np.ones(len(targets), bool)
 
 
 def _condition(name: str, description: str, codes: Sequence[str]) -> Task:
     return Task(name, description, (name,), (frozenset(codes),), drop_unlabelled=False)
 
 
-def _grouped(name: str, description: str, class_of: Callable[[Statement], str | None]) -> Task:
-    """The task whose classes are the values of `class_of`, in the order of the table."""
+def _grouped(name: str, description: str, group: Callable[[Statement], str | None]) -> Task:
+    """Returns a task whose classes are the values of `group`, in the order of the table."""
     groups: dict[str, set[str]] = {}
     for statement in STATEMENTS:
-        if group := class_of(statement):
-            groups.setdefault(group, set()).add(statement.code)
+        if group_name := group(statement):
+            groups.setdefault(group_name, set()).add(statement.code)
     codes = tuple(frozenset(codes) for codes in groups.values())
     return Task(name, description, tuple(groups), codes, drop_unlabelled=True)
 
 
-def _of_kind(kind: str) -> Callable[[Statement], str | None]:
+def _select_kind(kind: str) -> Callable[[Statement], str | None]:
     return lambda statement: statement.code if kind in statement.kinds else None
 
 
 _MI = [statement.code for statement in STATEMENTS if statement.superclass == "MI"]
 _PREMATURE = ["PAC", "PVC", "PRC(S)", "SVARR", "BIGU", "TRIGU"]
 
-# The five conditions are the targets of Liu et al. 2025; the other tasks are PTB-XL's.
+# The five conditions are the targets of Liu et al. 2025. The other tasks are those of PTB-XL.
 TASKS = {
     task.name: task
     for task in (
@@ -161,15 +168,19 @@ TASKS = {
         _condition("flutter", "atrial flutter", ["AFLT"]),
         _condition(
             "premature",
-            "premature beats, atrial or ventricular, bigeminy and trigeminy",
+            "premature beats, atrial or ventricular, including bigeminy and trigeminy",
             _PREMATURE,
         ),
         _condition("av_block_1", "first-degree atrioventricular block", ["1AVB"]),
-        _condition("mi", "myocardial infarction, subendocardial injury included", _MI),
+        _condition("mi", "myocardial infarction, including subendocardial injury", _MI),
         _grouped("all", "71 SCP-ECG statements", lambda statement: statement.code),
-        _grouped("diagnostic", "44 diagnostic statements", _of_kind("d")),
+        _grouped("diagnostic", "44 diagnostic statements", _select_kind("d")),
         _grouped("subclass", "23 diagnostic subclasses", lambda statement: statement.subclass),
-        _grouped("form", "19 form statements", _of_kind("f")),
-        _grouped("rhythm", "12 rhythm statements", _of_kind("r")),
+        _grouped("form", "19 form statements", _select_kind("f")),
+        _grouped("rhythm", "12 rhythm statements", _select_kind("r")),
     )
 }
+CONDITIONS = ("af", "flutter", "premature", "av_block_1", "mi")
+"""Names of the tasks with one condition."""
+MAIN_TASKS = ("superclass", *CONDITIONS)
+"""Names of the tasks that the low-label benchmark runs by default."""

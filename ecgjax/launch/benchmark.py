@@ -1,4 +1,4 @@
-"""The low-label benchmark from the command line: `python -m ecgjax.launch.benchmark`."""
+"""Runs the low-label benchmark of an encoder: `python -m ecgjax.launch.benchmark`."""
 
 import dataclasses
 from pathlib import Path
@@ -9,52 +9,53 @@ import tyro
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError
 from ecgjax.evaluate import plots
-from ecgjax.evaluate.tasks import TASKS
-from ecgjax.launch.command import parse, run, say_where
+from ecgjax.evaluate.low_label_table import markdown
+from ecgjax.evaluate.tasks import MAIN_TASKS, TASKS
+from ecgjax.launch import command
 from ecgjax.pretrained import load
 from ecgjax.remote import local
-from ecgjax.workflows.benchmark import Benchmark, benchmark, markdown
+from ecgjax.workflows.benchmark import Benchmark, benchmark
 
 TaskName = Literal[tuple(TASKS)]  # type: ignore[valid-type]
-MAIN_TASKS = ("superclass", "af", "flutter", "premature", "av_block_1", "mi")
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Compares a pre-trained encoder with a random one and with training from scratch, from few labels to all."""
+    """Compares a pre-trained encoder with a random one and with training from scratch.
+
+    The comparison goes from few labelled recordings to all.
+    """
 
     checkpoint: Path
     """A pre-trained encoder: a checkpoint or the workdir of a run."""
     data: str
-    """A prepared data set, a folder or URL."""
+    """A prepared data set, folder or URL (see `prepare`)."""
     out: Path = Path("runs/benchmark")
-    """benchmark.csv, per_seed.csv, benchmark.md and benchmark.png go here; trained runs too, so that they resume."""
+    """Folder for benchmark.csv, per_seed.csv, benchmark.md, benchmark.png and checkpoints."""
     tasks: tuple[TaskName, ...] = MAIN_TASKS  # pyright: ignore[reportInvalidTypeForm]
-    """What to predict."""
+    """Tasks to predict."""
     settings: Annotated[Benchmark, tyro.conf.arg(name="")] = Benchmark()
-    """What to compare."""
+    """Settings of the benchmark."""
 
 
 def main() -> None:
-    """Entry point."""
-    arguments = parse(Arguments)
+    """Parses the options, runs the benchmark and prints its table."""
+    arguments = command.parse(Arguments)
     if not arguments.tasks:
         raise InputError(f"--tasks without a task; known: {' '.join(TASKS)}")
-    say_where()
-    records, encoder = Records(local(arguments.data)), load(arguments.checkpoint)
-    rows = benchmark(
-        arguments.settings,
-        encoder,
-        records,
-        [TASKS[name] for name in arguments.tasks],
-        arguments.out,
-    )
+    out = command.writable_folder(arguments.out, "--out")
+    command.keep_compiled_programs()
+    command.log_devices()
+    records = Records(local(arguments.data))
+    encoder = load(arguments.checkpoint)
+    tasks = [TASKS[name] for name in arguments.tasks]
+    rows = benchmark(arguments.settings, encoder, records, tasks, out)
     table = markdown(rows)
-    (arguments.out / "benchmark.md").write_text(table)
-    plots.low_label_curves(rows, arguments.out / "benchmark.png")
+    (out / "benchmark.md").write_text(table)
+    plots.low_label_curves(rows, out / "benchmark.png")
     print(table)
-    print(f"results: {arguments.out / 'benchmark.csv'}\nplot:    {arguments.out / 'benchmark.png'}")
+    print(f"results: {out / 'benchmark.csv'}\nplot:    {out / 'benchmark.png'}")
 
 
 if __name__ == "__main__":
-    run(main)
+    command.run(main)

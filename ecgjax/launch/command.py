@@ -1,4 +1,4 @@
-"""The commands: `python -m ecgjax.launch.X`. Each parses, says where it runs, and calls the library."""
+"""Parts that all commands share: parsing, one-line errors, devices, progress, output folders."""
 
 import contextlib
 import dataclasses
@@ -6,134 +6,185 @@ import io
 import itertools
 import os
 import re
+import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
 import tyro
 
-from ecgjax.errors import InputError
-from ecgjax.launch.malloc import keep_memory
-
-keep_memory()  # here: a thread that is started before may get a heap of its own
+from ecgjax.errors import InputError, Interrupted
+from ecgjax.launch.malloc import keep_freed_memory
 
 Arguments = TypeVar("Arguments")
 
+WRONG_INPUT = 2
+"""Exit status after an input error."""
+SIGNAL = 128
+"""Exit status after a signal: this plus the signal's number, as a shell reports it."""
+
 
 def run(main: Callable[[], None]) -> None:
-    """Runs a command's `main`; input that cannot be honoured ends it with one line on standard error and status 2."""
+    """Runs the `main` of a command.
+
+    Wrong input ends the process with one line on standard error and status 2. A signal ends it with
+    one line and 128 plus the number of the signal (130 for Ctrl-C, 143 for SIGTERM).
+    """
+    keep_freed_memory()
     try:
         main()
     except InputError as error:
-        sys.exit(_said(f"error: {error}", status=2))
+        _exit(f"error: {error}", status=WRONG_INPUT)
+    except Interrupted as stop:
+        _exit(str(stop), status=SIGNAL + stop.signal)
     except KeyboardInterrupt:
-        sys.exit(
-            _said("interrupted; the same command goes on from the last checkpoint", status=130)
-        )
+        _exit("interrupted", status=SIGNAL + signal.SIGINT)
+    except BrokenPipeError:  # the reader of `| head` has left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(SIGNAL + signal.SIGPIPE)
 
 
-def _said(line: str, *, status: int) -> int:
+def _exit(line: str, *, status: int) -> None:
     print(line, file=sys.stderr)
-    return status
+    sys.exit(status)
 
 
 def parse(arguments: type[Arguments], **settings) -> Arguments:
-    """The command line as `arguments`, by `tyro.cli`; what is wrong with it becomes one line like any other input's."""
+    """Parses the command line with `tyro.cli`.
+
+    Args:
+      arguments: the dataclass of the command's options.
+      settings: further arguments of `tyro.cli`.
+
+    Raises:
+      InputError: the command line is wrong; one line, as for any other input.
+    """
     box = io.StringIO()
     try:
         with contextlib.redirect_stderr(box):
-            return tyro.cli(arguments, prog=_command(), **settings)
+            return tyro.cli(arguments, prog=_program(), **settings)
     except SystemExit as end:
         if not end.code:  # --help
             raise
-    rows = [
-        row.strip(" │|") for row in re.sub(r"\x1b\[[0-9;]*m", "", box.getvalue()).splitlines()[1:-1]
-    ]
-    said = itertools.takewhile(
-        lambda row: row.strip("─-"), rows
-    )  # below the rule it is about --help
-    raise InputError(f"{' '.join(said)} (--help explains the options)")
+    text = re.sub(r"\x1b\[[0-9;]*m", "", box.getvalue())
+    rows = [row.strip(" │|") for row in text.splitlines()[1:-1]]
+    message = itertools.takewhile(lambda row: row.strip("─-"), rows)  # the rest is about --help
+    raise InputError(f"{' '.join(message)} (--help explains the options)")
 
 
-def _command() -> str:
+def _program() -> str:
+    """Returns the command as the user typed it."""
     module = sys.modules["__main__"].__spec__
-    return f"python -m {module.name}" if module else sys.argv[0]
+    if module and module.name.startswith("ecgjax.launch."):
+        return f"python -m {module.name}"
+    return sys.argv[0]
 
 
-def chosen(option: str, names: Iterable[str], default: str) -> str:
-    """The name given to `option` on the command line: it decides which settings the other options belong to."""
+def last_choice(option: str, names: Iterable[str], default: str) -> str:
+    """Returns the name given to an option whose value decides which other options exist.
+
+    The parser takes the last of several occurrences, and so does this function: a job script may
+    have a default and `"$@"` behind it. An unknown name is left to the parser, which reports it.
+    """
     words = [part for word in sys.argv[1:] for part in word.split("=", 1)]
-    value = words[words.index(option) + 1] if option in words[:-1] else default
-    return value if value in names else default  # a wrong name is reported by the parser proper
+    values = [value for word, value in itertools.pairwise(words) if word == option]
+    return values[-1] if values and values[-1] in names else default
 
 
-def chosen_pretraining() -> dict:
-    """What --preset and --objective choose: these two, and the settings that the other options start from."""
+def pretraining_defaults() -> dict[str, Any]:
+    """Returns what --preset and --objective choose: both names and the default settings."""
     from ecgjax.objectives import OBJECTIVES
     from ecgjax.workflows.presets import PRESETS
     from ecgjax.workflows.pretrain import Pretraining
 
-    preset = chosen("--preset", PRESETS, "")
+    preset = last_choice("--preset", PRESETS, "")
     settings = PRESETS[preset] if preset else Pretraining()
     own = next(name for name, kind in OBJECTIVES.items() if kind is type(settings.objective))
-    objective = chosen("--objective", OBJECTIVES, own)
+    objective = last_choice("--objective", OBJECTIVES, own)
     if objective != own:
         settings = dataclasses.replace(settings, objective=OBJECTIVES[objective]())
     return {"preset": preset or None, "objective": objective, "settings": settings}
 
 
-def say_where() -> None:
-    """Says on which devices the work runs; what is compiled there is kept for the next time."""
+def check_choice(option: str, name: str, kinds: Mapping[str, type], settings: object) -> None:
+    """Raises InputError unless the settings belong to the name that the parser read."""
+    if type(settings) is not kinds[name]:
+        problem = f"{option} {name}: the other options are those of {type(settings).__name__}"
+        raise InputError(f"{problem}; give {option} once")
+
+
+def writable_folder(folder: Path, option: str) -> Path:
+    """Makes a folder and checks that files can be written to it; called before any work.
+
+    Raises:
+      InputError: it cannot be made or written to. The message names `option`.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        problem = f"{folder}: no files can be written to it ({error.strerror})"
+        raise InputError(f"{problem}; give another folder as {option}") from error
+
+
+def log_devices() -> None:
+    """Prints the devices that JAX uses, on standard error."""
+    import jax
+
+    kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
+    devices = f"{jax.device_count()} x {kinds} ({jax.default_backend()})"
+    count = jax.process_count()
+    process = f", process {jax.process_index()} of {count}" if count > 1 else ""
+    print(f"jax {jax.__version__}: {devices}{process}", file=sys.stderr)
+
+
+def keep_compiled_programs() -> None:
+    """Keeps compiled programs in the user's cache folder, so that the next start is faster."""
     import jax
 
     from ecgjax.remote import cache
 
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str(cache("compiled")))
-    kinds = ", ".join(sorted({device.device_kind for device in jax.devices()}))
-    process = (
-        f", process {jax.process_index()} of {jax.process_count()}"
-        if jax.process_count() > 1
-        else ""
-    )
-    print(
-        f"jax {jax.__version__}: {jax.device_count()} x {kinds} ({jax.default_backend()}){process}",
-        file=sys.stderr,
-    )
 
 
-class Counted:
-    """Progress of what is counted: a bar on a terminal, lines elsewhere. Called with what is done and what there is."""
+class CountedProgress:
+    """Progress of counted items: a bar on a terminal, plain lines elsewhere.
 
-    def __init__(self, things: str):
+    Called as progress(done, total).
+    """
+
+    def __init__(self, items: str):
         import rich.console
         import rich.progress
 
-        columns = (
-            *rich.progress.Progress.get_default_columns(),
+        columns = rich.progress.Progress.get_default_columns()
+        console = rich.console.Console(stderr=True)
+        # Not rich's is_terminal: Jupyter sets FORCE_COLOR, and bars would flood the notebook.
+        self._bar = rich.progress.Progress(
+            *columns,
             rich.progress.MofNCompleteColumn(),
+            console=console,
+            disable=not sys.stderr.isatty(),
         )
-        self._bar = rich.progress.Progress(*columns, console=rich.console.Console(stderr=True))
-        self._bar.disable = not self._bar.console.is_terminal
-        self._task, self._things, self._started = (
-            self._bar.add_task(things, total=None),
-            things,
-            time.monotonic(),
-        )
+        self._task = self._bar.add_task(items, total=None)
+        self._items = items
+        self._started = time.monotonic()
         self.total = 0
-        """0 as long as it was not called."""
+        """Number of items; 0 before the first call."""
 
     def __call__(self, done: int, total: int) -> None:
         self.total = total
         self._bar.update(self._task, completed=done, total=total)
         if self._bar.disable:
-            print(
-                f"{done:,} of {total:,} {self._things}, {time.monotonic() - self._started:.0f} s",
-                file=sys.stderr,
-            )
+            passed_s = time.monotonic() - self._started
+            print(f"{done:,} of {total:,} {self._items}, {passed_s:.0f} s", file=sys.stderr)
 
-    def __enter__(self) -> "Counted":
+    def __enter__(self) -> "CountedProgress":
         self._bar.start()
         return self
 

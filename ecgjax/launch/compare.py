@@ -1,4 +1,4 @@
-"""Which of two ways of using labels is better, from the command line: `python -m ecgjax.launch.compare`."""
+"""Compares two methods that use labels: `python -m ecgjax.launch.compare`."""
 
 import dataclasses
 from pathlib import Path
@@ -6,51 +6,27 @@ from typing import Literal
 
 import tyro
 
-from ecgjax.evaluate.metrics import Interval
-from ecgjax.evaluate.predictions import TESTED, compare
+from ecgjax.evaluate.predictions import TESTED_SPLITS
 from ecgjax.launch.command import parse, run
+from ecgjax.workflows.compare import compare, table
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Compares runs of `finetune`, several seeds of one way against several of another, on the same recordings."""
+    """Compares runs of `finetune` on the same recordings: several seeds of each of two methods."""
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
-    """Workdirs of finished runs."""
+    """Workdirs of finished runs of one method."""
     against: tuple[Path, ...]
-    """Workdirs of the runs that they are compared with."""
-    split: Literal[TESTED] = "validation"  # type: ignore[valid-type]
-    """Where they are compared: choose on validation, report on test."""
+    """Workdirs of finished runs of the method to compare with."""
+    split: Literal[TESTED_SPLITS] = "validation"  # type: ignore[valid-type]
+    """Split to compare on: choose on validation, report on test."""
 
 
 def main() -> None:
-    """Entry point."""
+    """Parses the options and prints the comparison."""
     arguments = parse(Arguments)
-    ours, theirs, bootstrap = compare(arguments.runs, arguments.against, arguments.split)
-    print(f"{ours.task}, {arguments.split} of {ours.data}")
-    told = [name for name in ours.by if name in theirs.by and ours.by[name] != theirs.by[name]]
-    for what, by, paths in (
-        ("runs", ours.by, arguments.runs),
-        ("against", theirs.by, arguments.against),
-    ):
-        named = ", ".join(
-            f"{name} {by[name]}" for name in dict.fromkeys(["method", "labelled", *told])
-        )
-        print(f"{what:8} {named}; mean of {len(paths)}")
-    print(
-        f"\n{ours.metric:16}{'runs':>8}{'against':>10}   difference (95 % interval over patients)"
-    )
-    several = len(ours.classes) > 1
-
-    def column(way: str, minus: str | None = None) -> list[Interval]:
-        return [bootstrap.macro(way, minus=minus)] * several + bootstrap.per_class(way, minus=minus)
-
-    columns = column("runs"), column("against"), column("runs", "against")
-    for name, one, other, gain in zip(
-        ["mean"] * several + list(ours.classes), *columns, strict=True
-    ):
-        interval = f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-        print(f"{name:16}{one.value:8.3f}{other.value:10.3f}   {interval}")
+    print(table(compare(arguments.runs, arguments.against, arguments.split)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Teaches an encoder a task with labels: fine-tuned, probed frozen, ...: `python -m ecgjax.launch.finetune`."""
+"""Trains and tests a model with labels: `python -m ecgjax.launch.finetune`."""
 
 import dataclasses
 from pathlib import Path
@@ -8,54 +8,61 @@ import tyro
 
 from ecgjax.adapt import METHODS, Method
 from ecgjax.encoders import ENCODERS
-from ecgjax.evaluate.tasks import TASKS
-from ecgjax.launch.command import chosen, parse, run, say_where
+from ecgjax.launch import command
 from ecgjax.remote import local
-from ecgjax.workflows import delineation
-from ecgjax.workflows.finetune import adapt_and_report
+from ecgjax.workflows.finetune import finetune
+from ecgjax.workflows.low_label import Labels
+from ecgjax.workflows.targets import TARGETS
 
 
 @dataclasses.dataclass(frozen=True)
 class Finetune:
-    """Trains a classifier with labels and tests it; resumes by itself."""
+    """Trains a classifier with labels and tests it. The same command resumes a stopped run."""
 
     data: str
-    """A prepared data set, a folder or URL (see ecgjax.launch.prepare)."""
-    task: Literal[(*TASKS, delineation.TASK)]  # type: ignore[valid-type]
-    """What to predict; waves: P, QRS, T or none for each sample."""
+    """A prepared data set, folder or URL (see `prepare`)."""
+    task: Literal[tuple(TARGETS)]  # type: ignore[valid-type]
+    """Task to predict. waves: P, QRS, T or none at each sample."""
     checkpoint: Path | None = None
-    """A pre-trained encoder: a checkpoint or the workdir of a run. Without it training starts from scratch."""
+    """A pre-trained encoder: a checkpoint or the workdir of a run. Default: random weights."""
     encoder: Literal[tuple(ENCODERS)] | None = None  # type: ignore[valid-type]
-    """Architecture, from scratch; with --checkpoint it only has to agree."""
+    """Architecture to train from random weights. With --checkpoint it must be the checkpoint's."""
     method: Literal[tuple(METHODS)] = "finetune"  # type: ignore[valid-type]
-    """The way of using labels."""
+    """Method of using labels. Its settings are options below: --method NAME --help lists them."""
     settings: Annotated[tyro.conf.AvoidSubcommands[Method], tyro.conf.arg(name="")] = METHODS[
         "finetune"
     ]()
-    """The method's settings."""
-    labels: float | None = None
-    """Labelled recordings of the training split: below 1 a share, from 1 on a number. Default: all."""
+    """Settings of the method."""
+    labels: str = "all"
+    """Labelled recordings of the training split: a count (100), a share (0.1 or 10%) or all."""
     workdir: Path = Path("runs/finetune")
-    """Checkpoints, metrics.json, predictions.npz and plots go here."""
+    """Folder for checkpoints, metrics.json, predictions.npz and plots."""
 
 
 def main() -> None:
-    """Entry point."""
-    method = chosen("--method", METHODS, "finetune")
-    arguments = parse(
+    """Parses the options, trains and tests."""
+    method = command.last_choice("--method", METHODS, "finetune")
+    arguments = command.parse(
         Finetune,
         default=Finetune(
             data=tyro.MISSING, task=tyro.MISSING, method=method, settings=METHODS[method]()
         ),
     )
-    say_where()
-    start = arguments.settings, arguments.checkpoint, arguments.encoder
-    rest = {"data": local(arguments.data), "labels": arguments.labels, "workdir": arguments.workdir}
-    if arguments.task == delineation.TASK:
-        delineation.delineate_and_report(*start, **rest)
-    else:
-        adapt_and_report(*start, task=TASKS[arguments.task], **rest)
+    command.check_choice("--method", arguments.method, METHODS, arguments.settings)
+    labels = Labels.parse(arguments.labels)
+    command.writable_folder(arguments.workdir, "--workdir")
+    command.keep_compiled_programs()
+    command.log_devices()
+    finetune(
+        arguments.settings,
+        TARGETS[arguments.task],
+        local(arguments.data),
+        arguments.workdir,
+        labels=labels,
+        checkpoint=arguments.checkpoint,
+        encoder_name=arguments.encoder,
+    )
 
 
 if __name__ == "__main__":
-    run(main)
+    command.run(main)

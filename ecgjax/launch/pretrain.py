@@ -8,78 +8,99 @@ from typing import Annotated, Literal
 import jax
 import tyro
 
-from ecgjax.launch.command import chosen_pretraining, parse, run, say_where
+from ecgjax.data.mixture import Mixture
+from ecgjax.launch import command
 from ecgjax.objectives import OBJECTIVES
 from ecgjax.remote import local
 from ecgjax.train.processes import Processes
 from ecgjax.workflows.presets import PRESETS
-from ecgjax.workflows.pretrain import Pretraining
+from ecgjax.workflows.pretrain import Pretraining, pretrain
 
 DEMO = {"num_steps": 220, "batch_size": 128}
-"""Enough for the synthetic cohort: about a minute on two CPU cores."""
+"""Settings for the synthetic cohort: about a minute on two CPU cores."""
+DEMO_DATA = Path("runs/data")
 
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Pre-trains an encoder without labels; without arguments on a synthetic cohort made on the spot.
+    """Pre-trains an encoder without labels, by default on a simulated cohort.
 
-    Resumes by itself: the same command goes on from the last checkpoint in the workdir.
+    Resumes by itself: the same command continues from the last checkpoint in the workdir.
     """
 
     data: tuple[str, ...] = ()
-    """Prepared data sets (see ecgjax.launch.prepare), folders or URLs. Without any a synthetic cohort is made."""
+    """Prepared data sets (see `prepare`), folders or URLs. Default: a simulated cohort."""
     weights: tuple[float, ...] = ()
-    """Each data set's share of a batch. Default: every recording counts the same."""
+    """Share of a batch for each data set. Default: every recording counts the same."""
     workdir: Path | None = None
-    """Checkpoints, logs, plots. Default: runs/pretrain-DATA."""
+    """Folder for checkpoints, logs and plots. Default: runs/pretrain-DATA."""
     preset: Literal[tuple(PRESETS)] | None = None  # type: ignore[valid-type]
-    """A paper's settings for all options below; those that are given override them."""
+    """Settings of a paper. Options that are given as well override them."""
     objective: Literal[tuple(OBJECTIVES)] = "patient_contrast"  # type: ignore[valid-type]
-    """The method; the options below that are its settings change with it."""
+    """Pre-training method. Its settings are options below: --objective NAME --help lists them."""
     settings: Annotated[Pretraining, tyro.conf.arg(name="")] = Pretraining()
-    """The run."""
+    """Settings of the run."""
     save_every: int = 100
     """Steps between checkpoints."""
     log_every: int = 10
     """Steps between log lines."""
     first_look: bool = True
-    """Compare with a random encoder at the end."""
+    """Compare the encoder with a random encoder at the end."""
     cache: Literal["none", "device"] = "none"
-    """Read each batch from the shards, or keep all recordings in device memory. The batches are the same."""
+    """Memory that holds all recordings: none (read shards) or device. The batches are equal."""
     processes: Annotated[Processes, tyro.conf.arg(name="")] = Processes()
-    """Alone, or one of several."""
+    """Training in several processes."""
 
 
 def main() -> None:
-    """Entry point."""
-    defaults = chosen_pretraining()
-    if not any(word.startswith("--data") for word in sys.argv):
-        demo = DEMO if not defaults["preset"] else {"num_steps": DEMO["num_steps"]}
-        defaults["settings"] = dataclasses.replace(defaults["settings"], **demo)
-    arguments = parse(Arguments, default=Arguments(**defaults))
+    """Parses the options and pre-trains."""
+    arguments = command.parse(Arguments, default=Arguments(**_defaults()))
+    command.check_choice(
+        "--objective", arguments.objective, OBJECTIVES, arguments.settings.objective
+    )
+    if arguments.workdir:
+        command.writable_folder(arguments.workdir, "--workdir")
     arguments.processes.join()
-    say_where()
-    # After the parser: a mistyped option does not wait for them.
-    from ecgjax.data.mixture import Mixture
-    from ecgjax.train.runlog import console
-    from ecgjax.workflows.first_look import first_look, say_next
-    from ecgjax.workflows.pretrain import pretrain
+    command.keep_compiled_programs()
+    command.log_devices()
+    # Imported late: --help need not wait for scikit-learn and matplotlib.
+    from ecgjax.workflows.first_look import first_look, print_next
+
+    records = Mixture([*map(local, arguments.data)] or [_demo_data()])
+    names = "+".join(member.name.split("/")[0] for member in records.members)
+    workdir = arguments.workdir or Path("runs", f"pretrain-{names}")
+    command.writable_folder(workdir, "--workdir")
+    checkpoint = pretrain(
+        arguments.settings,
+        records,
+        workdir,
+        save_every=arguments.save_every,
+        log_every=arguments.log_every,
+        cache=arguments.cache,
+        weights=arguments.weights,
+    )
+    if jax.process_index() == 0:
+        finish = first_look if arguments.first_look else print_next
+        finish(checkpoint, records.members[0], workdir)
+
+
+def _defaults() -> dict:
+    """Returns the defaults of all options; shorter training without --data."""
+    defaults = command.pretraining_defaults()
+    if not any(word.startswith("--data") for word in sys.argv):
+        demo = {"num_steps": DEMO["num_steps"]} if defaults["preset"] else DEMO
+        defaults["settings"] = dataclasses.replace(defaults["settings"], **demo)
+    return defaults
+
+
+def _demo_data() -> Path:
+    """Simulates the cohort, unless an earlier command did; returns its folder."""
     from tfds_builders.prepare import prepare
 
-    if not arguments.data:
-        console.print("simulating a cohort of 1,008 patients in runs/data (kept for the next time)")
-    records = Mixture([*map(local, arguments.data)] or [prepare("synthetic/100hz", "runs/data")])
-    workdir = (
-        arguments.workdir
-        or Path("runs") / f"pretrain-{'+'.join(m.name.split('/')[0] for m in records.members)}"
-    )
-    how = {
-        name: getattr(arguments, name) for name in ("save_every", "log_every", "cache", "weights")
-    }
-    checkpoint = pretrain(arguments.settings, records, workdir, **how)
-    if jax.process_index() == 0:
-        (first_look if arguments.first_look else say_next)(checkpoint, records.members[0], workdir)
+    command.writable_folder(DEMO_DATA.parent, "working directory, or prepared data as --data")
+    print(f"simulating 1,008 patients in {DEMO_DATA} (kept for next time)", file=sys.stderr)
+    return prepare("synthetic/100hz", DEMO_DATA)
 
 
 if __name__ == "__main__":
-    run(main)
+    command.run(main)

@@ -1,14 +1,30 @@
-"""Pre-training objectives: one file a method, named after what it does. A new one is one file, and one line here.
+"""Pre-training objectives: one method per file, and one line per method in `OBJECTIVES`.
 
-An objective is a frozen dataclass whose fields are the method's settings. The loop asks of it:
+An objective is a frozen dataclass. Its fields are the settings of the method: each becomes an
+option of the command line, and its docstring the help text. The training loop uses three
+attributes:
 
-  examples: "single", "patient_pair" or an `ecgjax.data.pairs.PairRule`, what `ecgjax.data` puts into a batch;
-  init(encoder, key, signal) -> variables: {"params": {"encoder": ..., ...}, other collections likewise};
-  loss(encoder, variables, batch, key, preprocess) -> (loss, (metrics, updates)): of a batch with "signal", stored recordings
-    int16 [..., time, lead] that `preprocess` makes the encoder's input of (`ecgjax.preprocessing.Preprocessor`), "patient", int32,
-    and "progress", how much of the run is done, from 0 to below 1. `updates` are the new values of the collections
-    besides "params" (batch statistics, slow targets, queues), which the loop carries without knowing them. Metrics
-    include `collapse_metrics`.
+  examples
+    The content of a batch: "single" (recordings), "patient_pair" (two recordings of a patient),
+    or an `ecgjax.data.pairs.PairRule`.
+
+  init(encoder, key, signal) -> variables
+    The initial variables for an encoder's input `signal`, float32 [batch, time, lead]: {"params":
+    {"encoder": ..., other networks}, other collections}. In every collection the encoder's
+    variables have the name "encoder".
+
+  loss(encoder, variables, batch, key, *, preprocess) -> (loss, (metrics, updates))
+    The loss of a batch, and a dict of scalar metrics, which include `collapse_metrics`. `updates`
+    has the new values of the collections besides "params": batch statistics, EMA targets, queues.
+    The loop carries them from step to step without knowing their meaning. The batch has
+
+      "signal": int16 [recording, time, lead] or [pair, 2, time, lead], stored recordings;
+        `preprocess` (an `ecgjax.preprocessing.Preprocessor`) turns them into the encoder's input.
+      "patient": int32 [recording] or [pair].
+      "progress": float32, the share of the run that is done, from 0 to below 1.
+
+A collection named "result", {"params": {"encoder": ...}}, replaces the trained encoder in the saved
+checkpoint, for example by its EMA. `examples/barlow_twins.py` is a complete method in 40 lines.
 """
 
 from typing import Union
@@ -40,6 +56,7 @@ OBJECTIVES = {
     "temporal_spatial": TemporalSpatial,
     "wav2vec_cmsc": Wav2vecCmsc,
 }
+"""Settings class of each method by its name on the command line."""
 
 Objective = Union[tuple(OBJECTIVES.values())]  # noqa: UP007  # type: ignore[valid-type]
-"""Any objective's settings."""
+"""Settings of any of the methods."""

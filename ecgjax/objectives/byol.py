@@ -1,9 +1,10 @@
-"""BYOL: from one view of a recording foretell what a slowly following network makes of the other. No negatives.
+"""BYOL: predicts the target network's projection of one view from another view, without negatives.
 
-Grill et al. 2020 (arXiv:2006.07733): an online network (encoder, projector, predictor) and a target (encoder,
-projector) that is its moving average; the share that the target keeps rises from 0.996 to 1 along a cosine. Heads of
-4096 and 256 with batch normalisation are that paper's; Mehari & Strodthoff 2022 (arXiv:2103.12676), whose views these
-are, used them with ECGs. Both views pass the network as one batch, so they share batch statistics.
+Grill et al. 2020 (arXiv:2006.07733): an online network (encoder, projection head, predictor) and a
+target network (encoder, projection head), which is an EMA of the online network. The EMA decay
+rises from 0.996 to 1 on a cosine schedule. The heads of 4096 and 256 with batch normalisation are
+those of the paper; Mehari & Strodthoff 2022 (arXiv:2103.12676), whose augmentation this is, used
+them with ECGs. Both views pass through the network as one batch, so they share batch statistics.
 """
 
 import dataclasses
@@ -16,9 +17,13 @@ from ecgjax.augment import MEHARI_VIEWS, Augmentation
 from ecgjax.errors import InputError
 from ecgjax.objectives.parts.collapse import collapse_metrics
 from ecgjax.objectives.parts.ema import ema_update
-from ecgjax.objectives.parts.microbatches import in_microbatches
+from ecgjax.objectives.parts.microbatches import encode_in_microbatches
 from ecgjax.objectives.parts.nt_xent import unit_length
-from ecgjax.objectives.parts.projection_head import ProjectedEncoder, ProjectionHead, check_same_end
+from ecgjax.objectives.parts.projection_head import (
+    ProjectedEncoder,
+    ProjectionHead,
+    check_same_output,
+)
 from ecgjax.preprocessing import Preprocessor
 
 
@@ -27,27 +32,28 @@ class Byol:
     """Settings of BYOL."""
 
     momentum: float = 0.996
-    """Share of itself that the target keeps at the first step; it rises to 1 along a cosine."""
+    """Initial EMA decay of the target network; it rises to 1 on a cosine schedule."""
     projection: tuple[int, ...] = (4096, 256)
     """Widths of the projection head's layers."""
     prediction: tuple[int, ...] = (4096, 256)
-    """Widths of the predictor's layers; the last is the projection's."""
+    """Widths of the predictor's layers; the last one equals the projection head's."""
     augmentation: Augmentation = MEHARI_VIEWS
-    """What makes two views of a recording differ."""
+    """Augmentation that makes the two views of a recording."""
     microbatch: int = 0
-    """Recordings that are encoded at a time, to save memory; they share batch statistics. 0: the whole batch."""
+    """Recordings that are encoded at a time, to save memory; they share batch statistics. 0: the
+    whole batch."""
 
     examples = "single"
 
     def __post_init__(self):
-        check_same_end(self.projection, self.prediction)
+        check_same_output(self.projection, self.prediction)
         if not 0 <= self.momentum < 1:
             raise InputError(f"momentum {self.momentum}: give one from 0 to below 1")
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
-        """Variables for recordings like `signal`, float32 [batch, time, lead]."""
+        """Returns initial variables for recordings like `signal`, float32 [batch, time, lead]."""
         variables = dict(self._online(encoder).init(key, signal, train=False))
-        return {**variables, "slow": {"params": _without_predictor(variables["params"])}}
+        return {**variables, "slow": {"params": _target_params(variables["params"])}}
 
     def loss(
         self,
@@ -58,53 +64,72 @@ class Byol:
         *,
         preprocess: Preprocessor,
     ):
-        """Both predictions for two views of each recording: batch["signal"] int16 [recording, time, lead]."""
-        params, keep = variables["params"], momentum_at(batch["progress"], first=self.momentum)
-        slow = {"params": ema_update(variables["slow"]["params"], _without_predictor(params), keep)}
-        target = ProjectedEncoder(encoder=encoder, widths=self.projection, batch_norm=True)
+        """Returns the loss of both predictions of each recording; see `ecgjax.objectives`.
+
+        `batch` has "signal", int16 [recording, time, lead], and "progress".
+        """
+        params = variables["params"]
+        decay = ema_decay_at(batch["progress"], initial=self.momentum)
+        average = {"params": ema_update(variables["slow"]["params"], _target_params(params), decay)}
+        target_network = ProjectedEncoder(encoder=encoder, widths=self.projection, batch_norm=True)
 
         def encode(signal: jax.Array, key: jax.Array):
-            """[recording, time, lead] -> {"embedding": [2 * recording, width], the others: [recording, 2, width]}."""
+            """[recording, time, lead] -> embeddings by name, and updates of batch statistics."""
             recordings = preprocess(signal)
             views = self.augmentation.views(recordings, key, rate_hz=preprocess.rate_hz, each=2)
-            how = {"train": True, "mutable": ["batch_stats"]}
+            options = {"train": True, "mutable": ["batch_stats"]}
             statistics = {name: variables[name] for name in ("batch_stats",) if name in variables}
             (embedding, predicted), updates = self._online(encoder).apply(
-                {"params": params, **statistics}, views, **how
+                {"params": params, **statistics}, views, **options
             )
-            (_, aim), _ = target.apply({**slow, **statistics}, views, **how)
-            predicted, aim = (part.reshape(len(signal), 2, -1) for part in (predicted, aim))
-            return {"embedding": embedding, "predicted": predicted, "aim": aim}, updates
+            (_, target), _ = target_network.apply({**average, **statistics}, views, **options)
+            encoded = {
+                "embedding": embedding,
+                "predicted": predicted.reshape(len(signal), 2, -1),
+                "target": target.reshape(len(signal), 2, -1),
+            }
+            return encoded, updates
 
-        found, updates = in_microbatches(encode, batch["signal"], key, size=self.microbatch)
-        loss = bootstrap(found["predicted"], found["aim"])
-        metrics = {"target_cosine": 1 - loss / 4} | collapse_metrics(found["embedding"])
-        return loss, (metrics, {**updates, "slow": slow})
+        encoded, updates = encode_in_microbatches(
+            encode, batch["signal"], key, size=self.microbatch
+        )
+        loss = byol_loss(encoded["predicted"], encoded["target"])
+        metrics = {"target_cosine": 1 - loss / 4} | collapse_metrics(encoded["embedding"])
+        return loss, (metrics, {**updates, "slow": average})
 
     def _online(self, encoder: nn.Module) -> nn.Module:
-        return _Online(encoder=encoder, projection=self.projection, prediction=self.prediction)
+        return _OnlineNetwork(
+            encoder=encoder, projection=self.projection, prediction=self.prediction
+        )
 
 
-def bootstrap(predicted: jax.Array, aim: jax.Array) -> jax.Array:
-    """Of [recording, 2, width]: 2 - 2 cos of each view's prediction and the other's aim, summed over both ways.
+def byol_loss(predicted: jax.Array, target: jax.Array) -> jax.Array:
+    """Returns 2 - 2 cos(prediction, target of the other view), summed over both views.
 
-    The mean over recordings; `aim` gets no gradient (arXiv:2006.07733, eq. 2).
+    The formula is eq. 2 of arXiv:2006.07733.
+
+    Args:
+      predicted: [recording, 2, width], predictions from each view.
+      target: [recording, 2, width], target projections of each view; they get no gradient.
+
+    Returns:
+      The mean over recordings.
     """
-    other = jax.lax.stop_gradient(unit_length(aim))[:, ::-1]
-    return (2 - 2 * (unit_length(predicted) * other).sum(-1)).sum(1).mean()
+    other_view = jax.lax.stop_gradient(unit_length(target))[:, ::-1]
+    return (2 - 2 * (unit_length(predicted) * other_view).sum(-1)).sum(1).mean()
 
 
-def momentum_at(progress: float | jax.Array, *, first: float) -> jax.Array:
-    """Share that a slow network keeps: `first` at the run's start, 1 at its end, between them half a cosine."""
-    return 1 - (1 - first) * (jnp.cos(jnp.pi * progress) + 1) / 2
+def ema_decay_at(progress: float | jax.Array, *, initial: float) -> jax.Array:
+    """Returns the EMA decay on a cosine schedule: `initial` at progress 0, and 1 at progress 1."""
+    return 1 - (1 - initial) * (jnp.cos(jnp.pi * progress) + 1) / 2
 
 
-def _without_predictor(params: dict) -> dict:
+def _target_params(params: dict) -> dict:
     return {name: part for name, part in params.items() if name != "predictor"}
 
 
-class _Online(nn.Module):
-    """Encoder, projection head and predictor; what the last makes is compared."""
+class _OnlineNetwork(nn.Module):
+    """Encoder, projection head and predictor."""
 
     encoder: nn.Module
     projection: tuple[int, ...]
@@ -112,10 +137,9 @@ class _Online(nn.Module):
 
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        """[batch, time, lead] -> embedding [batch, dimension], prediction [batch, width]."""
         _, embedding = self.encoder(signal, train=train)
-        projected = ProjectionHead(self.projection, batch_norm=True, name="projector")(
-            embedding, train=train
-        )
-        return embedding, ProjectionHead(self.prediction, batch_norm=True, name="predictor")(
-            projected, train=train
-        )
+        projector = ProjectionHead(self.projection, batch_norm=True, name="projector")
+        projected = projector(embedding, train=train)
+        predictor = ProjectionHead(self.prediction, batch_norm=True, name="predictor")
+        return embedding, predictor(projected, train=train)

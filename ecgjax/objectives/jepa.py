@@ -1,13 +1,15 @@
-"""Joint-embedding prediction: what a slow copy of the encoder says of hidden stretches is predicted from the rest.
+"""JEPA: predicts the EMA encoder's tokens of masked stretches from the visible rest of a recording.
 
-The objective of Weimann & Conrad's ECG-JEPA (https://github.com/kweimann/ECG-JEPA; I-JEPA, arXiv:2301.08243, on
-ECGs), with its settings: an encoder sees 15 to 25 % of the tokens, left over by contiguous hidden blocks; a narrow
-transformer predicts the target encoder's tokens at all hidden places; the loss is the mean absolute difference, and the
-target encoder, which is the one that is kept, keeps 0.998 to 0.9995 of itself at each step. `difference` has the smooth
-L1 of Kim's ECG-JEPA (arXiv:2410.08559) as well. Blocks hide a stretch of time in all leads, as there.
+This is the objective of ECG-JEPA by Weimann & Conrad (https://github.com/kweimann/ECG-JEPA; I-JEPA,
+arXiv:2301.08243, on ECGs) with its settings. The encoder sees 15 to 25 % of the tokens; contiguous
+blocks mask the others, in all leads at once. A narrow transformer, the predictor, predicts the
+target encoder's tokens at the masked positions, and the loss is the mean absolute difference. The
+target encoder is an EMA of the encoder with a decay of 0.998, rising to 0.9995. It is the encoder
+that is saved for later use. `difference` also offers the smooth L1 loss of Kim's ECG-JEPA
+(arXiv:2410.08559).
 
-An encoder without patches sees 0 in the hidden stretches; what its slow copy makes of the whole recording is then the
-target, averaged over spans of `span_samples`.
+An encoder without patches gets a signal that is 0 in the masked stretches. The target encoder then
+encodes the whole recording, and its tokens are averaged over spans of `span_samples`.
 """
 
 import dataclasses
@@ -23,12 +25,11 @@ from ecgjax.errors import InputError
 from ecgjax.objectives.parts.collapse import collapse_metrics
 from ecgjax.objectives.parts.ema import ema_update
 from ecgjax.objectives.parts.masking import (
-    hidden_in_blocks,
-    hides_patches,
-    in_spans,
-    mean_where,
-    normalised,
-    silenced,
+    block_mask,
+    encodes_visible_patches,
+    mask_signal,
+    masked_mean,
+    resample_tokens,
 )
 from ecgjax.objectives.parts.token_decoder import TokenDecoder
 from ecgjax.preprocessing import Preprocessor
@@ -39,38 +40,40 @@ class Jepa:
     """Settings of joint-embedding predictive pre-training."""
 
     kept: tuple[float, float] = (0.15, 0.25)
-    """Least and largest share of a recording that the encoder sees, drawn for each batch."""
+    """Smallest and largest visible share of a recording; one share is drawn per batch."""
     shortest_block_s: float = 0.5
-    """Shortest hidden stretch in seconds (10 patches of 50 ms there)."""
+    """Shortest masked block in seconds (10 patches of 50 ms in the published code)."""
     momentum: tuple[float, float] = (0.998, 0.9995)
-    """Share of itself that the slow encoder keeps at each step, at the beginning and at the end of the run."""
+    """EMA decay of the target encoder at the beginning and at the end of the run; linear
+    between."""
     difference: Literal["l1", "smooth_l1"] = "l1"
-    """How a predicted token is compared with its target; smooth_l1 is quadratic below 1."""
+    """Loss between a predicted token and its target; smooth_l1 is quadratic below 1."""
     normalised_targets: bool = True
-    """Whether a target has mean 0 and variance 1 over its channels, as I-JEPA's. A vit1d ends with such a normalisation
-    anyway; others could shrink their tokens to please the loss."""
+    """Standardises each target to mean 0 and variance 1 over its channels, as in I-JEPA. The tokens
+    of vit1d are layer-normalised anyway; other encoders could shrink their tokens to reduce the
+    loss."""
     predictor_width: int = 96
-    """Channels of the predictor, which is thrown away after pre-training."""
+    """Channels of the predictor, which is discarded after pre-training."""
     predictor_layers: int = 8
     """Transformer blocks of the predictor."""
     predictor_heads: int = 4
     """Attention heads of the predictor."""
     span_samples: int = 25
-    """Samples of a token's stretch, for encoders without patches."""
+    """Samples of a token's span, for encoders without patches."""
 
     examples = "single"
 
     def __post_init__(self):
-        if (
-            not 0 < self.kept[0] <= self.kept[1] < 1
-            or not 0 <= min(self.momentum) <= max(self.momentum) <= 1
-        ):
+        kept_is_valid = 0 < self.kept[0] <= self.kept[1] < 1
+        if not (kept_is_valid and 0 <= min(self.momentum) <= max(self.momentum) <= 1):
             raise InputError(
-                f"kept {self.kept}, momentum {self.momentum}: give shares between 0 and 1, the smaller kept one first"
+                f"kept {self.kept}, momentum {self.momentum}: give shares between 0 and 1, the "
+                f"smaller kept one first"
             )
         if not (self.shortest_block_s > 0 and self.span_samples >= 1):
             raise InputError(
-                f"shortest_block_s {self.shortest_block_s}, span_samples {self.span_samples}: give positive numbers"
+                f"shortest_block_s {self.shortest_block_s}, span_samples {self.span_samples}: give "
+                f"positive numbers"
             )
         check_transformer(
             "predictor",
@@ -80,9 +83,9 @@ class Jepa:
         )
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
-        """Variables for recordings like `signal`, float32 [batch, time, lead]."""
-        hidden = jnp.zeros((len(signal), self._columns(encoder, signal)), bool)
-        variables = dict(_Predicting(encoder, self).init(key, signal, hidden, train=False))
+        """Returns initial variables for recordings like `signal`, float32 [batch, time, lead]."""
+        mask = jnp.zeros((len(signal), self.columns(encoder, signal)), bool)
+        variables = dict(JepaNetwork(encoder, self).init(key, signal, mask, train=False))
         return variables | {"result": {"params": {"encoder": variables["params"]["encoder"]}}}
 
     def loss(
@@ -94,126 +97,155 @@ class Jepa:
         *,
         preprocess: Preprocessor,
     ):
-        """Mean difference between predicted and target tokens at hidden places.
+        """Returns the difference between predicted and target tokens; see `ecgjax.objectives`.
 
-        Of batch: signal int16 [recording, time, lead]; progress, the share of the run that is done.
+        `batch` has "signal", int16 [recording, time, lead], and "progress".
         """
         signal = preprocess(batch["signal"])
-        columns = self._columns(encoder, signal)
+        columns = self.columns(encoder, signal)
         column_s = signal.shape[1] / preprocess.rate_hz / columns
-        hidden = self.hide(
-            key, len(signal), columns, shortest=max(round(self.shortest_block_s / column_s), 1)
-        )
+        shortest = max(round(self.shortest_block_s / column_s), 1)
+        mask = self.draw_mask(key, len(signal), columns, shortest=shortest)
         own = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
-        predicted, _ = _Predicting(encoder, self).apply(
-            own, signal, hidden, train=True, mutable=["batch_stats"]
+        predicted, _ = JepaNetwork(encoder, self).apply(
+            own, signal, mask, train=True, mutable=["batch_stats"]
         )
 
         first, last = self.momentum
-        keep = first + (last - first) * batch["progress"]
-        slow = ema_update(
-            variables["result"]["params"]["encoder"], variables["params"]["encoder"], keep
+        decay = first + (last - first) * batch["progress"]
+        average = ema_update(
+            variables["result"]["params"]["encoder"], variables["params"]["encoder"], decay
         )
-        tokens, embedding, statistics = self._whole(encoder, own, slow, signal)
+        tokens, embedding, updates = self._encode_target(encoder, own, average, signal)
         target = tokens.reshape(predicted.shape)
-        loss = hidden_difference(predicted, target, hidden, smooth=self.difference == "smooth_l1")
-        metrics = {"target_std": target.std((0, 1, 2)).mean(), "hidden": hidden.mean()}
+        loss = prediction_loss(predicted, target, mask, smooth=self.difference == "smooth_l1")
+        metrics = {"target_std": target.std((0, 1, 2)).mean(), "hidden": mask.mean()}
         return loss, (
             metrics | collapse_metrics(embedding),
-            statistics | {"result": {"params": {"encoder": slow}}},
+            updates | {"result": {"params": {"encoder": average}}},
         )
 
-    def hide(self, key: jax.Array, batch: int, columns: int, *, shortest: int) -> jax.Array:
-        """Where recordings are hidden, bool [batch, column]: equally much of each."""
+    def draw_mask(self, key: jax.Array, batch: int, columns: int, *, shortest: int) -> jax.Array:
+        """Draws a block mask per recording, bool [batch, column], with equal masked shares."""
         share_key, key = jax.random.split(key)
         share = jax.random.uniform(share_key, (), minval=self.kept[0], maxval=self.kept[1])
-        kept = jnp.clip(jnp.ceil(share * columns).astype(jnp.int32), 0, self.most(columns))
+        count = jnp.ceil(share * columns).astype(jnp.int32)
+        visible = jnp.clip(count, 0, self.max_visible(columns))
         keys = jax.random.split(key, batch)
-        return jax.vmap(lambda key: hidden_in_blocks(key, columns, kept, shortest=shortest))(keys)
+        return jax.vmap(lambda key: block_mask(key, columns, visible, shortest=shortest))(keys)
 
-    def most(self, columns: int) -> int:
-        """Columns that are kept at most; one at least is hidden."""
+    def max_visible(self, columns: int) -> int:
+        """Returns the largest number of visible columns; at least one column is masked."""
         return min(math.ceil(self.kept[1] * columns), columns - 1)
 
-    def _columns(self, encoder: nn.Module, signal: jax.Array) -> int:
-        if hides_patches(encoder):
+    def columns(self, encoder: nn.Module, signal: jax.Array) -> int:
+        """Returns the number of token columns of a signal [batch, time, lead].
+
+        Raises:
+          InputError: there are fewer than two columns.
+        """
+        if encodes_visible_patches(encoder):
             columns = jax.eval_shape(encoder.patches, signal).shape[2]
         else:
             columns = -(-signal.shape[1] // self.span_samples)
         if columns < 2:
             raise InputError(
-                f"recordings of {signal.shape[1]} samples are one token, so nothing can be hidden: give a span of "
-                f"fewer samples, longer recordings, or an encoder with shorter patches"
+                f"recordings of {signal.shape[1]} samples are one token, so nothing can be masked: "
+                f"give a span of fewer samples, longer recordings, or an encoder with shorter "
+                f"patches"
             )
         return columns
 
-    def _whole(
-        self, encoder: nn.Module, own: dict, slow: dict, signal: jax.Array
+    def _encode_target(
+        self, encoder: nn.Module, own: dict, average: dict, signal: jax.Array
     ) -> tuple[jax.Array, jax.Array, dict]:
-        """What the slow encoder makes of whole recordings; no gradient passes.
+        """Encodes whole recordings with the target encoder, without gradient.
+
+        Args:
+          encoder: the encoder.
+          own: the objective's variables; their batch statistics are updated by this pass, because
+            the target encoder is the one that is saved.
+          average: parameters of the target encoder.
+          signal: [batch, time, lead].
 
         Returns:
-          The target tokens [batch, token, width], the embedding, and its batch statistics, which are the ones that are
-          remembered: it is the encoder that is kept.
+          The target tokens [batch, token, width], the embedding, and the updated batch statistics.
         """
         statistics = {"batch_stats": own["batch_stats"]["encoder"]} if "batch_stats" in own else {}
-        if hides_patches(encoder):
-            found: Any = encoder.apply({"params": slow}, encoder.patches(signal), method="encode")
-            (tokens, embedding), statistics = found, {}
+        encoded: Any
+        if encodes_visible_patches(encoder):
+            patches = encoder.patches(signal)
+            encoded = encoder.apply({"params": average}, patches, method="encode")
+            tokens, embedding = encoded
+            statistics = {}
         else:
-            seen = encoder.apply(
-                {"params": slow, **statistics}, signal, train=True, mutable=["batch_stats"]
+            encoded = encoder.apply(
+                {"params": average, **statistics}, signal, train=True, mutable=["batch_stats"]
             )
-            (tokens, embedding), statistics = seen
-            tokens = in_spans(tokens, signal.shape[1], self.span_samples)
-        tokens = normalised(tokens) if self.normalised_targets else tokens
+            (tokens, embedding), statistics = encoded
+            tokens = resample_tokens(tokens, signal.shape[1], self.span_samples)
+        if self.normalised_targets:
+            variance = tokens.var(-1, keepdims=True)  # the default is less accurate
+            tokens = jax.nn.standardize(tokens, variance=variance, epsilon=1e-6)
         updates = {name: {"encoder": updated} for name, updated in statistics.items()}
         return jax.lax.stop_gradient(tokens), embedding, jax.lax.stop_gradient(updates)
 
 
-def hidden_difference(
-    predicted: jax.Array, target: jax.Array, hidden: jax.Array, *, smooth: bool
+def prediction_loss(
+    predicted: jax.Array, target: jax.Array, mask: jax.Array, *, smooth: bool
 ) -> jax.Array:
-    """Mean absolute difference over hidden places, or smooth L1: half the square below 1, less a half above.
+    """L1 loss over masked positions, or smooth L1: half the square below 1, |x| - 0.5 above.
 
     Args:
       predicted: [batch, row, column, channel].
-      target: the same shape.
-      hidden: bool [batch, column].
-      smooth: whether it is smooth L1.
+      target: target tokens of the same shape.
+      mask: bool [batch, column], True where masked.
+      smooth: whether to use smooth L1.
     """
     difference = jnp.abs(predicted - target)
-    if smooth:
+    if smooth:  # optax.losses.huber_loss has the same values, but its gradient is less exact
         difference = jnp.where(difference < 1, 0.5 * jnp.square(difference), difference - 0.5)
-    return mean_where(difference, jnp.broadcast_to(hidden[:, None, :, None], difference.shape))
+    return masked_mean(difference, jnp.broadcast_to(mask[:, None, :, None], difference.shape))
 
 
-class _Predicting(nn.Module):
-    """Encodes what is not hidden, predicts tokens everywhere."""
+class JepaNetwork(nn.Module):
+    """The encoder of the visible part, and the predictor of all tokens."""
 
     encoder: nn.Module
     settings: Jepa
 
     @nn.compact
-    def __call__(self, signal: jax.Array, hidden: jax.Array, *, train: bool) -> jax.Array:
-        """[batch, time, lead], bool [batch, column] -> predicted tokens [batch, row, column, channel]."""
-        if not hides_patches(self.encoder):
-            tokens, _ = self.encoder(
-                silenced(signal, hidden[:, None], self.settings.span_samples), train=train
-            )
-            spans = in_spans(tokens, signal.shape[1], self.settings.span_samples)
-            return self._predictor(tokens.shape[-1])(spans, 1, hidden.shape[1])
+    def __call__(self, signal: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
+        """Predicts the target tokens of a signal.
+
+        Args:
+          signal: [batch, time, lead].
+          mask: bool [batch, column], True where masked.
+          train: the encoder's `train`.
+
+        Returns:
+          [batch, row, column, channel].
+        """
+        if not encodes_visible_patches(self.encoder):
+            span = self.settings.span_samples
+            tokens, _ = self.encoder(mask_signal(signal, mask[:, None], span), train=train)
+            tokens = resample_tokens(tokens, signal.shape[1], span)
+            return self._predictor(tokens.shape[-1])(tokens, 1, mask.shape[1])
         patches = self.encoder.patches(signal)
         rows, columns = patches.shape[1:3]
-        everywhere = jnp.tile(hidden, (1, rows))
-        # A place for as many as may be kept, so that shapes are fixed; those left over are not valid.
-        kept = jnp.argsort(everywhere, axis=1)[:, : rows * self.settings.most(columns)]
-        valid = ~jnp.take_along_axis(everywhere, kept, axis=1)
-        tokens, _ = self.encoder.encode(patches, kept, valid)
-        return self._predictor(tokens.shape[-1])(tokens, rows, columns, kept, valid)
+        patch_mask = jnp.tile(mask, (1, rows))
+        # The number of visible patches is drawn, but shapes are fixed: the list has the largest
+        # possible length, and `valid` is False for its masked entries.
+        visible = jnp.argsort(patch_mask, axis=1)[:, : rows * self.settings.max_visible(columns)]
+        valid = ~jnp.take_along_axis(patch_mask, visible, axis=1)
+        tokens, _ = self.encoder.encode(patches, visible, valid)
+        return self._predictor(tokens.shape[-1])(tokens, rows, columns, visible, valid)
 
     def _predictor(self, width: int) -> TokenDecoder:
-        own = self.settings
         return TokenDecoder(
-            own.predictor_width, own.predictor_layers, own.predictor_heads, width, name="predictor"
+            self.settings.predictor_width,
+            self.settings.predictor_layers,
+            self.settings.predictor_heads,
+            width,
+            name="predictor",
         )

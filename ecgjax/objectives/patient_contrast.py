@@ -1,14 +1,16 @@
-"""Patient contrast: two recordings of one patient attract each other, everybody else's repel them.
+"""Patient contrast: two recordings of one patient attract each other and repel all other patients.
 
-The objective of Liu et al. 2025 (doi:10.1016/j.ijmedinf.2024.105742) and of PCLR (Diamant et al. 2022,
-doi:10.1371/journal.pcbi.1009862): NT-Xent (SimCLR, arXiv:2002.05709) with temperature 0.1 over the global batch, where
-the two views of a positive pair are recordings of one patient at different times. A patient with a single recording
-gives two crops of it. Liu's text leaves encoder, batch, head and augmentation open: those here by default are the
-package's own, chosen for small machines; the presets liu_2025 and pclr_2022 have PCLR's.
+This is the objective of Liu et al. 2025 (doi:10.1016/j.ijmedinf.2024.105742) and of PCLR (Diamant
+et al. 2022, doi:10.1371/journal.pcbi.1009862): NT-Xent (SimCLR, arXiv:2002.05709) with temperature
+0.1 over the global batch. The two views of a positive pair are recordings of one patient at
+different times; a patient with one recording gives two crops of it. Liu et al. leave encoder, batch
+size, head and augmentation open. The defaults here are this package's own, chosen for small
+machines; the presets liu_2025 and pclr_2022 use PCLR's.
 
-Small machines get more negatives from a queue of earlier batches, encoded by a slowly following copy of the network
-(MoCo, arXiv:1911.05722) and kept with their patients (PMQ: https://github.com/3hiuwoo/PMQ, 16,384 long). Unlike there
-the batch's own views are negatives as well, so a queue only ever adds to them.
+A queue of earlier batches adds negatives on small machines. An EMA of the network encodes its
+entries (MoCo, arXiv:1911.05722), and the queue holds their patients too (PMQ:
+https://github.com/3hiuwoo/PMQ, 16,384 entries). In PMQ the negatives come from the queue alone;
+here the other views of the batch are negatives as well, so a queue only adds to them.
 """
 
 import dataclasses
@@ -22,8 +24,8 @@ from ecgjax.data.pairs import PairRule
 from ecgjax.errors import InputError
 from ecgjax.objectives.parts.collapse import collapse_metrics
 from ecgjax.objectives.parts.ema import ema_update
-from ecgjax.objectives.parts.microbatches import in_microbatches
-from ecgjax.objectives.parts.nt_xent import NOBODY, nt_xent, unit_length
+from ecgjax.objectives.parts.microbatches import encode_in_microbatches
+from ecgjax.objectives.parts.nt_xent import NO_PATIENT, nt_xent, unit_length
 from ecgjax.objectives.parts.projection_head import ProjectedEncoder, check_widths
 from ecgjax.preprocessing import Preprocessor
 
@@ -33,50 +35,53 @@ class PatientContrast:
     """Settings of patient-contrastive pre-training."""
 
     temperature: float = 0.1
-    """Cosine similarities are divided by this."""
+    """Temperature of NT-Xent; it divides the cosine similarities."""
     projection: tuple[int, ...] = (256, 128)
-    """Widths of the projection head's layers; the head is thrown away after pre-training."""
+    """Widths of the projection head's layers; the head is discarded after pre-training."""
     augmentation: Augmentation = Augmentation()
-    """What makes two views differ besides being two recordings."""
+    """Augmentation of each view, in addition to the two being different recordings."""
     queue: int = 0
-    """Recordings of earlier batches that serve as negatives too; 0: none."""
+    """Length of the queue of negatives, in recordings of earlier batches; 0: no queue."""
     queue_momentum: float = 0.999
-    """Share of itself that the queue's slow network keeps at each step."""
+    """EMA decay of the network that encodes the queue's entries."""
     instance_share: float = 0.0
-    """Share of the pairs that are two views of one recording. Rhythms come and go (atrial fibrillation may be present
-    at one visit and absent at the next), and pairs of visits alone teach the encoder not to see that."""
+    """Share of the pairs that are two views of one recording. A rhythm such as atrial fibrillation
+    may be present at one visit and absent at the next, and pairs of different visits alone teach
+    the encoder to ignore it."""
     min_days: float = 0.0
-    """Least time between a pair's recordings, in days. A recording that nothing of the patient's is far enough from is
-    its own partner; one without a date counts as any time away."""
+    """Smallest time between the recordings of a pair, in days. A recording without a partner that
+    is far enough away is its own partner; one without a date matches at any distance."""
     max_days: float = 0.0
-    """Most time between a pair's recordings, in days, likewise; 0: any."""
+    """Largest time between the recordings of a pair, in days, likewise; 0: no limit."""
     microbatch: int = 0
-    """Pairs that are encoded at a time, to save memory; they share batch statistics. 0: the whole batch."""
+    """Pairs that are encoded at a time, to save memory; they share batch statistics. 0: the whole
+    batch."""
 
     def __post_init__(self):
         check_widths(projection=self.projection)
-        _ = self.examples  # says what is wrong with a rule
+        _ = self.examples  # checks the rule for pairs
         if not (self.temperature > 0 and self.queue >= 0 and 0 <= self.queue_momentum < 1):
             raise InputError(
-                f"temperature {self.temperature}, queue {self.queue}, queue_momentum {self.queue_momentum}: give a "
-                f"temperature above 0, a queue of 0 or more and a momentum from 0 to below 1"
+                f"temperature {self.temperature}, queue {self.queue}, queue_momentum "
+                f"{self.queue_momentum}: give a temperature above 0, a queue of 0 or more and a "
+                f"momentum from 0 to below 1"
             )
 
     @property
     def examples(self) -> PairRule:
-        """Which two recordings are a pair."""
+        """The rule that pairs two recordings."""
         return PairRule(
             instance_share=self.instance_share, min_days=self.min_days, max_days=self.max_days
         )
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
-        """Variables for recordings like `signal`, float32 [batch, time, lead]."""
-        variables = dict(self._network(encoder).init(key, signal, train=False))
+        """Returns initial variables for recordings like `signal`, float32 [batch, time, lead]."""
+        variables = dict(self.network(encoder).init(key, signal, train=False))
         if self.queue:
-            empty = jnp.zeros((self.queue, self.projection[-1])), jnp.full(self.queue, NOBODY)
-            variables |= {
-                "slow": {"params": variables["params"]},
-                "queue": dict(zip(QUEUE, empty, strict=True)),
+            variables["slow"] = {"params": variables["params"]}
+            variables["queue"] = {
+                "embedding": jnp.zeros((self.queue, self.projection[-1])),
+                "patient": jnp.full(self.queue, NO_PATIENT),
             }
         return variables
 
@@ -89,58 +94,59 @@ class PatientContrast:
         *,
         preprocess: Preprocessor,
     ):
-        """NT-Xent of a batch of pairs.
+        """Returns the NT-Xent loss of a batch of pairs; see `ecgjax.objectives`.
 
-        Of batch: signal int16 [pair, 2, time, lead]; patient int32 [pair].
+        `batch` has "signal", int16 [pair, 2, time, lead], and "patient", int32 [pair].
         """
-        network, slow = self._network(encoder), None
+        network = self.network(encoder)
+        average = None
         if self.queue:
-            slow = {
+            average = {
                 "params": ema_update(
                     variables["slow"]["params"], variables["params"], self.queue_momentum
                 )
             }
 
         def encode(signal: jax.Array, key: jax.Array):
-            """[pair, 2, time, lead] -> {"embedding", "views": [pair, 2, width], "first": [pair, width] by `slow`}."""
+            """[pair, 2, time, lead] -> embeddings by name, and updates of batch statistics."""
             recordings = preprocess(signal.reshape(-1, *signal.shape[2:]))
             views = self.augmentation.views(recordings, key, rate_hz=preprocess.rate_hz)
-            project = {"train": True, "mutable": ["batch_stats"]}
+            options = {"train": True, "mutable": ["batch_stats"]}
             own = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
-            (embedding, projections), updates = network.apply(own, views, **project)
-            embeddings = {
+            (embedding, projections), updates = network.apply(own, views, **options)
+            encoded = {
                 "embedding": embedding[::2],
                 "views": projections.reshape(*signal.shape[:2], -1),
             }
-            if slow:
-                (_, first), _ = network.apply({**own, **slow}, views[::2], **project)
-                embeddings["first"] = unit_length(first)
-            return embeddings, updates
+            if average:
+                (_, queued), _ = network.apply({**own, **average}, views[::2], **options)
+                encoded["queued"] = unit_length(queued)
+            return encoded, updates
 
-        embeddings, updates = in_microbatches(encode, batch["signal"], key, size=self.microbatch)
+        encoded, updates = encode_in_microbatches(
+            encode, batch["signal"], key, size=self.microbatch
+        )
         queue = variables.get("queue")
         loss, hit_rate = nt_xent(
-            embeddings["views"],
+            encoded["views"],
             batch["patient"],
             temperature=self.temperature,
-            more=tuple(queue[name] for name in QUEUE) if queue else None,
+            queue_negatives=(queue["embedding"], queue["patient"]) if queue else None,
         )
-        if queue:
-            new = dict(zip(QUEUE, (embeddings["first"], batch["patient"]), strict=True))
-            newest = {
-                name: jnp.concatenate([new[name], queue[name]])[: self.queue] for name in QUEUE
+        if queue:  # the newest entries come first
+            entries = {"embedding": encoded["queued"], "patient": batch["patient"]}
+            updated = {
+                name: jnp.concatenate([entry, queue[name]])[: self.queue]
+                for name, entry in entries.items()
             }
-            updates = {**updates, "slow": slow, "queue": newest}
-        unit = unit_length(embeddings["views"])
+            updates = {**updates, "slow": average, "queue": updated}
+        unit = unit_length(encoded["views"])
         metrics = {
             "pair_accuracy": hit_rate,
             "positive_cosine": (unit[:, 0] * unit[:, 1]).sum(-1).mean(),
         }
-        return loss, (metrics | collapse_metrics(embeddings["embedding"]), updates)
+        return loss, (metrics | collapse_metrics(encoded["embedding"]), updates)
 
-    def _network(self, encoder: nn.Module) -> nn.Module:
+    def network(self, encoder: nn.Module) -> ProjectedEncoder:
+        """Returns the encoder with its projection head."""
         return ProjectedEncoder(encoder=encoder, widths=self.projection)
-
-
-QUEUE = ("embedding", "patient")
-"""What the queue holds: unit vectors [queue, dimension], newest first, and their patients."""

@@ -1,7 +1,7 @@
-"""Floating-point operations of a traced function: those of its convolutions and matrix products.
+"""Counts the floating-point operations (FLOPs) of a traced function: convolutions, matrix products.
 
-Counted on the jaxpr and not asked of the compiler, whose `cost_analysis` counts the body of a loop once and what it
-padded as work.
+The count uses the jaxpr. The compiler's `cost_analysis` counts the body of a loop only once, and
+counts padding as work.
 """
 
 import math
@@ -11,61 +11,60 @@ import jax.extend
 
 
 def count(jaxpr: Any) -> float:
-    """FLOPs of one call, a multiplication and an addition being two; over all devices.
+    """Returns the FLOPs of one call over all devices; a multiply-add is two operations.
 
     Args:
-      jaxpr: as in `jax.jit(f).trace(...).jaxpr`. A scan counts as often as it runs; of a cond's branches the dearest,
-        or the TPU's where platforms have their own; a while loop, whose length is not in the jaxpr, once.
+      jaxpr: the `jaxpr` of `jax.jit(f).trace(...)`. The body of a scan counts once per iteration. A
+        cond counts its most expensive branch, or the TPU's branch if branches belong to platforms.
+        The body of a while loop counts once, because the jaxpr does not contain its length.
     """
     total = 0.0
     for equation in getattr(jaxpr, "jaxpr", jaxpr).eqns:
-        name, params = equation.primitive.name, equation.params
+        name = equation.primitive.name
+        params = equation.params
         if name == "dot_general":
-            total += _of_product(equation)
+            total += _product_flops(equation)
         elif name == "conv_general_dilated":
-            total += _of_convolution(equation)
+            total += _convolution_flops(equation)
         elif name == "cond":
             total += max(map(count, _branches(params)))
         else:
-            times = (
-                params["length"]
-                if name == "scan"
-                else params["mesh"].size
-                if name == "shard_map"
-                else 1
-            )
-            total += times * sum(count(inner) for inner in jax.extend.core.jaxprs_in_params(params))
+            inner = sum(count(inner) for inner in jax.extend.core.jaxprs_in_params(params))
+            total += _repeats(name, params) * inner
     return total
 
 
+def _repeats(name: str, params: dict) -> int:
+    """Returns the number of times that an equation runs its inner jaxpr, over all devices."""
+    if name == "scan":
+        return params["length"]
+    return params["mesh"].size if name == "shard_map" else 1
+
+
 def _branches(params: dict) -> list:
-    """A cond's branches that a TPU may take (`jax.lax.platform_dependent` is a cond as well)."""
-    platforms = params.get("branches_platforms") or [None] * len(params["branches"])
-    named = [
-        branch
-        for branch, names in zip(params["branches"], platforms, strict=True)
-        if names and "tpu" in names
-    ]
-    return named or [
-        branch for branch, names in zip(params["branches"], platforms, strict=True) if names is None
-    ]
+    """Returns the branches of a cond (`jax.lax.platform_dependent` is one) that a TPU may take."""
+    branches = params["branches"]
+    platforms = params.get("branches_platforms") or [None] * len(branches)
+    pairs = list(zip(branches, platforms, strict=True))
+    tpu = [branch for branch, names in pairs if names and "tpu" in names]
+    return tpu or [branch for branch, names in pairs if names is None]
 
 
-def _of_product(equation: Any) -> float:
+def _product_flops(equation: Any) -> float:
     (contracted, _), _ = equation.params["dimension_numbers"]
     left = equation.invars[0].aval.shape
-    return (
-        2.0
-        * math.prod(equation.outvars[0].aval.shape)
-        * math.prod(left[axis] for axis in contracted)
-    )
+    products = math.prod(left[axis] for axis in contracted)
+    return 2.0 * math.prod(equation.outvars[0].aval.shape) * products
 
 
-def _of_convolution(equation: Any) -> float:
-    """2 * outputs * kernel * channels in; the zeros that a dilated input (a stride's gradient) brings are no work."""
-    kernel, params = equation.invars[1].aval.shape, equation.params
+def _convolution_flops(equation: Any) -> float:
+    """Returns 2 * outputs * kernel size * input channels.
+
+    The zeros of a dilated input (the gradient of a strided convolution) do not count.
+    """
+    params = equation.params
+    kernel = equation.invars[1].aval.shape
     _, inputs, *space = params["dimension_numbers"].rhs_spec
     taps = math.prod(kernel[axis] for axis in space) * kernel[inputs]
-    return (
-        2.0 * math.prod(equation.outvars[0].aval.shape) * taps / math.prod(params["lhs_dilation"])
-    )
+    outputs = math.prod(equation.outvars[0].aval.shape)
+    return 2.0 * outputs * taps / math.prod(params["lhs_dilation"])

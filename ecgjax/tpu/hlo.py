@@ -1,7 +1,8 @@
-"""Reads a compiled program's text (HLO): its collectives, its memory traffic, and the compiler's own count of cycles.
+"""Parses the text of a compiled program (HLO): collectives, memory traffic and estimated cycles.
 
-`compiled.cost_analysis()` knows nothing of collectives, counts the body of a loop once, and takes a table look-up for
-gigabytes of traffic; the text has it all, with the number of times that a loop runs.
+`compiled.cost_analysis()` does not report collectives, counts the body of a loop once, and counts a
+table look-up as gigabytes of traffic. The text contains all of this, and the number of iterations
+of a loop.
 """
 
 import dataclasses
@@ -32,14 +33,14 @@ _INSTRUCTION = re.compile(
 )
 _ARRAY = re.compile(r"\b([a-z]+)(\d*)\w*\[([\d,]*)\](\{[^}]*\})?")
 _CALLED = re.compile(r"\b(?:calls|body|to_apply|branch_computations)=\{?((?:%?[\w.\-]+(?:, )?)+)")
-_TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
+_TRIP_COUNT = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 _CONDITION = re.compile(r"\bcondition=%?([\w.\-]+)")
 _CYCLES = re.compile(r'"estimated_cycles":"(\d+)"')
 
 
 @dataclasses.dataclass(frozen=True)
 class Collective:
-    """One collective of a program, as every device runs it.
+    """A collective operation, which every device runs.
 
     Attributes:
       kind: one of `COLLECTIVES`.
@@ -52,19 +53,21 @@ class Collective:
 
 @dataclasses.dataclass(frozen=True)
 class Program:
-    """What one device does in one run.
+    """The work of one device in one run of a program.
 
     Attributes:
-      collectives: each with the number of times it is run.
-      traffic_bytes: read from and written to HBM, padding included; what stays in VMEM (memory space S(1)) is none.
-      cycles: the compiler's estimates, added up. Collectives, copies and custom calls have none.
-      endless: loops whose length the compiler does not know; their bodies count once.
+      collectives: the number of runs of each collective.
+      traffic_bytes: bytes read from and written to HBM, with padding; data in VMEM (memory space
+        S(1)) does not count.
+      cycles: sum of the compiler's estimates, which leave out collectives, copies and custom calls.
+      unbounded_loops: number of loops whose length the compiler does not know; their bodies count
+        once.
     """
 
     collectives: Counter[Collective]
     traffic_bytes: int
     cycles: int
-    endless: int
+    unbounded_loops: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,30 +92,38 @@ class _Instruction:
 _Computations = dict[str, dict[str, _Instruction]]
 
 
-def read(text: str) -> Program:
-    """The program that `compiled.as_text()` gives."""
+def parse_program(text: str) -> Program:
+    """Parses the text that `compiled.as_text()` returns."""
     computations, entry = _parse(text)
     collectives: Counter[Collective] = Counter()
-    traffic = cycles = endless = 0
+    traffic = 0
+    cycles = 0
+    unbounded_loops = 0
     for instruction, scope, times, fused in _executed(computations, entry, 1):
         if collective := _collective(instruction):
             collectives[collective] += times
         if instruction.opcode == "while":
-            endless += _trips(instruction, computations) is None
+            unbounded_loops += _iterations(instruction, computations) is None
         if not fused:
-            found = _CYCLES.search(instruction.attributes)
-            cycles += times * int(found[1]) if found else 0
+            estimated = _CYCLES.search(instruction.attributes)
+            cycles += times * int(estimated[1]) if estimated else 0
             traffic += times * _traffic(instruction, computations[scope], computations)
-    return Program(collectives, traffic, cycles, endless)
+    return Program(collectives, traffic, cycles, unbounded_loops)
 
 
 def shape_bytes(shape: str) -> int:
-    """Bytes of an array or tuple type as HLO writes it: "(f32[64,128]{1,0:T(8,128)}, bf16[8]{0})" has 32,784."""
+    """Returns the bytes of an array or tuple type in HLO, without padding.
+
+    "(f32[64,128]{1,0:T(8,128)}, bf16[8]{0})" has 32,784.
+    """
     return sum(math.prod(sizes) * width for sizes, width, _ in _arrays(shape))
 
 
 def hbm_bytes(shape: str) -> int:
-    """Bytes of HBM that a type takes, padded to its tiles: "f32[2,12]{1,0:T(8,128)}" has 4096, in VMEM (S(1)) none."""
+    """Returns the bytes of HBM that a type takes, padded to its tiles.
+
+    "f32[2,12]{1,0:T(8,128)}" takes 4096; an array in VMEM (S(1)) takes none.
+    """
     return sum(
         math.prod(_padded(sizes, layout)) * width
         for sizes, width, layout in _arrays(shape)
@@ -126,7 +137,7 @@ def _arrays(shape: str) -> Iterator[tuple[list[int], int, str]]:
 
 
 def _padded(sizes: list[int], layout: str) -> list[int]:
-    """Sizes rounded up to the layout's tile: {2,0,1:T(8,128)} lays axis 2 in lanes of 128 and axis 0 in rows of 8."""
+    """Rounds sizes up to the layout's tile: {2,0,1:T(8,128)} tiles axis 2 by 128, axis 0 by 8."""
     tile = re.search(r"T\(([\d,]+)\)", layout)
     if not tile:
         return sizes
@@ -139,9 +150,10 @@ def _padded(sizes: list[int], layout: str) -> list[int]:
 
 
 def _parse(text: str) -> tuple[_Computations, str]:
-    """Instructions by computation and name, and the entry's name."""
+    """Returns the instructions by computation and name, and the name of the entry computation."""
     computations: _Computations = {}
-    entry, scope = "", {}
+    entry = ""
+    scope: dict[str, _Instruction] = {}
     for line in text.splitlines():
         if match := _COMPUTATION.match(line):
             scope = computations.setdefault(match[1], {})
@@ -158,44 +170,42 @@ def _parse(text: str) -> tuple[_Computations, str]:
 def _executed(
     computations: _Computations, name: str, times: int, fused: bool = False
 ) -> Iterator[tuple[_Instruction, str, int, bool]]:
-    """Every instruction that a run comes by: (instruction, its computation, how often, whether inside a fusion)."""
+    """Yields (instruction, its computation, number of runs, is it inside a fusion) of a program."""
     for instruction in computations.get(name, {}).values():
         yield instruction, name, times, fused
-        # An asynchronous call's update and end name the computation of its start.
+        # The update and the end of an asynchronous call name the same computation as its start.
         if instruction.opcode in ("async-update", "async-done") or _is_reduce_scatter(instruction):
             continue
-        rounds = (
-            times * (_trips(instruction, computations) or 1)
-            if instruction.opcode == "while"
-            else times
-        )
+        loop = instruction.opcode == "while"
+        repeated = times * (_iterations(instruction, computations) or 1) if loop else times
         inside = fused or instruction.opcode not in ("while", "conditional", "call", "async-start")
         for called in instruction.called:
-            yield from _executed(computations, called, rounds, inside)
+            yield from _executed(computations, called, repeated, inside)
 
 
-def _trips(loop: _Instruction, computations: _Computations) -> int | None:
-    """How often a loop runs: as the compiler notes it, or n where it goes on while its counter is below a constant n.
+def _iterations(loop: _Instruction, computations: _Computations) -> int | None:
+    """Returns the number of iterations of a loop, None if it is unknown.
 
-    jax.lax.scan and fori_loop count from 0 by 1, and the TPU's compiler often drops the note.
+    It is the compiler's note, or n if the loop runs while its counter is below a constant n:
+    jax.lax.scan and fori_loop count from 0 in steps of 1, and the TPU's compiler often drops the
+    note.
     """
-    if found := _TRIPS.search(loop.attributes):
-        return int(found[1])
+    if note := _TRIP_COUNT.search(loop.attributes):
+        return int(note[1])
     condition = _CONDITION.search(loop.attributes)
     scope = computations.get(condition[1], {}) if condition else {}
     root = next((instruction for instruction in scope.values() if instruction.root), None)
     if root is None or root.opcode != "compare" or "direction=LT" not in root.attributes:
         return None
     bound = scope.get(root.operands[-1])
-    return (
-        int(bound.operands[0])
-        if bound and bound.opcode == "constant" and bound.operands[0].isdigit()
-        else None
-    )
+    if bound is None or bound.opcode != "constant" or not bound.operands[0].isdigit():
+        return None
+    return int(bound.operands[0])
 
 
 def _is_reduce_scatter(instruction: _Instruction) -> bool:
-    # The TPU's: an all-reduce fused with the slicing of its result.
+    # The TPU's compiler writes a reduce-scatter as an all-reduce fused with the slicing of its
+    # result.
     return instruction.opcode == "fusion" and instruction.called[0].startswith("all-reduce-scatter")
 
 
@@ -203,39 +213,39 @@ def _collective(instruction: _Instruction) -> Collective | None:
     if _is_reduce_scatter(instruction):
         return Collective("reduce-scatter", shape_bytes(instruction.shape))
     kind = instruction.opcode.removesuffix("-done")
-    # The end of an asynchronous one has the result's shape; its start adds operands and flags.
+    # The end of an asynchronous collective has the shape of the result; its start adds operands and
+    # flags.
     return Collective(kind, shape_bytes(instruction.shape)) if kind in COLLECTIVES else None
 
 
 def _traffic(
     instruction: _Instruction, scope: dict[str, _Instruction], computations: _Computations
 ) -> int:
-    if instruction.opcode in _FREE or instruction.opcode.endswith(("-done", "-update")):
+    """Returns the bytes of HBM that an instruction reads and writes."""
+    opcode = instruction.opcode
+    if opcode in _FREE or opcode.endswith(("-done", "-update")):
         return 0
-    if (
-        instruction.opcode == "slice-start"
-    ):  # fetches a piece of a weight into VMEM ahead of its use
+    if opcode == "slice-start":  # fetches a piece of a weight into VMEM before it is used
         return shape_bytes(instruction.shape.split("}), ")[-1])
-    if instruction.opcode.endswith("-start"):  # the type has both the operands and the results
+    if opcode.endswith("-start"):  # its type contains both the operands and the results
         return hbm_bytes(instruction.shape)
-    fusion = computations.get(instruction.called[0]) if instruction.opcode == "fusion" else None
-    total = (
-        min(hbm_bytes(instruction.shape), _written_by(fusion))
-        if fusion
-        else hbm_bytes(instruction.shape)
-    )
+    fusion = computations.get(instruction.called[0]) if opcode == "fusion" else None
+    result = hbm_bytes(instruction.shape)
+    total = min(result, _bytes_written(fusion)) if fusion else result
     for index, name in enumerate(instruction.operands):
         size = hbm_bytes(scope[name].shape) if name in scope else 0
-        if size and instruction.opcode in _SLICES:
-            size = min(size, hbm_bytes(instruction.shape))
-        total += min(size, _read_of(fusion, index)) if size and fusion else size
+        if size and opcode in _SLICES:
+            size = min(size, result)
+        total += min(size, _bytes_read(fusion, index)) if size and fusion else size
     return total
 
 
-def _read_of(fusion: dict[str, _Instruction], index: int) -> int:
-    """Bytes that a fusion reads of one operand: only the slices, where it takes nothing else."""
+def _bytes_read(fusion: dict[str, _Instruction], index: int) -> int:
+    """Returns the bytes that a fusion reads of an operand: only its slices, if it uses no more."""
     parameter = next(
-        one for one in fusion.values() if one.opcode == "parameter" and one.operands == [str(index)]
+        instruction
+        for instruction in fusion.values()
+        if instruction.opcode == "parameter" and instruction.operands == [str(index)]
     )
     size = 0
     for user in fusion.values():
@@ -247,7 +257,7 @@ def _read_of(fusion: dict[str, _Instruction], index: int) -> int:
     return size
 
 
-def _written_by(fusion: dict[str, _Instruction]) -> int:
-    """Bytes that a fusion writes: only the piece, where it updates one in place."""
-    root = next(one for one in fusion.values() if one.root)
+def _bytes_written(fusion: dict[str, _Instruction]) -> int:
+    """Returns the bytes that a fusion writes: only the piece, if it updates one in place."""
+    root = next(instruction for instruction in fusion.values() if instruction.root)
     return hbm_bytes(fusion[root.operands[1]].shape) if root.opcode == _UPDATE else sys.maxsize

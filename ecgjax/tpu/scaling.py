@@ -1,39 +1,42 @@
-"""How fast a compiled step might be, on its slice and from 8 to 256 chips.
+"""Estimates how fast a compiled step might be, on its slice and on 8 to 256 chips.
 
-An estimate, not a measurement, and two of them. At the roofline a device is busy for the longer of its convolutions and
-products at the chip's peak and its HBM traffic at full bandwidth: no program is faster. By its cycles it is busy for
-what the compiler itself expects of the program, table look-ups, copies and custom calls left out. In both, every
-collective follows after that, one after the other, none hidden behind work (`ecgjax.tpu.slices`).
+These are estimates, not measurements, and there are two. The roofline estimate takes the longer of
+two times: all convolutions and matrix products at the chip's peak, or all HBM traffic at full
+bandwidth. No program is faster. The cycle estimate takes the compiler's own count of cycles, which
+leaves out table look-ups, copies and custom calls. In both, the collectives follow one after the
+other, and none overlaps with computation (`ecgjax.tpu.slices`).
 
-Weak scaling gives every chip as much to do as on the slice asked for. The ends, 8 and 256 chips, are compiled; whatever
-is between them is linear in the number of chips, as the contrast's share of a chip grows with the global batch.
+Weak scaling gives every chip the same amount of work as on the given slice. Only the two ends, 8
+and 256 chips, are compiled. Estimates between them are linear in the number of chips, because the
+contrastive loss of one chip grows with the global batch.
 """
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
 
-from ecgjax.tpu.ahead_of_time import Step, compile_step
+from ecgjax.tpu.ahead_of_time import CompiledStep
 from ecgjax.tpu.hlo import COLLECTIVES, Collective
 from ecgjax.tpu.slices import Slice
-from ecgjax.workflows.pretrain import Pretraining
 
-ENDS = (8, 256)
+FEWEST_CHIPS = 8
+MOST_CHIPS = 256
 
 Totals = dict[str, tuple[float, float]]
-"""How many collectives of each kind a step runs, and the bytes of their results on one device."""
+"""Number of collectives of each kind in a step, and the bytes of their results on one device."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-    """One step on a slice; the seconds are one device's.
+    """The estimated time of a step on a slice; the seconds are those of one device.
 
     Attributes:
-      slice: where.
-      recordings: ECGs that all devices together take; an ECG is one view of one recording.
-      collectives: what the devices exchange.
-      flops_s: convolutions and products at the chip's peak.
-      traffic_s: HBM traffic at full bandwidth.
-      cycles_s: what the compiler expects.
+      slice: the slice.
+      recordings: ECGs of the global batch: every view of every recording counts.
+      collectives: the data that the devices exchange.
+      flops_s: seconds of all convolutions and matrix products at the chip's peak.
+      traffic_s: seconds of all HBM traffic at full bandwidth.
+      cycles_s: seconds of the compiler's estimated cycles.
     """
 
     slice: Slice
@@ -44,29 +47,30 @@ class Estimate:
     cycles_s: float
 
     @property
-    def exchange_s(self) -> float:
-        """Seconds that the collectives take."""
-        return sum(self.slice.seconds(kind, *both) for kind, both in self.collectives.items())
+    def collectives_s(self) -> float:
+        """Seconds of all collectives."""
+        return sum(self.slice.seconds(kind, *total) for kind, total in self.collectives.items())
 
     @property
     def step_s(self) -> tuple[float, float]:
-        """Seconds of a step at the roofline, and by the compiler's cycles."""
+        """Seconds of a step: the roofline estimate and the cycle estimate."""
         roofline_s = max(self.flops_s, self.traffic_s)
-        return roofline_s + self.exchange_s, max(roofline_s, self.cycles_s) + self.exchange_s
+        return roofline_s + self.collectives_s, max(roofline_s, self.cycles_s) + self.collectives_s
 
     @property
     def ecg_per_s(self) -> tuple[float, float]:
-        """ECGs a second on all chips, likewise."""
+        """ECGs per second on all chips: the roofline estimate and the cycle estimate."""
         return self.recordings / self.step_s[0], self.recordings / self.step_s[1]
 
     def efficiency(self, base: "Estimate") -> tuple[float, float]:
-        """ECGs a second and chip as a share of those of `base`, likewise."""
+        """Returns ECGs per second and chip relative to `base`, for each of the two estimates."""
         return base.step_s[0] / self.step_s[0], base.step_s[1] / self.step_s[1]
 
 
-def estimate(step: Step) -> Estimate:
-    """The compiled step's."""
-    chip, program = step.slice.chip, step.program
+def estimate(step: CompiledStep) -> Estimate:
+    """Estimates the time of a compiled step."""
+    chip = step.slice.chip
+    program = step.program
     return Estimate(
         slice=step.slice,
         recordings=step.recordings,
@@ -78,58 +82,55 @@ def estimate(step: Step) -> Estimate:
 
 
 def totals(collectives: Counter[Collective]) -> Totals:
-    """The collectives of a step by kind, those that occur."""
-    count, size = Counter(), Counter()
-    for one, times in collectives.items():
-        count[one.kind] += times
-        size[one.kind] += times * one.size
-    return {kind: (count[kind], size[kind]) for kind in COLLECTIVES if kind in count}
+    """Adds up the collectives of a step by kind; kinds that do not occur are left out."""
+    counts = Counter()
+    sizes = Counter()
+    for collective, times in collectives.items():
+        counts[collective.kind] += times
+        sizes[collective.kind] += times * collective.size
+    return {kind: (counts[kind], sizes[kind]) for kind in COLLECTIVES if kind in counts}
 
 
 def weak_scaling(
-    settings: Pretraining, step: Step, *, samples: int, rate_hz: float, effort: float = 0.0
+    step: CompiledStep, compile_scaled: Callable[[Slice], CompiledStep]
 ) -> list[Estimate]:
-    """Estimates from 8 to 256 chips of the step's generation, each with the step's share of work a chip.
+    """Estimates the common slices of a step's generation, 8 to 256 chips, with equal work per chip.
 
     Args:
-      settings: those that the step was compiled with, as are
-      samples: of a stored recording,
-      rate_hz: of a stored recording, in Hz, and
-      effort: of the compiler.
+      step: the compiled step.
+      compile_scaled: compiles the same step for another slice, with a global batch in proportion to
+        its chips.
     """
 
-    def end(chips: int) -> Estimate:
-        there = step.slice.of(chips)
-        if step.slice == there:
-            return estimate(step)
-        scaled = dataclasses.replace(
-            settings, batch_size=settings.batch_size * chips // step.slice.chips
-        )
-        return estimate(
-            compile_step(scaled, there, samples=samples, rate_hz=rate_hz, effort=effort)
-        )
+    def compiled(chips: int) -> Estimate:
+        slice = step.slice.resized(chips)
+        return estimate(step if slice == step.slice else compile_scaled(slice))
 
-    few, many = (end(chips) for chips in ENDS)
-    return [between(few, many, step.slice.of(chips)) for chips in step.slice.chip.slices]
+    fewest = compiled(FEWEST_CHIPS)
+    most = compiled(MOST_CHIPS)
+    return [
+        interpolate(fewest, most, step.slice.resized(chips)) for chips in step.slice.chip.slices
+    ]
 
 
-def between(few: Estimate, many: Estimate, there: Slice) -> Estimate:
-    """The estimate for a slice, linear in the number of chips between two others."""
-    share = (there.chips - few.slice.chips) / (many.slice.chips - few.slice.chips)
+def interpolate(fewest: Estimate, most: Estimate, slice: Slice) -> Estimate:
+    """Returns the estimate for a slice, linear in the number of chips between two estimates."""
+    position = (slice.chips - fewest.slice.chips) / (most.slice.chips - fewest.slice.chips)
 
-    def mix(a: float, b: float) -> float:
-        return a + (b - a) * share
+    def mix(low: float, high: float) -> float:
+        return low + (high - low) * position
 
-    ends = [{**dict.fromkeys(COLLECTIVES, (0, 0)), **end.collectives} for end in (few, many)]
-    collectives = {
-        kind: (mix(ends[0][kind][0], ends[1][kind][0]), mix(ends[0][kind][1], ends[1][kind][1]))
-        for kind in COLLECTIVES
-    }
+    collectives = {}
+    for kind in COLLECTIVES:
+        low_count, low_size = fewest.collectives.get(kind, (0, 0))
+        high_count, high_size = most.collectives.get(kind, (0, 0))
+        if count := mix(low_count, high_count):
+            collectives[kind] = (count, mix(low_size, high_size))
     return Estimate(
-        slice=there,
-        recordings=round(mix(few.recordings, many.recordings)),
-        collectives={kind: both for kind, both in collectives.items() if both[0]},
-        flops_s=mix(few.flops_s, many.flops_s),
-        traffic_s=mix(few.traffic_s, many.traffic_s),
-        cycles_s=mix(few.cycles_s, many.cycles_s),
+        slice=slice,
+        recordings=round(mix(fewest.recordings, most.recordings)),
+        collectives=collectives,
+        flops_s=mix(fewest.flops_s, most.flops_s),
+        traffic_s=mix(fewest.traffic_s, most.traffic_s),
+        cycles_s=mix(fewest.cycles_s, most.cycles_s),
     )

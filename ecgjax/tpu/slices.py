@@ -1,23 +1,27 @@
-"""What TPU slices are made of, and how long a collective takes on one.
+"""TPU chips and slices, and the time that a collective takes on a slice.
 
-Chips: Google's system architecture pages (docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e; read in 2026-11). Usable
-HBM is what libtpu's compiler allows a program, a little less than what is soldered on. ICI: one direction of one link,
-the page's bidirectional bandwidth a chip divided by twice its links (v4: "How to scale your model", part 2). Clock:
-peak divided by 2 * 128 * 128 operations of each of the chip's matrix units (4 on v5e, 8 on v4 and v5p); v6e's is not
-published, and v5p's is taken for it.
+Sources of the chips' figures: Google's system architecture pages
+(docs.cloud.google.com/tpu/docs/v4, v5e, v5p, v6e; read in 2026-11). Usable HBM is the memory that
+libtpu's compiler allows a program, a little less than the chip has. ICI is one direction of one
+link: the page's bidirectional bandwidth per chip divided by twice the number of its links (v4: "How
+to scale your model", part 2). The clock is the peak divided by 2 * 128 * 128 operations of each of
+the chip's matrix units (4 on v5e, 8 on v4 and v5p). The clock of v6e is not published; that of v5p
+is used instead.
 
-The time of a collective is latency plus bytes over bandwidth, both as in that book's part 3 (Austin et al. 2025,
-jax-ml.github.io/scaling-book), which takes the larger of the two; measured times are nearer to the sum (it shows 680 us
-for a computed 560, and 8 us for a computed 3). For V bytes over n chips:
+The time of a collective is latency plus bytes divided by bandwidth. Both come from part 3 of that
+book (Austin et al. 2025, jax-ml.github.io/scaling-book). The book takes the larger of the two;
+measured times are closer to the sum (it shows 680 us where 560 are computed, and 8 us where 3 are
+computed). For V bytes on n chips:
 
-  all-gather (V: the result), reduce-scatter (V: the input): hop * hops + V * (n - 1) / n / bandwidth
-  all-reduce: a reduce-scatter and an all-gather, hence twice that
-  all-to-all (V: all devices' together): hop * hops + V / 4 / bandwidth
-  collective-permute (V: one device's): hop * hops + V / one link
+  all-gather (V: the result): hop * hops + V * (n - 1) / n / bandwidth
+  reduce-scatter (V: the input): the same
+  all-reduce: a reduce-scatter and an all-gather, so twice that
+  all-to-all (V: all devices together): hop * hops + V / 4 / bandwidth
+  collective-permute (V: one device): hop * hops + V / one link
 
-with 1 us a hop, and over the axes of the slice: hops is the sum of n_axis / 2 where the axis is a ring and of n_axis
-- 1 where it is a line; bandwidth is the sum of two directions of a link for a ring and of one for a line, whose end has
-no more.
+A hop takes 1 us. `hops` is a sum over the axes of the slice: n_axis / 2 for a ring, n_axis - 1 for
+a line. `bandwidth` is a sum over the axes too: both directions of a link for a ring, one direction
+for a line, whose end chips have one link only.
 """
 
 import dataclasses
@@ -26,7 +30,7 @@ import math
 from ecgjax.errors import InputError
 
 HOP_S = 1e-6
-"""Seconds that a hop between neighbours takes, however few the bytes (the book, part 3: "typically around 1us")."""
+"""Latency of a hop between neighbours in seconds (the book, part 3: "typically around 1us")."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +38,14 @@ class Chip:
     """One TPU chip, one JAX device.
 
     Attributes:
-      hbm_bytes: memory a program may use.
-      flops: peak of bfloat16 matrix products, a second; JAX multiplies float32 in bfloat16 on a TPU unless told not to.
-      hbm_bytes_s: memory bandwidth, bytes a second.
-      clock_hz: cycles a second.
-      link_bytes_s: one direction of one ICI link, bytes a second.
-      ring_axis: an axis of a slice is closed to a ring when it is a multiple of this.
-      slices: usual shapes of slices by their number of chips.
+      hbm_bytes: memory that a program may use.
+      flops: peak of bfloat16 matrix products per second; by default JAX multiplies float32 in
+        bfloat16 on a TPU.
+      hbm_bytes_s: memory bandwidth in bytes per second.
+      clock_hz: cycles per second.
+      link_bytes_s: bandwidth of one direction of one ICI link, in bytes per second.
+      ring_axis: an axis of a slice is a ring if its length is a multiple of this.
+      slices: common shapes of slices by their number of chips.
     """
 
     hbm_bytes: float
@@ -78,34 +83,36 @@ class Slice:
 
     @property
     def name(self) -> str:
-        """As libtpu wants it: v5e:16x16."""
+        """Name of the slice in libtpu's notation: v5e:16x16."""
         return f"{self.generation}:{'x'.join(map(str, self.shape))}"
 
     @property
     def chips(self) -> int:
-        """How many."""
+        """Number of chips."""
         return math.prod(self.shape)
 
     @property
     def chip(self) -> Chip:
-        """What each of them is."""
+        """The model of its chips."""
         return CHIPS[self.generation]
 
-    def of(self, chips: int) -> "Slice":
-        """The usual slice of the same generation with so many chips."""
+    def resized(self, chips: int) -> "Slice":
+        """Returns the common slice of the same generation with this number of chips."""
         return parse_slice(f"{self.generation}:{self.chip.slices[chips]}")
 
     def seconds(self, kind: str, count: float, size: float) -> float:
-        """How long collectives over all chips take, one after the other.
+        """Returns the seconds that collectives over all chips take, one after the other.
 
         Args:
-          kind: as in HLO: "all-reduce", "all-gather", "reduce-scatter", "all-to-all", "collective-permute".
-          count: how many.
-          size: bytes of their results on one device, added up.
+          kind: name in HLO: "all-reduce", "all-gather", "reduce-scatter", "all-to-all",
+            "collective-permute".
+          count: number of collectives.
+          size: total bytes of their results on one device.
         """
         if self.chips == 1:
             return 0.0
-        latency, bandwidth = HOP_S * self._hops(), self._bandwidth()
+        latency = HOP_S * self._hops()
+        bandwidth = self._bandwidth()
         seconds = {
             "all-gather": size * (self.chips - 1) / self.chips / bandwidth,
             "all-reduce": size * (self.chips - 1) / self.chips / bandwidth,
@@ -123,7 +130,8 @@ class Slice:
         return links * self.chip.link_bytes_s
 
     def _ring(self, axis: int) -> bool:
-        # v4 and v5p are closed by optical switches between whole cubes of 4x4x4, v5e and v6e only around a whole pod.
+        # v4 and v5p have optical switches that close rings between whole cubes of 4x4x4; v5e and
+        # v6e have rings only around a whole pod.
         cubes = len(self.shape) == 2 or all(
             other % self.chip.ring_axis == 0 for other in self.shape
         )
@@ -131,14 +139,16 @@ class Slice:
 
 
 def parse_slice(name: str) -> Slice:
-    """ "v5e:16x16" -> Slice("v5e", (16, 16)).
+    """Parses the name of a slice: "v5e:16x16" gives Slice("v5e", (16, 16)).
 
     Raises:
-      InputError: an unknown generation, or not a shape.
+      InputError: the generation is unknown, or the shape is malformed.
     """
     generation, _, shape = name.partition(":")
     axes = shape.split("x")
     if generation not in CHIPS or not all(axis.isdigit() and int(axis) for axis in axes):
-        usual = ", ".join(f"{known}:{chip.slices[256]}" for known, chip in CHIPS.items())
-        raise InputError(f"topology {name!r}: give GENERATION:SHAPE, for example v5e:2x4, {usual}")
+        examples = ", ".join(f"{known}:{chip.slices[256]}" for known, chip in CHIPS.items())
+        raise InputError(
+            f"topology {name!r}: give GENERATION:SHAPE, for example v5e:2x4, {examples}"
+        )
     return Slice(generation, tuple(map(int, axes)))

@@ -1,6 +1,13 @@
-"""The loop, used by pre-training and by fine-tuning."""
+"""The training loop of pre-training and fine-tuning. It knows no method.
 
+The loop carries the `TrainState` on the devices and, on the host, the number of steps done and the
+metrics of the last dispatch. They are logged only after the next dispatch has begun, so that the
+devices never wait for the log.
+"""
+
+import dataclasses
 import math
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,11 +16,31 @@ from jax.sharding import Mesh
 
 from ecgjax.data.batches import Batches
 from ecgjax.data.seen import Seen
-from ecgjax.errors import InputError
+from ecgjax.errors import InputError, Interrupted
 from ecgjax.train.checkpoint import Checkpoints
+from ecgjax.train.device_cache import DeviceCache
+from ecgjax.train.interrupts import Interrupts
 from ecgjax.train.runlog import RunLog, console
 from ecgjax.train.sharding import place, replicated
-from ecgjax.train.state import TrainState
+from ecgjax.train.state import TrainState, stack_length
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """Folder, config and records of a run. A run that was stopped resumes in the same folder."""
+
+    workdir: Path
+    """Folder of checkpoints, metrics.jsonl and TensorBoard events."""
+    config: dict
+    """Settings that are saved in the checkpoint; a run resumes only if they are equal."""
+    title: str
+    """Name of the run on the screen."""
+    seen: Seen = Seen.none()
+    """Recordings that the encoder will have seen; saved in the checkpoint."""
+    save_every: int | None = None
+    """Steps between checkpoints; the last step is always saved. None: only the last step."""
+    log_every: int = 50
+    """Steps between log lines."""
 
 
 def train(
@@ -22,71 +49,85 @@ def train(
     batches: Batches,
     *,
     num_steps: int,
+    run: Run,
     key: jax.Array,
     mesh: Mesh,
-    workdir: Path,
-    config: dict,
-    seen: Seen,
-    title: str,
-    save_every: int,
-    log_every: int,
-    resident: jax.Array | None = None,
+    cache: DeviceCache | None = None,
 ) -> tuple[TrainState, Path]:
-    """Trains to `num_steps`, from the newest checkpoint in `workdir` where there is one.
+    """Trains to `num_steps`, from the newest checkpoint in the workdir if there is one.
+
+    SIGINT (Ctrl-C) and SIGTERM end the run after the current dispatch, with a checkpoint.
 
     Args:
-      step_fn: as made by `ecgjax.train.state.make_step`.
+      step_fn: the function made by `ecgjax.train.state.make_step`.
       state: the state at step 0.
       batches: this process's part of the run's batches.
-      num_steps: steps of the whole run, those before a resume included.
+      num_steps: steps of the whole run, including those before a resume.
+      run: folder, config, and how often to save and log.
       key: the run's key.
-      mesh: where it runs.
-      workdir: checkpoints, metrics.jsonl and TensorBoard events.
-      config: saved in the checkpoint; a resumed run's must be equal.
-      seen: recordings that the encoder will have seen; saved in the checkpoint.
-      title: what is trained, for the screen.
-      save_every: steps between checkpoints; the last step is always saved.
-      log_every: steps between log lines.
-      resident: signals that wait in device memory, for a step that fetches them there. As many steps as fit between
-        two log lines and checkpoints are then one dispatch.
+      mesh: the devices.
+      cache: recordings in device memory, if `step_fn` and `batches` use them. As many steps as fit
+        between log lines and checkpoints are then one dispatch.
 
     Returns:
-      The trained state and the last checkpoint's folder.
+      The trained state and the folder of the last checkpoint.
 
     Raises:
-      InputError: a number of steps below 1, a workdir that holds another run, or a loss that is not finite.
+      InputError: a number of steps below 1, a workdir that holds another run, or a loss that is not
+        finite.
+      Interrupted: a signal ended the run; its message names the checkpoint.
     """
-    if min(num_steps, save_every, log_every) < 1:
+    save_every = num_steps if run.save_every is None else run.save_every
+    if min(num_steps, save_every, run.log_every) < 1:
         raise InputError(
-            f"{num_steps} steps, a checkpoint every {save_every} and a log line every {log_every}: "
-            f"give positive numbers"
+            f"{num_steps} steps, a checkpoint every {save_every} and a log line every "
+            f"{run.log_every}: give positive numbers"
         )
-    # By way of its numbers: JAX puts no key on the devices of other processes.
+    # Placed as numbers: JAX puts no key on the devices of other processes.
     key = jax.random.wrap_key_data(jax.device_put(jax.random.key_data(key), replicated(mesh)))
-    at_once = 1 if resident is None else math.gcd(save_every, log_every)
-    with Checkpoints(workdir) as checkpoints:
-        if resumed := checkpoints.resume(state, config):
+    at_once = math.gcd(save_every, run.log_every) if cache else 1
+    with Interrupts() as interrupts, Checkpoints(run.workdir) as checkpoints:
+        if resumed := checkpoints.resume(state, run.config):
             state = resumed
-            console.print(f"{title}: resumes at step {int(state.step)} of {num_steps}")
-        step, pending = int(state.step), None
+            console.print(f"{run.title}: resumes at step {int(state.step)} of {num_steps}")
+        step = int(state.step)
+        # Several processes agree only after a dispatch; one that left now would block the others.
+        if interrupts.signal and jax.process_count() == 1:
+            raise _interrupted(interrupts, step, checkpoints)
+        pending = None
         with RunLog(
-            workdir,
-            title=title,
+            run.workdir,
+            title=run.title,
             num_steps=num_steps,
             recordings=batches.recordings,
             first_step=step,
         ) as log:
             for stack in log.timed(batches.between(step, num_steps, at_once=at_once)):
                 stack = place(stack, mesh)
-                state, metrics = step_fn(state, stack, key, resident)
-                # The dispatch before is read only now: the device never waits for the log.
-                if pending and pending[0] % log_every == 0:
+                state, metrics = step_fn(state, stack, key, cache and cache.signals)
+                if pending and pending[0] % run.log_every == 0:
                     log.write(*pending)
-                step += len(stack["signal"])
-                pending = step, metrics
-                if step % save_every == 0 or step == num_steps:
+                step += stack_length(stack)
+                pending = (step, metrics)
+                stop = interrupts.reached()
+                if stop or step % save_every == 0 or step == num_steps:
                     log.write(*pending)
                     pending = None
-                    checkpoints.save(state, config, seen)
-        path = checkpoints.path(num_steps)
-    return state, path
+                    checkpoints.save(state, run.config, run.seen)
+                if stop:
+                    raise _interrupted(interrupts, step, checkpoints)
+    if interrupts.signal:  # during the last step: the command must not go on to its next part
+        raise _interrupted(interrupts, num_steps, checkpoints)
+    return state, checkpoints.path(num_steps)
+
+
+def _interrupted(interrupts: Interrupts, step: int, checkpoints: Checkpoints) -> Interrupted:
+    """Returns the error for a run that stops after `step` steps, which are saved."""
+    number = interrupts.signal or signal.SIGTERM  # another process got the signal
+    if not step:
+        return Interrupted(number, "stopped before the first step; nothing to save")
+    return Interrupted(
+        number,
+        f"stopped at step {step}; checkpoint {checkpoints.path(step)}; the same command continues "
+        f"there",
+    )

@@ -1,47 +1,46 @@
-"""Several processes as one: on a TPU pod, on the nodes of a cluster, or two on one machine for a test."""
+"""Several processes that train together: on a TPU pod, on cluster nodes, or two on one machine."""
 
 import dataclasses
 
 import jax
 
-from ecgjax.errors import InputError
+from ecgjax.errors import InputError, first_line
 
 
 @dataclasses.dataclass(frozen=True)
 class Processes:
-    """Whether this process is one of several that train together. All start the same command on the same folders."""
+    """Options of a job with several processes. All start the same command on the same folders."""
 
     distributed: bool = False
-    """Join the other processes of this job. Under SLURM, on GKE and on TPU VMs they find each other."""
+    """Join the other processes of this job. SLURM, GKE and TPU VMs need no further option."""
     coordinator: str | None = None
-    """host:port of process 0, where they do not find each other."""
+    """Address host:port of process 0, outside SLURM, GKE and TPU VMs."""
     num_processes: int | None = None
-    """How many there are, where they do not find each other."""
+    """Number of processes, outside SLURM, GKE and TPU VMs."""
     process_id: int | None = None
-    """Which of them this is, from 0, where they do not find each other."""
+    """Number of this process, from 0, outside SLURM, GKE and TPU VMs."""
 
     def join(self) -> None:
-        """Connects to the other processes, if there are to be any. Before anything asks JAX for a device.
+        """Connects to the other processes if `distributed` is set. Call it before using any device.
 
         Raises:
-          InputError: they cannot be found or reached, or what says where they are is incomplete.
+          InputError: the processes cannot be reached, or the options are incomplete.
         """
-        told = (self.coordinator, self.num_processes, self.process_id)
+        addresses = (self.coordinator, self.num_processes, self.process_id)
         if not self.distributed:
-            if any(part is not None for part in told):
+            if any(part is not None for part in addresses):
                 raise InputError(
                     "--coordinator, --num-processes and --process-id need --distributed"
                 )
             return
-        if 0 < sum(part is None for part in told) < len(told):
+        if 0 < sum(part is None for part in addresses) < len(addresses):
             raise InputError(
                 "give --coordinator, --num-processes and --process-id together, or none of them"
             )
         try:
-            jax.distributed.initialize(*told, initialization_timeout=120)
+            jax.distributed.initialize(*addresses, initialization_timeout=120)
         except (RuntimeError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
             raise InputError(
-                f"--distributed: {reason}; outside SLURM, GKE and TPU VMs give --coordinator host:port, "
-                f"--num-processes and --process-id"
+                f"--distributed: {first_line(error)}; outside SLURM, GKE and TPU VMs give "
+                f"--coordinator host:port, --num-processes and --process-id"
             ) from error

@@ -1,329 +1,237 @@
-"""The low-label benchmark: how well an encoder does with n labelled recordings, against what it has to beat.
+"""The low-label benchmark: an encoder with few labelled recordings, against baselines.
 
-For every task, number of labels n and seed, n recordings of the training split are drawn, all ways see the same ones:
+For every task, number of labels and seed, recordings of the training split are drawn. All methods
+see the same draw:
 
-  frozen       logistic regression on the encoder's embeddings
-  random       the same on the same encoder with initial weights
-  finetuned    encoder and head trained, from the checkpoint
-  scratch      encoder and head trained, from initial weights
+  frozen       logistic regression on the embeddings of the pre-trained encoder
+  random       logistic regression on the embeddings of the same encoder with initial weights
+  finetuned    encoder and head trained together, from the pre-trained weights
+  scratch      encoder and head trained together, from initial weights
 
-All are tested on the same split; intervals come from resampling its patients, differences are paired.
+All methods are tested on the same split. Confidence intervals come from resampling its patients;
+differences between methods are paired.
 """
 
-import csv
 import dataclasses
-import functools
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from ecgjax.adapt import linear_probe
 from ecgjax.adapt.finetune import FineTuning
 from ecgjax.adapt.parts.classifier import predict
 from ecgjax.adapt.parts.training import Labelled, Run
 from ecgjax.data.records import Records
 from ecgjax.data.seen import refuse_seen, refuse_shared
 from ecgjax.errors import InputError
-from ecgjax.evaluate.metrics import Bootstrap, auroc, patient_bootstrap
+from ecgjax.evaluate.low_label_table import Row, make_row, seed_rows, write_csv
+from ecgjax.evaluate.metrics import patient_bootstrap
 from ecgjax.evaluate.tasks import Task
 from ecgjax.pretrained import Encoder, untrained_twin
-from ecgjax.train.checkpoint import describe
+from ecgjax.train.manifest import encoder_config
 from ecgjax.train.runlog import console
-from ecgjax.workflows.low_label import draw_labelled, labelled
+from ecgjax.workflows.low_label import Labels, task_recordings
+from ecgjax.workflows.probing import Draw, Embeddings, draw_recordings, embed, probe
 
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """What is compared with what."""
+    """Settings of the benchmark."""
 
-    labels: tuple[int, ...] = (50, 100, 250, 1000, 0)
-    """Numbers of labelled recordings; 0 means all of the training split."""
+    labels: tuple[str, ...] = ("50", "100", "250", "1000", "all")
+    """Labelled recordings of the training split: counts (100), shares (0.1 or 10%) or all."""
     seeds: int = 3
-    """Draws of labelled recordings."""
+    """Number of draws of labelled recordings."""
     random_encoders: int | None = None
-    """Initial weights that the draws share in turn, where it takes long to embed with each; None: new ones a draw."""
-    train_at: tuple[int, ...] = (100, 1000)
-    """Numbers of labels at which encoders are also trained, which takes minutes instead of seconds."""
+    """Number of random encoders, which the draws share in turn. Default: one for each draw."""
+    train_at: tuple[str, ...] = ("100", "1000")
+    """Amounts among --labels at which encoders are also trained: minutes instead of seconds."""
     trained: tuple[Literal["scratch", "finetuned"], ...] = ("scratch",)
-    """Which of "scratch" and "finetuned" to train there."""
+    """Training from initial weights (scratch), from the checkpoint (finetuned), or both."""
     split: str = "test"
-    """Tested on this split."""
+    """Split to test on."""
     finetuning: FineTuning = FineTuning()
-    """Settings of both trained ways."""
+    """Settings of training, from the checkpoint and from scratch."""
     random_scores: Path | None = None
-    """Folder that keeps the scores of random encoders, for other checkpoints of the same architecture."""
+    """Folder that stores scores of random encoders for other checkpoints of the architecture."""
 
     def __post_init__(self):
-        if self.seeds < 1 or min(self.labels, default=-1) < 0:
-            raise InputError(f"benchmark of {self.seeds} seeds and labels {self.labels}: give one seed or more, and "
-                             f"numbers of labels (0 means all)")  # fmt: skip
+        if self.seeds < 1 or not self.labels:
+            given = f"benchmark of {self.seeds} seeds and labels {' '.join(self.labels) or 'none'}"
+            raise InputError(f"{given}: give one seed or more, and labels such as 100 or all")
+        for text in (*self.labels, *self.train_at):
+            Labels.parse(text)  # refuses what is no amount
         if self.random_encoders is not None and not 1 <= self.random_encoders <= self.seeds:
-            raise InputError(
-                f"--random-encoders {self.random_encoders}: give 1 to {self.seeds}, the number of seeds"
-            )
+            given = f"--random-encoders {self.random_encoders}"
+            raise InputError(f"{given}: give 1 to {self.seeds}, the number of seeds")
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One line of the result: a task's macro AUROC with its 95 % interval, and the gain over the random encoder."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class _TaskData:
+    """A task with its training and test recordings."""
 
-    task: str
-    labels: int
-    way: str
-    auroc: float
-    low: float
-    high: float
-    gain: float | None
-    gain_low: float | None
-    gain_high: float | None
+    task: Task
+    train: np.ndarray
+    """Recordings to draw from, [recording]."""
+    targets: np.ndarray
+    """Targets of the training recordings, float32 [recording, class]."""
+    test: np.ndarray
+    """Recordings to test on, [recording]."""
+    truth: np.ndarray
+    """Targets of the test recordings, float32 [recording, class]."""
+
+    def counts(self, amounts: Sequence[str]) -> list[int]:
+        """Returns the numbers of labelled recordings that amounts mean for this task."""
+        return [Labels.parse(text).number(len(self.train)) for text in amounts]
 
 
 def benchmark(
     settings: Benchmark, encoder: Encoder, records: Records, tasks: Sequence[Task], out: Path
 ) -> list[Row]:
-    """Runs the comparison; writes benchmark.csv, per_seed.csv; trained runs are kept in `out` and not done twice.
+    """Compares an encoder with its baselines; writes benchmark.csv, per_seed.csv and settings.json.
 
     Args:
-      settings: what to compare.
-      encoder: the pre-trained one.
+      settings: methods and amounts of labels.
+      encoder: the pre-trained encoder.
       records: a prepared data set.
-      tasks: what to predict.
-      out: the results' folder.
+      tasks: the tasks to predict.
+      out: folder of the results. It keeps trained encoders, so that none is trained twice.
+
+    Raises:
+      InputError: the encoder was trained on test recordings, splits share patients, or no task has
+        enough labelled recordings.
     """
-    splits = [
-        (labelled(records, task, "train"), labelled(records, task, settings.split))
-        for task in tasks
-    ]
+    every_task = [_task_data(records, task, settings.split) for task in tasks]
     refuse_shared(records)
-    for _, (tested, _) in splits:
-        refuse_seen(encoder.seen, records, tested)
+    for data in every_task:
+        refuse_seen(encoder.seen, records, data.test)
+        data.counts((*settings.labels, *settings.train_at))  # a bad share is refused now
     out.mkdir(parents=True, exist_ok=True)
-    embedded = _Embedded(encoder, records, settings)
-    if settings.trained and not set(settings.labels) & set(settings.train_at):
-        numbers = (" ".join(map(str, given)) for given in (settings.train_at, settings.labels))
-        console.print(
-            "no encoder is trained: none of --train-at {} is among --labels {}".format(*numbers)
-        )
-    rows, per_seed = [], []
-    for task, (train, test) in zip(tasks, splits, strict=True):
-        for n in settings.labels:
-            count = n or len(train[0])
-            if count > len(train[0]):
-                console.print(
-                    f"{task.name}: {len(train[0])} labelled recordings, {n} wanted; left out"
-                )
+    _warn_if_none_is_trained(settings, every_task)
+    methods = _Methods(settings, encoder, records, out)
+    rows = []
+    per_seed = []
+    for data in every_task:
+        for count in data.counts(settings.labels):
+            if count > len(data.train):
+                available = f"{len(data.train)} labelled recordings"
+                console.print(f"{data.task.name}: {available}, {count} wanted; left out")
                 continue
-            scores = _scores(settings, embedded, task, train, test, count, out)
-            bootstrap = patient_bootstrap(test[1], scores, records.patients[test[0]])
-            for way in scores:
-                rows.append(_row(task, count, way, bootstrap))
-                console.print(_line(rows[-1]))
-            per_seed += _per_seed(task, count, scores, test[1])
-            # As it goes: hours of work are not lost with the last minute's.
-            _write_csv(out / "benchmark.csv", [dataclasses.asdict(row) for row in rows])
-            _write_csv(out / "per_seed.csv", per_seed)
+            scores = methods.scores(data, count)
+            bootstrap = patient_bootstrap(data.truth, scores, records.patients[data.test])
+            for method in scores:
+                rows.append(make_row(data.task, count, method, bootstrap))
+                console.print(str(rows[-1]))
+            per_seed += seed_rows(data.task, count, data.truth, scores)
+            # Written as it goes: the last minute's failure does not lose hours of work.
+            write_csv(out / "benchmark.csv", [dataclasses.asdict(row) for row in rows])
+            write_csv(out / "per_seed.csv", per_seed)
     if not rows:
-        raise InputError(
-            f"{records.path}: no task has as many labelled recordings as wanted; lower --labels"
-        )
-    (out / "settings.json").write_text(
-        json.dumps(dataclasses.asdict(settings), indent=1, default=str)
-    )
+        problem = "no task has as many labelled recordings as wanted"
+        raise InputError(f"{records.path}: {problem}; lower --labels")
+    text = json.dumps(dataclasses.asdict(settings), indent=1, default=str)
+    (out / "settings.json").write_text(text)
     return rows
 
 
-def markdown(rows: Sequence[Row]) -> str:
-    """The result as a table: a line for each task and number of labels, a column for each way."""
-    ways = list(dict.fromkeys(row.way for row in rows))
-    lines = [
-        "| task | labels | " + " | ".join(ways) + " | frozen - random |",
-        "| --- " * (len(ways) + 3) + "|",
-    ]
-    for task, labels in dict.fromkeys((row.task, row.labels) for row in rows):
-        found = {row.way: row for row in rows if (row.task, row.labels) == (task, labels)}
-        cells = [f"{found[way].auroc:.3f}" if way in found else "" for way in ways]
-        frozen = found["frozen"]
-        gain = f"{frozen.gain:+.3f} ({frozen.gain_low:+.3f} to {frozen.gain_high:+.3f})"
-        lines.append(f"| {task} | {labels:,} | " + " | ".join(cells) + f" | {gain} |")
-    return "\n".join(lines) + "\n"
+def _task_data(records: Records, task: Task, split: str) -> _TaskData:
+    train, targets = task_recordings(records, task, "train")
+    test, truth = task_recordings(records, task, split)
+    return _TaskData(task, train, targets, test, truth)
 
 
-class _Embedded:
-    """Embeddings of the splits in use, each computed once: of the encoder, and of its untrained twin of every seed."""
-
-    def __init__(self, encoder: Encoder, records: Records, settings: Benchmark):
-        self.encoder, self.records = encoder, records
-        self._indices = np.concatenate([records.split("train"), records.split(settings.split)])
-
-    @functools.cached_property
-    def frozen(self) -> np.ndarray:
-        return self._embed(self.encoder, "pre-trained")
-
-    @functools.cache  # noqa: B019, one object a process
-    def random(self, seed: int) -> np.ndarray:
-        return self._embed(untrained_twin(self.encoder, seed=seed), f"random {seed}")
-
-    def of(self, embeddings: np.ndarray, indices: np.ndarray) -> np.ndarray:
-        """The rows of some recordings."""
-        return embeddings[np.searchsorted(self._indices, indices)]
-
-    def _embed(self, encoder: Encoder, what: str) -> np.ndarray:
-        console.print(f"embedding {len(self._indices)} recordings: {what}")
-        return encoder.embed(self.records, self._indices)
+def _warn_if_none_is_trained(settings: Benchmark, every_task: Sequence[_TaskData]) -> None:
+    for data in every_task:
+        if set(data.counts(settings.labels)) & set(data.counts(settings.train_at)):
+            return
+    if settings.trained:
+        wanted = f"--train-at {' '.join(settings.train_at)}"
+        tested = f"--labels {' '.join(settings.labels)}"
+        console.print(f"no encoder is trained: none of {wanted} is among {tested}")
 
 
-def _scores(
-    settings: Benchmark,
-    embedded: _Embedded,
-    task: Task,
-    train: tuple,
-    test: tuple,
-    n: int,
-    out: Path,
-) -> dict[str, np.ndarray]:
-    """For each way, the test scores of all seeds: [seed, recording, class]."""
-    (train_indices, targets), (test_indices, _) = train, test
-    patients = embedded.records.patients[train_indices]
-    scores: dict[str, list[np.ndarray]] = {}
-    for seed in range(settings.seeds):
-        everything = n == len(train_indices)
-        drawn = draw_labelled(
-            targets, patients, n, seed=seed, balanced=task.is_single and not everything
+class _Methods:
+    """Scores of all methods. Each encoder embeds the data set once, when it is first needed."""
+
+    def __init__(self, settings: Benchmark, encoder: Encoder, records: Records, out: Path):
+        self._settings = settings
+        self._encoder = encoder
+        self._records = records
+        self._out = out
+        name = encoder.config["encoder"]["name"]
+        self._architecture = encoder_config(name, encoder.module, encoder.preprocessing)
+        self._embedded: dict[int | None, Embeddings] = {}
+
+    def scores(self, data: _TaskData, count: int) -> dict[str, np.ndarray]:
+        """Returns each method's scores of the test recordings, [seed, recording, class]."""
+        settings = self._settings
+        draws = [self._draw(data, count, seed) for seed in range(settings.seeds)]
+        # All labels are one draw, whatever the seed: another probe needs another encoder.
+        everything = count == len(data.train)
+        frozen = draws[:1] if everything else draws
+        random = draws[: settings.random_encoders] if everything else draws
+        scores = {
+            "frozen": [probe(draw, self._embeddings(), data.test) for draw in frozen],
+            "random": [self._random_scores(data, draw) for draw in random],
+        }
+        if count in data.counts(settings.train_at):
+            for method in settings.trained:
+                scores[method] = [self._train(method, data, draw) for draw in draws]
+        return {method: np.stack(arrays) for method, arrays in scores.items()}
+
+    def _draw(self, data: _TaskData, count: int, seed: int) -> Draw:
+        balanced = data.task.is_single and count < len(data.train)
+        return draw_recordings(
+            self._records, data.train, data.targets, count, seed=seed, balanced=balanced
         )
-        indices, truth = train_indices[drawn], targets[drawn]
-        marked = indices, truth, patients[drawn]
-        if not (
-            everything and seed
-        ):  # the same recordings and the same weights give the same probe
-            scores.setdefault("frozen", []).append(
-                _probed(embedded, embedded.frozen, *marked, test_indices, seed)
-            )
-        weights = seed % (settings.random_encoders or settings.seeds)
-        if not (everything and weights < seed):
-            scores.setdefault("random", []).append(
-                _random_scores(
-                    settings, embedded, f"{task.name}-{n}", *marked, test_indices, seed, weights
-                )
-            )
-        for way in settings.trained if n in settings.train_at else ():
-            start = (
-                embedded.encoder
-                if way == "finetuned"
-                else untrained_twin(embedded.encoder, seed=seed)
-            )
-            trained = _train(
-                settings,
-                start,
-                embedded,
-                task,
-                indices,
-                truth,
-                seed,
-                out / f"{way}-{task.name}-{n}-{seed}",
-            )
-            scores.setdefault(way, []).append(
-                predict(trained, start, embedded.records, test_indices)
-            )
-    return {way: np.stack(per_seed) for way, per_seed in scores.items()}
 
+    def _embeddings(self, seed: int | None = None) -> Embeddings:
+        """Returns embeddings by the pre-trained encoder, or by the random encoder of a seed."""
+        if seed not in self._embedded:
+            splits = [self._records.split(name) for name in ("train", self._settings.split)]
+            indices = np.concatenate(splits)
+            name = "pre-trained" if seed is None else f"random {seed}"
+            console.print(f"embedding {len(indices)} recordings: {name}")
+            encoder = self._encoder if seed is None else untrained_twin(self._encoder, seed=seed)
+            self._embedded[seed] = embed(encoder, self._records, indices)
+        return self._embedded[seed]
 
-def _probed(
-    embedded: _Embedded, embeddings, indices, targets, patients, test_indices, seed: int
-) -> np.ndarray:
-    probe = linear_probe.fit(embedded.of(embeddings, indices), targets, patients, seed=seed)
-    return probe.scores(embedded.of(embeddings, test_indices))
+    def _random_scores(self, data: _TaskData, draw: Draw) -> np.ndarray:
+        """Returns scores of a probe on a random encoder, from the folder of scores if possible."""
+        weights = draw.seed % (self._settings.random_encoders or self._settings.seeds)
+        if self._settings.random_scores is None:
+            return probe(draw, self._embeddings(weights), data.test)
+        file = self._random_scores_file(data, draw, weights)
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            np.save(file, probe(draw, self._embeddings(weights), data.test))
+        return np.load(file)
 
+    def _random_scores_file(self, data: _TaskData, draw: Draw, weights: int) -> Path:
+        """Returns the file of a random encoder's scores: architecture, data, task and draw."""
+        key = [self._architecture, self._records.fingerprint, self._settings.split]
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        name = f"{data.task.name}-{len(draw.indices)}-{draw.seed}"
+        suffix = f"-weights-{weights}" if weights != draw.seed else ""
+        return Path(self._settings.random_scores or "", digest, f"{name}{suffix}.npy")
 
-def _random_scores(
-    settings: Benchmark,
-    embedded: _Embedded,
-    what: str,
-    indices,
-    targets,
-    patients,
-    test_indices,
-    seed,
-    weights: int,
-) -> np.ndarray:
-    """A probe on a random encoder with the given initial weights; kept, if wanted, for other checkpoints."""
-    kept = _kept(
-        settings, embedded, f"{what}-{seed}" + (f"-weights-{weights}" if weights != seed else "")
-    )
-    if kept and kept.exists():
-        return np.load(kept)
-    scores = _probed(
-        embedded, embedded.random(weights), indices, targets, patients, test_indices, seed
-    )
-    if kept:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        np.save(kept, scores)
-    return scores
-
-
-def _kept(settings: Benchmark, embedded: _Embedded, what: str) -> Path | None:
-    """The file for a random encoder's scores, if such are kept."""
-    if settings.random_scores is None:
-        return None
-    encoder = embedded.encoder
-    architecture = describe(
-        encoder.config["encoder"]["name"], encoder.module, encoder.preprocessing
-    )
-    key = json.dumps([architecture, embedded.records.fingerprint, settings.split], sort_keys=True)
-    return settings.random_scores / hashlib.sha256(key.encode()).hexdigest()[:16] / f"{what}.npy"
-
-
-def _train(settings, start, embedded, task, indices, targets, seed, workdir):
-    config = {
-        **describe(embedded.encoder.config["encoder"]["name"], start.module, start.preprocessing),
-        "task": task.name,
-        "classes": list(task.classes),
-        "data": embedded.records.name,
-        "labelled": len(indices),
-    }
-    finetuning = dataclasses.replace(settings.finetuning, seed=seed)
-    return finetuning.adapt(
-        start, Labelled(embedded.records, indices, targets), Run(workdir, config, workdir.name)
-    )
-
-
-def _row(task: Task, n: int, way: str, bootstrap: Bootstrap) -> Row:
-    own = bootstrap.macro(way)
-    gain = None if way == "random" else bootstrap.macro(way, minus="random")
-    gains = (gain.value, gain.low, gain.high) if gain else (None, None, None)
-    return Row(task.name, n, way, own.value, own.low, own.high, *gains)
-
-
-def _line(row: Row) -> str:
-    gain = (
-        ""
-        if row.gain is None
-        else f"   {row.gain:+.3f} ({row.gain_low:+.3f} to {row.gain_high:+.3f}) over random"
-    )
-    return f"{row.task:12}{row.labels:>7}  {row.way:10}{row.auroc:.3f} ({row.low:.3f}-{row.high:.3f}){gain}"
-
-
-def _per_seed(
-    task: Task, n: int, scores: dict[str, np.ndarray], truth: np.ndarray
-) -> Iterator[dict]:
-    for way, stack in scores.items():
-        for seed, one in enumerate(stack):
-            for name, value in zip(task.classes, auroc(truth, one), strict=True):
-                yield {
-                    "task": task.name,
-                    "labels": n,
-                    "way": way,
-                    "seed": seed,
-                    "class": name,
-                    "auroc": value,
-                }
-
-
-def _write_csv(path: Path, rows: list[dict]) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    def _train(self, method: str, data: _TaskData, draw: Draw) -> np.ndarray:
+        """Trains encoder and head with a draw; returns probabilities of the test recordings."""
+        start = self._encoder
+        if method == "scratch":
+            start = untrained_twin(self._encoder, seed=draw.seed)
+        name = f"{method}-{data.task.name}-{len(draw.indices)}-{draw.seed}"
+        config = {
+            **self._architecture,
+            "task": data.task.name,
+            "classes": list(data.task.classes),
+            "data": self._records.name,
+            "labelled": len(draw.indices),
+        }
+        finetuning = dataclasses.replace(self._settings.finetuning, seed=draw.seed)
+        labelled = Labelled(self._records, draw.indices, draw.targets)
+        adapted = finetuning.adapt(start, labelled, Run(self._out / name, config, name))
+        return predict(adapted, start, self._records, data.test)

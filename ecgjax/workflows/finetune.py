@@ -1,173 +1,179 @@
-"""A supervised run from labels to test figures: what `ecgjax.launch.finetune` does."""
+"""Training with labels, from a prepared data set to test results: the workflow of `finetune`."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from ecgjax.adapt import Method
 from ecgjax.adapt.local_contrast import LocalContrast
-from ecgjax.adapt.parts.classifier import predict
+from ecgjax.adapt.parts.classifier import Adapted
 from ecgjax.adapt.parts.training import Labelled, Run
 from ecgjax.data.records import Records
 from ecgjax.data.seen import refuse_seen, refuse_shared
 from ecgjax.errors import InputError
 from ecgjax.evaluate import plots, predictions
-from ecgjax.evaluate.metrics import Interval, patient_bootstrap
-from ecgjax.evaluate.predictions import TESTED, About, Predictions, described
-from ecgjax.evaluate.tasks import Task
+from ecgjax.evaluate.predictions import (
+    TESTED_SPLITS,
+    Predictions,
+    RunDescription,
+    describe_run,
+)
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import Encoder, load, untrained
-from ecgjax.train.checkpoint import describe
+from ecgjax.train.manifest import encoder_config
 from ecgjax.train.runlog import console, read_metrics
-from ecgjax.workflows.low_label import draw_labelled, labelled, labels_wanted
+from ecgjax.workflows.low_label import ALL, Labels
+from ecgjax.workflows.targets import Target, Waves
+
+
+def finetune(
+    settings: Method,
+    target: Target,
+    data: Path,
+    workdir: Path,
+    *,
+    labels: Labels = ALL,
+    checkpoint: Path | None = None,
+    encoder_name: str | None = None,
+) -> dict:
+    """Trains on the training split, tests on validation and test, and prints a table.
+
+    Writes checkpoints, metrics.json, predictions.npz and loss.png; waves.png as well for `Waves`.
+
+    Args:
+      settings: the method with its settings.
+      target: the conditions of a task, or the waves.
+      data: folder of a prepared data set.
+      workdir: folder of the run. A run that was stopped there resumes.
+      labels: number of labelled recordings to train on.
+      checkpoint: the pre-trained encoder; None trains from random weights.
+      encoder_name: architecture to train from random weights; see `start_encoder`.
+
+    Returns:
+      The content of metrics.json.
+
+    Raises:
+      InputError: method and target do not fit, the encoder was trained on test recordings, or
+        splits share patients.
+    """
+    _refuse_mismatch(settings, target)
+    encoder, name = start_encoder(
+        checkpoint, encoder_name, seed=settings.seed, default=target.default_encoder
+    )
+    rate_hz = encoder.preprocessing.rate_hz
+    records = Records(data)
+    available = target.recordings(records, "train")
+    # Test recordings are checked now: a problem with them should not appear after training.
+    tested = {split: target.recordings(records, split) for split in TESTED_SPLITS}
+    refuse_shared(records)
+    for indices in tested.values():
+        refuse_seen(encoder.seen, records, indices)
+    count = labels.number(len(available))
+    drawn = target.draw(records, available, count, seed=settings.seed)
+    labelled = Labelled(records, drawn, target.truth(records, drawn, rate_hz))
+    config = _config(target, encoder, name, records, count)
+    run = Run(workdir, config, f"{target.name}, {count} {target.adjective}")
+    adapted = settings.adapt(encoder, labelled, run)
+    tests = {
+        split: _test(target, adapted, encoder, records, indices)
+        for split, indices in tested.items()
+    }
+    description = RunDescription(
+        target.name,
+        target.tested_classes,
+        target.metric,
+        records.name,
+        rate_hz if target.per_sample else None,
+        describe_run(settings, encoder=name, start=encoder.fingerprint, labelled=count),
+    )
+    predictions.save(workdir, description, tests)
+    results: dict = {"task": target.name, "data": records.name, "labelled": count}
+    for split, test in tests.items():
+        results[split] = {"recordings": len(test.recordings), **target.results(test)}
+    (workdir / "metrics.json").write_text(json.dumps(results, indent=1))
+    _plot_loss(workdir)
+    target.plot_examples(records, tests["test"], workdir, rate_hz=rate_hz)
+    _print_table(target, results, workdir)
+    return results
+
+
+def _refuse_mismatch(settings: Method, target: Target) -> None:
+    """Raises InputError unless the method fits the target: local contrast learns only waves."""
+    if isinstance(settings, LocalContrast) != isinstance(target, Waves):
+        given = f"--task {target.name} with {type(settings).__name__}"
+        rule = "--task waves and --method local_contrast belong together"
+        raise InputError(f"{given}: {rule}; give both or neither")
 
 
 def start_encoder(
-    checkpoint: Path | None, name: str | None, *, seed: int, otherwise: str = "compact_resnet"
+    checkpoint: Path | None, name: str | None, *, seed: int, default: str
 ) -> tuple[Encoder, str]:
-    """The encoder that training starts from, and its name: a checkpoint's, or `name` with random weights.
-
-    Without both it is `otherwise`.
-
-    Raises:
-      InputError: the checkpoint is of another architecture than `name`.
-    """
-    if checkpoint is None:
-        name = name or otherwise
-        return untrained(name, Preprocessing(), seed=seed), name
-    encoder = load(checkpoint)
-    found = encoder.config["encoder"]["name"]
-    if name not in (None, found):
-        raise InputError(
-            f"{checkpoint}: holds a {found}, not a {name}; leave --encoder out or give another checkpoint"
-        )
-    console.print(f"{checkpoint}: {found}, {encoder.restored} arrays restored")
-    return encoder, found
-
-
-def adapt_and_report(
-    settings: Method,
-    checkpoint: Path | None,
-    encoder_name: str | None,
-    *,
-    data: Path,
-    task: Task,
-    labels: float | None,
-    workdir: Path,
-) -> dict:
-    """Trains on the split train, tests on validation and test, prints a table.
-
-    Writes metrics.json, predictions.npz and loss.png.
+    """Returns the encoder that training starts from, and the name of its architecture.
 
     Args:
-      settings: the way of using labels.
-      checkpoint: where it starts, or None for random weights.
-      encoder_name: architecture; of a checkpoint it is known, from scratch there is a default.
-      data: a prepared data set.
-      task: what to predict.
-      labels: labelled recordings: a share (below 1), a number, or None for all.
-      workdir: where everything goes.
+      checkpoint: checkpoint of a pre-trained encoder, or None for random weights.
+      name: architecture; with a checkpoint it must be the checkpoint's.
+      seed: seed of random weights.
+      default: architecture for random weights if no name is given.
 
-    Returns:
-      What metrics.json holds.
+    Raises:
+      InputError: the checkpoint has another architecture than `name`.
     """
-    if isinstance(settings, LocalContrast):
-        raise InputError(
-            f"--method local_contrast: it learns where waves are, not {task.name}; give --task waves"
-        )
-    encoder, name = start_encoder(checkpoint, encoder_name, seed=settings.seed)
-    records = Records(data)
-    indices, targets = labelled(records, task, "train")
-    tested = {
-        split: labelled(records, task, split) for split in TESTED
-    }  # refused now, not at the end
-    refuse_shared(records)
-    for chosen, _ in tested.values():
-        refuse_seen(encoder.seen, records, chosen)
-    if labels is not None:
-        count = labels_wanted(labels, len(indices))
-        drawn = draw_labelled(
-            targets, records.patients[indices], count, seed=settings.seed, balanced=task.is_single
-        )
-        indices, targets = indices[drawn], targets[drawn]
-    config = run_config(
-        encoder, name, records, task=task.name, classes=task.classes, labelled=len(indices)
-    )
-    run = Run(workdir, config, f"{task.name}, {len(indices)} labelled")
-    adapted = settings.adapt(encoder, Labelled(records, indices, targets), run)
-    predicted = {
-        split: Predictions(
-            chosen, records.patients[chosen], truth, predict(adapted, encoder, records, chosen)
-        )
-        for split, (chosen, truth) in tested.items()
-    }
-    by = described(settings, encoder=name, start=encoder.fingerprint, labelled=len(indices))
-    about = About(task.name, tuple(task.classes), "AUROC", records.name, None, by)
-    predictions.save(workdir, about, predicted)
-    figures: dict = {"task": task.name, "data": records.name, "labelled": len(indices)}
-    for split, of_split in predicted.items():
-        bootstrap = patient_bootstrap(of_split.truth, {"model": of_split.found}, of_split.patients)
-        figures[split] = {
-            "recordings": len(of_split.recordings),
-            "macro_auroc": figure(bootstrap.macro("model")),
-            "auroc": dict(
-                zip(task.classes, map(figure, bootstrap.per_class("model")), strict=True)
-            ),
-        }
-    (workdir / "metrics.json").write_text(json.dumps(figures, indent=1))
-    if lines := read_metrics(workdir):
-        plots.loss_curve(
-            [line["step"] for line in lines], [line["loss"] for line in lines], workdir / "loss.png"
-        )
-    _print(figures, workdir)
-    return figures
+    if checkpoint is None:
+        name = name or default
+        return untrained(name, Preprocessing(), seed=seed), name
+    encoder = load(checkpoint)
+    restored = encoder.config["encoder"]["name"]
+    if name not in (None, restored):
+        problem = f"{checkpoint}: holds a {restored}, not a {name}"
+        raise InputError(f"{problem}; leave --encoder out or give another checkpoint")
+    console.print(f"{checkpoint}: {restored}, {encoder.restored} arrays restored")
+    return encoder, restored
 
 
-def run_config(
-    encoder: Encoder,
-    name: str,
-    records: Records,
-    *,
-    task: str,
-    classes: Sequence[str],
-    labelled: int,
-) -> dict:
-    """What a checkpoint says of a run with labels, besides the method's settings."""
-    start = (
-        encoder.config.get("pretraining", "random weights")
-        if encoder.restored
-        else "random weights"
-    )
+def _config(target: Target, encoder: Encoder, name: str, records: Records, count: int) -> dict:
+    """Returns the config of a run's checkpoints; the method adds its settings."""
     return {
-        **describe(name, encoder.module, encoder.preprocessing),
-        "classes": list(classes),
-        "task": task,
+        **encoder_config(name, encoder.module, encoder.preprocessing),
+        "classes": list(target.classes),
+        "task": target.name,
         "data": records.name,
-        "labelled": labelled,
-        "start": start,
+        "labelled": count,
+        "start": encoder.config.get("pretraining", "random weights"),
     }
 
 
-def figure(interval: Interval) -> list[float]:
-    """An interval as it is written to metrics.json: value, lower and upper bound."""
-    return [round(float(part), 4) for part in (interval.value, interval.low, interval.high)]
-
-
-def _print(figures: dict, workdir: Path) -> None:
-    print(
-        f"\nAUROC, {figures['task']}, {figures['labelled']} labelled recordings (95 % interval over patients)"
+def _test(
+    target: Target, adapted: Adapted, encoder: Encoder, records: Records, indices: np.ndarray
+) -> Predictions:
+    return Predictions(
+        indices,
+        records.patients[indices],
+        target.truth(records, indices, encoder.preprocessing.rate_hz),
+        target.predict(adapted, encoder, records, indices),
     )
-    print(f"{'':16}{'validation':>26}{'test':>26}")
-    rows = {"macro": [figures[split]["macro_auroc"] for split in TESTED]}
-    for name in figures["test"]["auroc"]:
-        rows[name] = [figures[split]["auroc"][name] for split in TESTED]
-    if len(rows) == 2:
-        rows.pop("macro")
-    for name, pair in rows.items():
-        print(
-            f"{name:16}"
-            + "".join(
-                f"{value:>12.3f} ({low:.3f}-{high:.3f})"[:26].rjust(26) for value, low, high in pair
-            )
-        )
-    print(f"\nclassifier: {workdir / 'checkpoints'}\nfigures:    {workdir / 'metrics.json'}")
+
+
+def _plot_loss(workdir: Path) -> None:
+    """Plots the loss to loss.png if the method trains step by step."""
+    lines = read_metrics(workdir)
+    if lines:
+        steps = [line["step"] for line in lines]
+        plots.loss_curve(steps, [line["loss"] for line in lines], workdir / "loss.png")
+
+
+def _print_table(target: Target, results: dict, workdir: Path) -> None:
+    """Prints value and interval of each class on both splits, and the files to look at."""
+    recordings = f"{results['labelled']} {target.adjective} recordings"
+    print(f"\n{target.heading}, {recordings} (95 % interval over patients)")
+    print(" " * target.name_width + "".join(f"{split:>26}" for split in TESTED_SPLITS))
+    columns = [target.table_rows(results[split]) for split in TESTED_SPLITS]
+    for name in columns[0]:
+        intervals = [column[name] for column in columns]
+        cells = [f"{value:.3f} ({low:.3f}-{high:.3f})" for value, low, high in intervals]
+        print(f"{name:{target.name_width}}" + "".join(f"{cell:>26}" for cell in cells))
+    print()
+    width = max(map(len, target.outputs)) + 2
+    for title, file in target.outputs.items():
+        print(f"{title + ':':{width}}{workdir / file}")

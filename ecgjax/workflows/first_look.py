@@ -1,47 +1,40 @@
-"""What pre-training has brought: a table and three pictures at the end of every run, in under a minute."""
+"""The first look at a pre-trained encoder: a table and three pictures, in under a minute."""
 
 import dataclasses
 from pathlib import Path
 
 import numpy as np
 
-from ecgjax.adapt import linear_probe
 from ecgjax.data.records import Records
-from ecgjax.evaluate import plots
+from ecgjax.evaluate import ecg_sheet, plots
 from ecgjax.evaluate.metrics import Bootstrap, Interval, patient_bootstrap
-from ecgjax.evaluate.tasks import TASKS, Task
+from ecgjax.evaluate.tasks import CONDITIONS, TASKS, Task
 from ecgjax.pretrained import Encoder, load, untrained_twin
 from ecgjax.train.runlog import console, read_metrics
-from ecgjax.workflows.low_label import draw_labelled
+from ecgjax.workflows.probing import Draw, Embeddings, draw_recordings, embed, probe
 
-TARGETS = ("af", "flutter", "premature", "av_block_1", "mi")
 SEEDS = 3
-LEAST_CASES = 10
-"""A condition with fewer cases in the validation split is left out of the table."""
+"""Number of draws of labelled recordings, each with its own random encoder."""
+MIN_CASES = 10
+"""Minimum number of cases in a split; a condition with fewer is left out of the table."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """Random against pre-trained encoder on the conditions that the data hold.
-
-    Attributes:
-      labelled: recordings whose labels each probe saw.
-      conditions: their names.
-      auroc: methods "random" and "pretrained", one class a condition.
-    """
+    """The pre-trained encoder against a random one."""
 
     labelled: int
+    """Number of labelled recordings for each probe."""
     conditions: list[str]
+    """Names of the conditions."""
     auroc: Bootstrap
+    """AUROC of the methods "random" and "pretrained"; one class for each condition."""
 
 
 def first_look(checkpoint: Path, records: Records, workdir: Path) -> Comparison | None:
-    """Prints the table, writes loss.png, pair.png and map.png to `workdir`, and says what to do next."""
+    """Prints the table and the next command; writes loss.png, pair.png and map.png to `workdir`."""
     encoder = load(checkpoint)
-    lines = read_metrics(workdir)
-    steps, losses = ([line[name] for line in lines] for name in ("step", "loss"))
-    accuracy = [line["pair_accuracy"] for line in lines] if "pair_accuracy" in lines[0] else None
-    plots.loss_curve(steps, losses, workdir / "loss.png", accuracy=accuracy)
+    _plot_loss(workdir)
     _plot_pair(records, workdir / "pair.png")
     validation = records.split("validation")
     embeddings = encoder.embed(records, validation)
@@ -51,92 +44,120 @@ def first_look(checkpoint: Path, records: Records, workdir: Path) -> Comparison 
         _print_table(comparison)
     else:
         print("\nno condition has enough labelled recordings here for a table")
-    print()
-    for what, picture in (
-        ("loss curve", "loss.png"),
-        ("positive pair", "pair.png"),
-        ("embeddings", "map.png"),
-    ):
-        print(f"{what:15}{workdir / picture}")
-    say_next(checkpoint, records, workdir)
+    print(f"\nloss curve     {workdir / 'loss.png'}")
+    print(f"positive pair  {workdir / 'pair.png'}")
+    print(f"embeddings     {workdir / 'map.png'}")
+    print_next(checkpoint, records, workdir)
     return comparison
 
 
-def say_next(checkpoint: Path, records: Records, workdir: Path) -> None:
-    """Prints where the checkpoint is and what to do with it."""
+def print_next(checkpoint: Path, records: Records, workdir: Path) -> None:
+    """Prints the checkpoint's folder and the command to run next."""
+    options = f"--checkpoint {workdir} --data {records.path} --tasks af mi"
     print(f"checkpoint     {checkpoint}")
-    print(
-        f"next           python -m ecgjax.launch.benchmark --checkpoint {workdir} --data {records.path} --tasks af mi"
-    )
+    print(f"next           python -m ecgjax.launch.benchmark {options}")
 
 
 def compare(encoder: Encoder, records: Records, *, labelled: int = 200) -> Comparison | None:
-    """AUROC on the validation split of a linear probe on `labelled` recordings, drawn half from cases.
+    """Compares linear probes on the encoder and on random encoders, by AUROC on validation.
 
-    Mean over `SEEDS` draws, each with another random encoder. None where no condition has enough cases.
+    Args:
+      encoder: the pre-trained encoder.
+      records: a prepared data set.
+      labelled: number of labelled recordings for each probe, half of them cases.
+
+    Returns:
+      The mean over `SEEDS` draws, or None if no condition has enough cases.
     """
-    train, validation = records.split("train"), records.split("validation")
-    train_labels, labels = records.labels(train), records.labels(validation)
-    tasks = [task for name in TARGETS if _enough(task := TASKS[name], train_labels, labels)]
+    train = records.split("train")
+    validation = records.split("validation")
+    train_labels = records.labels(train)
+    labels = records.labels(validation)
+    tasks = [TASKS[name] for name in CONDITIONS if _enough(TASKS[name], train_labels, labels)]
     if not tasks:
         return None
-    labelled = min(labelled, len(train))
     console.print(f"comparing with a random encoder on {', '.join(task.name for task in tasks)}")
-    draws = {
-        (task.name, seed): train[
-            draw_labelled(
-                task.targets(train_labels)[0],
-                records.patients[train],
-                labelled,
-                seed=seed,
-                balanced=True,
-            )
-        ]
-        for task in tasks
-        for seed in range(SEEDS)
+    labelled = min(labelled, len(train))
+    draws = [_draws(records, task, labelled) for task in tasks]
+    drawn = [draw.indices for task_draws in draws for draw in task_draws]
+    needed = np.concatenate([validation, *drawn])
+    pretrained = embed(encoder, records, needed)
+    randoms = [embed(untrained_twin(encoder, seed=seed), records, needed) for seed in range(SEEDS)]
+    scores = {
+        "random": _scores(draws, randoms, validation),
+        "pretrained": _scores(draws, [pretrained] * SEEDS, validation),
     }
-    needed = np.unique(np.concatenate([validation, *draws.values()]))
-    pretrained = encoder.embed(records, needed)
-    randoms = [untrained_twin(encoder, seed=seed).embed(records, needed) for seed in range(SEEDS)]
-    ways = {"random": randoms, "pretrained": [pretrained] * SEEDS}
-    scores = {way: np.zeros((SEEDS, len(validation), len(tasks)), np.float32) for way in ways}
-    for column, task in enumerate(tasks):
-        for seed in range(SEEDS):
-            drawn = draws[task.name, seed]
-            truth, _ = task.targets(records.labels(drawn))
-            for way, embeddings in ways.items():
-                seen = embeddings[seed][np.searchsorted(needed, drawn)]
-                probe = linear_probe.fit(seen, truth, records.patients[drawn], seed=seed)
-                tested = embeddings[seed][np.searchsorted(needed, validation)]
-                scores[way][seed, :, column] = probe.scores(tested)[:, 0]
     truth = np.concatenate([task.targets(labels)[0] for task in tasks], axis=1)
     bootstrap = patient_bootstrap(truth, scores, records.patients[validation])
     return Comparison(labelled, [task.name for task in tasks], bootstrap)
 
 
+def _enough(task: Task, train_labels: list, labels: list) -> bool:
+    """Returns whether both splits have enough cases of a condition, and controls."""
+    cases = [task.targets(split_labels)[0].sum() for split_labels in (train_labels, labels)]
+    return min(cases) >= MIN_CASES and max(cases) < len(train_labels)
+
+
+def _draws(records: Records, task: Task, count: int) -> list[Draw]:
+    train = records.split("train")
+    targets, _ = task.targets(records.labels(train))
+    return [
+        draw_recordings(records, train, targets, count, seed=seed, balanced=True)
+        for seed in range(SEEDS)
+    ]
+
+
+def _scores(
+    draws: list[list[Draw]], embeddings: list[Embeddings], tested: np.ndarray
+) -> np.ndarray:
+    """Returns scores of probes, float32 [seed, recording, task].
+
+    Args:
+      draws: labelled recordings for each task and seed.
+      embeddings: embeddings for each seed.
+      tested: recordings to score.
+    """
+    by_task = [
+        np.stack([probe(draw, embeddings[draw.seed], tested) for draw in task_draws])
+        for task_draws in draws
+    ]
+    return np.concatenate(by_task, axis=-1)
+
+
+def _plot_loss(workdir: Path) -> None:
+    """Plots loss and pair accuracy, if the method logs one."""
+    lines = read_metrics(workdir)
+    steps = [line["step"] for line in lines]
+    losses = [line["loss"] for line in lines]
+    accuracy = [line["pair_accuracy"] for line in lines] if "pair_accuracy" in lines[0] else None
+    plots.loss_curve(steps, losses, workdir / "loss.png", accuracy=accuracy)
+
+
 def _plot_pair(records: Records, path: Path) -> None:
-    """The first patient of the training split with two recordings, else one recording."""
+    """Plots two recordings of the first training patient who has two, else one recording."""
     train = records.split("train")
     _, first, count = np.unique(records.patients[train], return_index=True, return_counts=True)
-    patient = records.patients[train[first[count > 1].min() if (count > 1).any() else 0]]
+    position = first[count > 1].min() if (count > 1).any() else 0
+    patient = records.patients[train[position]]
     pair = train[records.patients[train] == patient][:2]
     titles = [_title(records.row(index)) for index in pair]
-    plots.ecg_sheet(list(records.read(pair)), path, rate_hz=records.rate_hz, titles=titles)
+    ecg_sheet.draw(list(records.read(pair)), path, rate_hz=records.rate_hz, titles=titles)
 
 
 def _title(row: dict) -> str:
-    when = f"{row['recorded_at']:%Y-%m-%d}" if row["recorded_at"] else None
+    date = f"{row['recorded_at']:%Y-%m-%d}" if row["recorded_at"] else None
     age = f"{row['age']:.0f} years" if row["age"] is not None else None
-    known = [f"patient {row['patient_id'][:6]}", when, age, row["sex"], " ".join(row["labels"])]
-    return "   ".join(part for part in known if part)
+    patient = f"patient {row['patient_id'][:6]}"
+    parts = [patient, date, age, row["sex"], " ".join(row["labels"])]
+    return "   ".join(part for part in parts if part)
 
 
 def _plot_map(embeddings: np.ndarray, records: Records, indices: np.ndarray, path: Path) -> None:
-    """Embeddings in two dimensions, each coloured by the first of the conditions that it shows."""
+    """Plots embeddings in two dimensions, coloured by each recording's first condition."""
     shown, points = plots.reduce_to_2d(embeddings)
     labels = records.labels(indices[shown])
     conditions = np.full(len(shown), "other", object)
-    for name in reversed(TARGETS):
+    for name in reversed(CONDITIONS):
         conditions[TASKS[name].targets(labels)[0][:, 0] == 1] = name
     plots.embedding_map(
         points,
@@ -147,31 +168,20 @@ def _plot_map(embeddings: np.ndarray, records: Records, indices: np.ndarray, pat
     )
 
 
-def _enough(task: Task, train_labels: list, labels: list) -> bool:
-    counts = [task.targets(some)[0].sum() for some in (train_labels, labels)]
-    return min(counts) >= LEAST_CASES and max(counts) < len(train_labels)
-
-
 def _print_table(comparison: Comparison) -> None:
+    auroc = comparison.auroc
     print(f"\nAUROC of a linear probe on {comparison.labelled} labelled recordings")
     print(f"validation patients, mean of {SEEDS} draws; random is the same encoder, untrained\n")
     print(f"{'':12}{'random':>8}{'pre-trained':>13}   gain (95 % interval)")
-    auroc = comparison.auroc
-    columns = [
+    columns = (
         auroc.per_class("random"),
         auroc.per_class("pretrained"),
         auroc.per_class("pretrained", minus="random"),
-    ]
+    )
     for name, random, pretrained, gain in zip(comparison.conditions, *columns, strict=True):
         print(_line(name, random, pretrained, gain))
-    print(
-        _line(
-            "mean",
-            auroc.macro("random"),
-            auroc.macro("pretrained"),
-            auroc.macro("pretrained", minus="random"),
-        )
-    )
+    gain = auroc.macro("pretrained", minus="random")
+    print(_line("mean", auroc.macro("random"), auroc.macro("pretrained"), gain))
 
 
 def _line(name: str, random: Interval, pretrained: Interval, gain: Interval) -> str:

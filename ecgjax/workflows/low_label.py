@@ -1,4 +1,6 @@
-"""How well an encoder does with few labelled recordings."""
+"""Few labelled recordings: how many are wanted, which belong to a task, and how they are drawn."""
+
+import dataclasses
 
 import numpy as np
 
@@ -7,31 +9,81 @@ from ecgjax.errors import InputError
 from ecgjax.evaluate.tasks import Task
 
 
-def labelled(records: Records, task: Task, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """A split's recordings that belong to a task: indices [recording], targets float32 [recording, class].
+@dataclasses.dataclass(frozen=True)
+class Labels:
+    """An amount of labelled recordings; `Labels()` means all that are available."""
+
+    count: int | None = None
+    """Number of recordings, 1 or more; None: the share decides."""
+    share: float = 1.0
+    """Share of the available recordings, above 0 and up to 1 (all)."""
+
+    def __post_init__(self):
+        if not ((self.count is None or self.count >= 1) and 0 < self.share <= 1):
+            raise InputError(f"{self}: give a count of 1 or more, or a share above 0 and up to 1")
+
+    @classmethod
+    def parse(cls, text: str) -> "Labels":
+        """Reads an amount as every command takes it.
+
+        Args:
+          text: "all"; a share, which has a decimal point or ends in % ("0.1", "10%", "1.0"); or a
+            count, which is a whole number ("100").
+
+        Raises:
+          InputError: the text is none of these.
+        """
+        try:
+            if text == "all":
+                return cls()
+            if text.endswith("%"):
+                return cls(share=float(text[:-1]) / 100)
+            return cls(share=float(text)) if "." in text else cls(count=int(text))
+        except ValueError as error:  # of InputError, too
+            remedy = "give all, a count such as 100, or a share such as 0.1 or 10%"
+            raise InputError(f"labels {text}: not an amount; {remedy}") from error
+
+    def number(self, available: int) -> int:
+        """Returns the number of recordings; a count may exceed the available ones.
+
+        Raises:
+          InputError: a share of the available recordings is less than one.
+        """
+        if self.count is not None:
+            return self.count
+        number = round(self.share * available)
+        if not number:
+            problem = (
+                f"a share of {self.share:g} of {available} labelled recordings is less than one"
+            )
+            raise InputError(f"{problem}; give more labels")
+        return number
+
+
+ALL = Labels()
+
+
+def task_recordings(records: Records, task: Task, split: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the recordings of a split that belong to a task, and their targets.
+
+    Returns:
+      indices [recording], and targets float32 [recording, class] of 0 and 1.
 
     Raises:
       InputError: a class has no positive or no negative recording among them.
     """
     indices = records.split(split)
-    targets, keep = task.targets(records.labels(indices))
-    indices, targets = indices[keep], targets[keep]
-    positives = targets.sum(0)
-    if missing := [
-        name for name, n in zip(task.classes, positives, strict=True) if n in (0, len(targets))
-    ]:
+    targets, belongs = task.targets(records.labels(indices))
+    indices = indices[belongs]
+    targets = targets[belongs]
+    classes = zip(task.classes, targets.sum(0), strict=True)
+    constant = [name for name, positives in classes if positives in (0, len(targets))]
+    if constant:
         raise InputError(
-            f"{records.path}: split {split} has no recording with (or none without) {', '.join(missing)}; "
-            f"choose another task than {task.name}"
+            f"{records.path}: split {split} has no recording with (or none without) "
+            f"{', '.join(constant)}; choose another task than {task.name}"
         )
     return indices, targets
-
-
-def labels_wanted(labels: float | None, available: int) -> int:
-    """Number of labelled recordings that `labels` means: a share (below 1), a number, or None for all."""
-    if labels is None:
-        return available
-    return round(labels * available) if labels < 1 else int(labels)
 
 
 def draw_labelled(
@@ -43,24 +95,26 @@ def draw_labelled(
     balanced: bool = False,
     spread: bool = False,
 ) -> np.ndarray:
-    """Draw n labelled recordings, patient by patient.
+    """Draws n labelled recordings, patient by patient.
 
-    A drawn patient comes with all recordings (the last one drawn is cut so that there are exactly n), and the
-    draws of one seed are nested: the 50 of n=50 are among the 100 of n=100.
+    A drawn patient brings all recordings along; the last patient is cut so that n are drawn.
+    Draws with one seed are nested: the 50 recordings of n=50 are among the 100 of n=100.
 
     Args:
       targets: 0 or 1, [recording, class].
       patients: the patient of each recording, [recording].
       n: number of recordings.
-      seed: another seed is another order of the patients.
-      balanced: of a single class, half cases and half controls for as long as there are cases.
-      spread: of as many patients as there can be: a patient's second recording comes after everybody's first.
+      seed: seed of the order of the patients.
+      balanced: half cases and half controls, as long as there are cases; for a single class.
+      spread: as many patients as possible: no patient's second recording is drawn before the first
+        recording of every patient.
 
     Returns:
-      Sorted indices of recordings, [n].
+      Sorted positions in `targets`, [n].
 
     Raises:
-      InputError: n is not within 1 and the number of recordings, or `balanced` with several classes or `spread`.
+      InputError: n is not between 1 and the number of recordings, or `balanced` is combined with
+        several classes or with `spread`.
     """
     if not 0 < n <= len(targets):
         raise InputError(
@@ -76,21 +130,23 @@ def draw_labelled(
     rank = np.random.default_rng(seed).permutation(patient.max() + 1)[patient]
     order = np.lexsort((np.arange(len(rank)), rank))
     if spread:
-        nth = np.arange(len(order)) - np.searchsorted(rank[order], rank[order])
-        order = order[np.argsort(nth, kind="stable")]
+        visit = np.arange(len(order)) - np.searchsorted(rank[order], rank[order])
+        order = order[np.argsort(visit, kind="stable")]
     if balanced:
-        order = _alternated(order, rank, targets[:, 0] == 1)
+        order = _alternate(order, rank, targets[:, 0] == 1)
     return np.sort(order[:n])
 
 
-def _alternated(order: np.ndarray, rank: np.ndarray, is_case: np.ndarray) -> np.ndarray:
-    """`order`, with patients taken from those with and without the condition so that both keep level."""
+def _alternate(order: np.ndarray, rank: np.ndarray, is_case: np.ndarray) -> np.ndarray:
+    """Reorders patients so that cases and controls stay level at every point of the order."""
     visits = np.split(order, np.flatnonzero(np.diff(rank[order])) + 1)
     with_case = [visit for visit in visits if is_case[visit].any()][::-1]
-    without = [visit for visit in visits if not is_case[visit].any()][::-1]
-    taken, surplus = [], 0  # surplus: cases minus controls taken so far
-    while with_case or without:
-        source = with_case if with_case and (surplus < 0 or not without) else without
-        taken.append(source.pop())
-        surplus += 2 * int(is_case[taken[-1]].sum()) - len(taken[-1])
+    without_case = [visit for visit in visits if not is_case[visit].any()][::-1]
+    taken = []
+    surplus = 0  # cases minus controls taken so far
+    while with_case or without_case:
+        takes_case = with_case and (surplus < 0 or not without_case)
+        visit = (with_case if takes_case else without_case).pop()
+        taken.append(visit)
+        surplus += 2 * int(is_case[visit].sum()) - len(visit)
     return np.concatenate(taken)

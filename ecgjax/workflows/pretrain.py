@@ -1,4 +1,4 @@
-"""Pre-training: recordings without labels in, a checkpoint with an encoder out."""
+"""Pre-training without labels, from prepared data sets to a checkpoint: `pretrain`."""
 
 import dataclasses
 import functools
@@ -21,9 +21,9 @@ from ecgjax.errors import InputError
 from ecgjax.objectives import Objective
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.preprocessing import Preprocessing, Preprocessor
-from ecgjax.train.checkpoint import describe
 from ecgjax.train.device_cache import DeviceCache
-from ecgjax.train.loop import train
+from ecgjax.train.loop import Run, train
+from ecgjax.train.manifest import encoder_config
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.runlog import console
 from ecgjax.train.sharding import check_batch_size, data_mesh, rows_here
@@ -31,8 +31,8 @@ from ecgjax.train.state import TrainState, create_state, make_step
 from ecgjax.workflows.precision import bfloat16_deviation
 
 LARGEST_DEVIATION = 0.5
-"""Relative error up to which bfloat16 is taken as right. Rounding makes 0.16 of the gradient of compact_resnet on noise
-(on a CPU, where it is exact otherwise); what is broken is off by 1 or more, or not a number."""
+"""Relative error up to which bfloat16 counts as correct. Rounding alone causes 0.16 (gradient of
+compact_resnet on noise, on a CPU); a broken convolution is off by 1 or more, or gives NaN."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,22 +43,23 @@ class Pretraining:
         tyro.conf.AvoidSubcommands[Objective],  # pyright: ignore[reportInvalidTypeForm]
         tyro.conf.arg(name=""),
     ] = PatientContrast()
-    """The method, with its settings."""
+    """Pre-training method with its settings."""
     encoder: Literal[tuple(ENCODERS)] = "compact_resnet"  # type: ignore[valid-type]
-    """The encoder's architecture."""
+    """Architecture of the encoder."""
     preprocessing: Preprocessing = Preprocessing()
-    """The encoder's input."""
+    """Input of the encoder."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """What the encoder computes in; parameters, statistics, embeddings and loss are float32 in any case. auto: bfloat16
-    on a GPU or TPU if it is found right there, else float32."""
+    """Number format of the encoder's computations; parameters, batch statistics, embeddings and
+    loss are always float32. auto: bfloat16 on a GPU or TPU if a check at the start finds it
+    accurate there, otherwise float32."""
     optimizer: Optimizer = Optimizer()
-    """AdamW and its schedule."""
+    """AdamW and its learning-rate schedule."""
     batch_size: int = 256
-    """Pairs (or recordings) a step, over all devices. 256 with --data, 128 on the synthetic cohort."""
+    """Pairs (or recordings) per step, over all devices. Default: 256, without --data 128."""
     num_steps: int = 2200
-    """Steps of the run; the learning rate's schedule ends with them. 2200 with --data, 220 on the synthetic cohort."""
+    """Steps of the run and of its learning-rate schedule. Default: 2200, without --data 220."""
     seed: int = 0
-    """Initial weights, order of recordings, views."""
+    """Random seed of initial weights, order of recordings and augmentation."""
 
     def __post_init__(self):
         if self.num_steps < 1:
@@ -75,67 +76,78 @@ def pretrain(
     cache: Literal["none", "device"] = "none",
     weights: Sequence[float] = (),
 ) -> Path:
-    """Pre-trains on the split train of `records`; goes on where an earlier run in `workdir` was stopped.
+    """Pre-trains on the training split; resumes from the newest checkpoint in `workdir`.
 
     Args:
-      settings: the run.
+      settings: settings of the run.
       records: the prepared data sets.
-      workdir: checkpoints and logs.
+      workdir: folder for checkpoints and logs.
       save_every: steps between checkpoints.
       log_every: steps between log lines.
-      cache: where the recordings wait: "none" reads each batch from the shards, "device" keeps all in device memory.
-        The batches are the same.
-      weights: each data set's share of a batch; without them all recordings are treated alike.
+      cache: "none" reads each batch from the shards, "device" keeps all recordings in device
+        memory. The batches are equal.
+      weights: share of a batch for each data set; by default every recording counts the same.
 
     Returns:
-      The last checkpoint's folder.
+      The folder of the last checkpoint.
+
+    Raises:
+      InputError: the recordings have another length than the encoder's input, or the batch cannot
+        be split over the devices.
     """
     recording_s = records.samples / records.rate_hz
     if abs(recording_s - settings.preprocessing.seconds) > 0.5 / records.rate_hz:
         raise InputError(
-            f"--preprocessing.seconds {settings.preprocessing.seconds:g}: the recordings of {records.path} are "
-            f"{recording_s:g} s long; give {recording_s:g}, or prepare them at another length"
+            f"--preprocessing.seconds {settings.preprocessing.seconds:g}: the recordings of "
+            f"{records.path} are {recording_s:g} s long; give {recording_s:g}, or prepare them at "
+            f"another length"
         )
     settings = with_precision(settings)
-    mesh, parts = data_mesh(), records.parts("train")
-    indices = np.concatenate(parts)
+    mesh = data_mesh()
+    parts = records.parts("train")
     check_batch_size(settings.batch_size, mesh)
-    resident = DeviceCache(records, indices, mesh) if cache == "device" else None
+    device_cache = DeviceCache(records, np.concatenate(parts), mesh) if cache == "device" else None
     batches = pretraining_batches(
         records,
-        indices,
+        parts,
         examples=settings.objective.examples,
         batch_size=settings.batch_size,
         seed=settings.seed,
-        parts=[len(part) for part in parts],
         weights=weights,
         rows=rows_here(settings.batch_size, mesh),
-        read=resident and resident.slots,
+        cache=device_cache,
     )
     init_key, key = jax.random.split(jax.random.key(settings.seed))
-    step, create = step_and_state(
-        settings, rate_hz=records.rate_hz, mesh=mesh, fetch=resident and resident.fetch
+    step, create = step_and_state(settings, rate_hz=records.rate_hz, mesh=mesh, cache=device_cache)
+    run = Run(
+        workdir,
+        config=saved_config(settings, records, weights),
+        title="pre-training",
+        seen=records.seen("train"),
+        save_every=save_every,
+        log_every=log_every,
     )
     _, path = train(
         step,
         create(init_key),
         batches,
         num_steps=settings.num_steps,
+        run=run,
         key=key,
         mesh=mesh,
-        workdir=workdir,
-        config=saved_config(settings, records, weights),
-        seen=records.seen("train"),
-        title="pre-training",
-        save_every=save_every,
-        log_every=log_every,
-        resident=resident and resident.signals,
+        cache=device_cache,
     )
     return path
 
 
 def with_precision(settings: Pretraining) -> Pretraining:
-    """The settings with what `auto` means on this machine. bfloat16 is compared with float32 before it is relied on."""
+    """Returns the settings with float32 or bfloat16 in place of `auto`.
+
+    bfloat16 is compared with float32 on this machine before it is used.
+
+    Raises:
+      InputError: bfloat16 was asked for and is wrong on this machine.
+    """
     if settings.precision == "float32" or (
         settings.precision == "auto" and jax.default_backend() == "cpu"
     ):
@@ -160,11 +172,15 @@ def with_precision(settings: Pretraining) -> Pretraining:
 
 
 def step_and_state(
-    settings: Pretraining, *, rate_hz: float, mesh: Mesh, fetch: Callable | None = None
+    settings: Pretraining, *, rate_hz: float, mesh: Mesh, cache: DeviceCache | None = None
 ) -> tuple[Callable, Callable]:
-    """What trains: the jitted step on recordings at `rate_hz`, in Hz, and key -> state at step 0.
+    """Returns the jitted training step, and the function that makes the state at step 0 from a key.
 
-    `fetch` is `make_step`'s.
+    Args:
+      settings: settings of the run.
+      rate_hz: sampling rate of the stored recordings, in Hz.
+      mesh: the devices.
+      cache: recordings in device memory, as `make_step` takes them.
     """
     tx = settings.optimizer.build(settings.num_steps)
     encoder = ENCODERS[settings.encoder].clone(dtype=settings.precision)
@@ -175,11 +191,11 @@ def step_and_state(
     def create(key: jax.Array) -> TrainState:
         return create_state(initial_variables(settings, key), tx, mesh)
 
-    return make_step(loss, tx, mesh, num_steps=settings.num_steps, fetch=fetch), create
+    return make_step(loss, tx, mesh, num_steps=settings.num_steps, cache=cache), create
 
 
 def initial_variables(settings: Pretraining, key: jax.Array) -> dict:
-    """The objective's variables before the first step."""
+    """Returns the variables of the objective at step 0."""
     preprocessing = settings.preprocessing
     signal = jnp.zeros((2, preprocessing.samples, len(preprocessing.leads)))
     init = functools.partial(settings.objective.init, ENCODERS[settings.encoder])
@@ -187,13 +203,14 @@ def initial_variables(settings: Pretraining, key: jax.Array) -> dict:
 
 
 def saved_config(settings: Pretraining, records: Mixture, weights: Sequence[float] = ()) -> dict:
-    """What a checkpoint says of its run; a run resumes only under an equal one."""
-    described = describe(settings.encoder, ENCODERS[settings.encoder], settings.preprocessing)
+    """Returns the config of a run's checkpoints. A run resumes only with an equal config."""
+    encoder = encoder_config(settings.encoder, ENCODERS[settings.encoder], settings.preprocessing)
     run = dataclasses.asdict(settings)
     run["objective"]["name"] = type(settings.objective).__name__
-    del run["encoder"], run["preprocessing"]
+    del run["encoder"]
+    del run["preprocessing"]
     return {
-        **described,
+        **encoder,
         "pretraining": json.loads(json.dumps(run)),
         "data": records.name,
         "weights": list(weights),

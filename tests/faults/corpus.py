@@ -1,4 +1,7 @@
-"""Records that are wrong, or look so and are not: each a folder with a record `a`, and what has to become of it."""
+"""Faulty records, and correct ones that look faulty, with the expected outcome of each.
+
+Each case is a folder with a record `a`.
+"""
 
 import os
 import re
@@ -18,22 +21,22 @@ def _good(folder: Path, **changes) -> np.ndarray:
 
 
 def _edited(pattern: str, replacement: str, count: int = 0, **changes) -> Make:
-    """A good record whose header is edited."""
+    """Returns the maker of a good record whose header is edited."""
 
     def make(folder: Path) -> None:
         _good(folder, **changes)
         header = folder / "a.hea"
-        text, found = re.subn(
+        text, count_found = re.subn(
             pattern, replacement, header.read_text(), count=count, flags=re.MULTILINE
         )
-        assert found, pattern
+        assert count_found, pattern
         header.write_text(text)
 
     return make
 
 
 def _signals(change: Callable[[bytes], bytes]) -> Make:
-    """A good record whose signal file is changed."""
+    """Returns the maker of a good record whose signal file is changed."""
 
     def make(folder: Path) -> None:
         _good(folder)
@@ -47,7 +50,7 @@ def _header(content: bytes) -> Make:
 
 
 def _replaced(name: str, put: Callable[[Path], object]) -> Make:
-    """A good record of which a file is something else."""
+    """Returns the maker of a good record, one file of which is replaced."""
 
     def make(folder: Path) -> None:
         _good(folder)
@@ -58,7 +61,7 @@ def _replaced(name: str, put: Callable[[Path], object]) -> Make:
 
 
 def _stored(change: Callable[[np.ndarray], object], **changes) -> Make:
-    """A record that is written of other samples."""
+    """Returns the maker of a record with changed samples."""
 
     def make(folder: Path) -> None:
         stored = np.random.default_rng(0).integers(-900, 900, (changes.pop("samples", 5000), 12))
@@ -69,7 +72,7 @@ def _stored(change: Callable[[np.ndarray], object], **changes) -> Make:
 
 
 def _leads(*names: str) -> Make:
-    """A record with signals of these names, which wfdb would not write if one occurs twice."""
+    """Returns the maker of a record with these signal names; unlike in wfdb, they may repeat."""
     count = len(names)
     settings = {
         "sig_name": [f"n{index}" for index in range(count)],
@@ -83,7 +86,7 @@ def _leads(*names: str) -> Make:
         header.write_text(
             re.sub(
                 r" n(\d+)$",
-                lambda found: f" {names[int(found[1])]}",
+                lambda match: f" {names[int(match[1])]}",
                 header.read_text(),
                 flags=re.M,
             )
@@ -103,7 +106,7 @@ def _matlab(start: bytes) -> Make:
 
 
 def _outside(folder: Path) -> Path:
-    """A record beside the folder that holds all."""
+    """Writes a record outside the source and returns its folder."""
     tiny_ptb_xl.write_record(folder.parent.parent / "outside" / "a", fs=500, samples=5000)
     return folder.parent.parent / "outside"
 

@@ -1,4 +1,7 @@
-"""Reads the records below a folder as wfdb_folder does, watching what is opened: `python read_corpus.py FOLDER`."""
+"""Reads the records of a folder as wfdb_folder does, and watches which files are opened.
+
+Usage: `python read_corpus.py FOLDER`.
+"""
 
 import json
 import os
@@ -8,7 +11,7 @@ import time
 from pathlib import Path
 
 from tfds_builders.formats import wfdb
-from tfds_builders.recording import quality
+from tfds_builders.recording import checks, quality
 from tfds_builders.recording.recording import Recording
 from tfds_builders.wfdb_folder.wfdb_folder_dataset_builder import Builder
 
@@ -21,14 +24,14 @@ def _watch(event: str, arguments: tuple) -> None:
 
 
 def read(record: Path) -> str:
-    """ "ok", or the reason to reject it."""
+    """Returns "ok", or the reason to reject a record."""
     config = Builder.BUILDER_CONFIGS[0]
     blank = Recording(record_id="a", source_patient_id="p", split="train", location=None)
     try:
         for window in wfdb.find_windows(record.parent, record.name, lambda header: blank, config):
             signal = wfdb.read_window(record.parent, window, config)
-            quality.require_ecg(signal, str(record))
-            quality.flags(signal, config.rate_hz)
+            checks.require_ecg(signal, str(record))
+            checks.find_flags(signal, config.rate_hz)
     except quality.RecordingError as error:
         assert "\n" not in str(error) and ";" in str(error), str(error)
         return error.reason
@@ -36,12 +39,13 @@ def read(record: Path) -> str:
 
 
 def main(folder: Path) -> None:
-    """Prints what became of each record, in how many seconds, and what was opened outside; and the peak of memory."""
+    """Prints outcome, duration and opened outside files of each record, and the peak memory."""
+    # Imported now: the files of libraries should not be watched.
     import scipy.signal  # noqa: F401
-    import soundfile  # noqa: F401  # the files of libraries are not what is watched
+    import soundfile  # noqa: F401
 
     sys.addaudithook(_watch)
-    found = {}
+    outcomes = {}
     for record in sorted(folder.iterdir()):
         opened.clear()
         started = time.perf_counter()
@@ -49,13 +53,13 @@ def main(folder: Path) -> None:
         outside = [
             path for path in opened if not path.startswith(f"{os.path.realpath(record)}{os.sep}")
         ]
-        found[record.name] = {
+        outcomes[record.name] = {
             "reason": reason,
             "seconds": time.perf_counter() - started,
             "outside": outside,
         }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    print(json.dumps({"records": found, "peak_bytes": peak}))
+    print(json.dumps({"records": outcomes, "peak_bytes": peak}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""Every wrong record is rejected for its reason, every right one read: no traceback, no other file, little memory."""
+"""Every faulty record is rejected for the right reason, and every correct one is read.
+
+There is no traceback, no other file is opened, and memory stays small.
+"""
 
 import json
 import os
@@ -14,32 +17,33 @@ pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
 
 
 @pytest.fixture(scope="module")
-def outcome(tmp_path_factory):
+def outcomes(tmp_path_factory):
     folder = tmp_path_factory.mktemp("corpus")
     for name, (make, _) in CASES.items():
         record = folder / "records" / name.replace(" ", "_")
         record.mkdir(parents=True)
         make(record)
-    here = Path(__file__).parent
-    paths = os.pathsep.join(
-        [str(here.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    tests = Path(__file__).parent
+    paths = [str(tests.parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    result = subprocess.run(
+        [sys.executable, tests / "read_corpus.py", folder / "records"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
     )
-    run = [sys.executable, here / "read_corpus.py", folder / "records"]
-    done = subprocess.run(
-        run, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": paths}
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_record(outcome, name):
-    found = outcome["records"][name.replace(" ", "_")]
-    assert found["reason"] == CASES[name][1]
-    assert not found["outside"]
-    assert found["seconds"] < 2
+def test_a_record_has_the_expected_outcome(outcomes, name):
+    outcome = outcomes["records"][name.replace(" ", "_")]
+    assert outcome["reason"] == CASES[name][1]
+    assert not outcome["outside"]
+    assert outcome["seconds"] < 2
 
 
-def test_there_are_many_and_they_take_little_memory(outcome):
+def test_many_records_need_little_memory(outcomes):
     assert len(CASES) >= 60
-    assert outcome["peak_bytes"] < 1e9
+    assert outcomes["peak_bytes"] < 1e9

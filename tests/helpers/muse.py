@@ -1,6 +1,7 @@
-"""GE MUSE XML files for tests: 8 leads, as carts store them, of a patient who is not one."""
+"""GE MUSE XML files for tests: eight leads, as carts store them, of an invented patient."""
 
 import base64
+import dataclasses
 import zlib
 from pathlib import Path
 
@@ -12,74 +13,87 @@ PERSON = {
     "PatientLastName": "Doe",
     "PatientFirstName": "Jane",
     "DateofBirth": "03-02-1931",
+    "PatientAge": "93",
+    "AgeUnits": "YEARS",
+    "Gender": "FEMALE",
 }
-PERSON |= {"PatientAge": "93", "AgeUnits": "YEARS", "Gender": "FEMALE"}
 UV_PER_LSB = 4.88
 
 
-def text(
-    stored: np.ndarray,
-    *,
-    person: dict[str, str] | None = None,
-    leads=EIGHT,
-    rate_hz: int = 500,
-    exponent: int = 0,
-    units: str = "MICROVOLTS",
-    gain: float = UV_PER_LSB,
-    date: str = "03-04-2021",
-    crc_error: int = 0,
-    doctype: str = '<!DOCTYPE RestingECG SYSTEM "restecg.dtd">',
-    statement: str = "Jane has a normal ECG",
-) -> str:
-    """A file with int16 [time, lead] as the rhythm."""
-    demographics = "".join(
-        f"<{key}>{value}</{key}>" for key, value in (PERSON if person is None else person).items()
-    )
-    test = f"<TestDemographics><AcquisitionTime>05:06:07</AcquisitionTime><AcquisitionDate>{date}</AcquisitionDate>"
-    test += (
-        "<Site>7</Site><AcquisitionTechLastName>Roe</AcquisitionTechLastName></TestDemographics>"
-    )
-    head = f"<WaveformType>Rhythm</WaveformType><NumberofLeads>{len(leads)}</NumberofLeads>"
-    head += f"<SampleType>CONTINUOUS_SAMPLES</SampleType><SampleBase>{rate_hz}</SampleBase>"
-    head += f"<SampleExponent>{exponent}</SampleExponent>"
-    data = "".join(
-        _lead(name, column.astype("<i2").tobytes(), units, gain, crc_error)
-        for name, column in zip(leads, stored.T, strict=True)
-    )
-    diagnosis = f"<Diagnosis><DiagnosisStatement><StmtText>{statement}</StmtText></DiagnosisStatement></Diagnosis>"
-    body = f"<PatientDemographics>{demographics}</PatientDemographics>{test}{diagnosis}<Waveform>{head}{data}</Waveform>"
-    return (
-        f'<?xml version="1.0" encoding="ISO-8859-1"?>\n{doctype}\n<RestingECG>{body}</RestingECG>'
-    )
+@dataclasses.dataclass(frozen=True)
+class Muse:
+    """The content of a file besides its samples."""
+
+    person: dict[str, str] = dataclasses.field(default_factory=PERSON.copy)
+    leads: tuple[str, ...] = EIGHT
+    rate_hz: int = 500
+    exponent: int = 0
+    """Power of ten by which `rate_hz` is multiplied."""
+    units: str = "MICROVOLTS"
+    gain: float = UV_PER_LSB
+    date: str = "03-04-2021"
+    crc_error: int = 0
+    """Number added to the right checksum of each lead."""
+    doctype: str = '<!DOCTYPE RestingECG SYSTEM "restecg.dtd">'
+    statement: str = "Jane has a normal ECG"
+
+    def text(self, stored: np.ndarray) -> str:
+        """Returns a file with int16 [time, lead] as its rhythm."""
+        test = _elements({"AcquisitionTime": "05:06:07", "AcquisitionDate": self.date, "Site": 7})
+        test += _elements({"AcquisitionTechLastName": "Roe"})
+        statement = _elements({"StmtText": self.statement})
+        diagnosis = _elements({"DiagnosisStatement": statement})
+        waveform = _elements(
+            {
+                "WaveformType": "Rhythm",
+                "NumberofLeads": len(self.leads),
+                "SampleType": "CONTINUOUS_SAMPLES",
+                "SampleBase": self.rate_hz,
+                "SampleExponent": self.exponent,
+            }
+        )
+        for name, column in zip(self.leads, stored.T, strict=True):
+            waveform += self._lead(name, column.astype("<i2").tobytes())
+        parts = {
+            "PatientDemographics": _elements(self.person),
+            "TestDemographics": test,
+            "Diagnosis": diagnosis,
+            "Waveform": waveform,
+        }
+        xml = '<?xml version="1.0" encoding="ISO-8859-1"?>'
+        return f"{xml}\n{self.doctype}\n{_elements({'RestingECG': _elements(parts)})}"
+
+    def _lead(self, name: str, data: bytes) -> str:
+        fields = {
+            "LeadByteCountTotal": len(data),
+            "LeadTimeOffset": 0,
+            "LeadSampleCountTotal": len(data) // 2,
+            "LeadAmplitudeUnitsPerBit": self.gain,
+            "LeadAmplitudeUnits": self.units,
+            "LeadHighLimit": 32767,
+            "LeadLowLimit": -32768,
+            "LeadID": name,
+            "LeadOffsetFirstSample": 0,
+            "FirstSampleBaseline": 0,
+            "LeadSampleSize": 2,
+            "LeadOff": "FALSE",
+            "BaselineSway": "FALSE",
+            "LeadDataCRC32": (zlib.crc32(data) + self.crc_error) % 2**32,
+            "WaveFormData": base64.b64encode(data).decode(),
+        }
+        return _elements({"LeadData": _elements(fields)})
 
 
-def _lead(name: str, data: bytes, units: str, gain: float, crc_error: int) -> str:
-    cells = {
-        "LeadByteCountTotal": len(data),
-        "LeadTimeOffset": 0,
-        "LeadSampleCountTotal": len(data) // 2,
-        "LeadAmplitudeUnitsPerBit": gain,
-        "LeadAmplitudeUnits": units,
-        "LeadHighLimit": 32767,
-        "LeadLowLimit": -32768,
-        "LeadID": name,
-        "LeadOffsetFirstSample": 0,
-        "FirstSampleBaseline": 0,
-        "LeadSampleSize": 2,
-        "LeadOff": "FALSE",
-        "BaselineSway": "FALSE",
-        "LeadDataCRC32": (zlib.crc32(data) + crc_error) % 2**32,
-        "WaveFormData": base64.b64encode(data).decode(),
-    }
-    return (
-        f"<LeadData>{''.join(f'<{key}>{value}</{key}>' for key, value in cells.items())}</LeadData>"
-    )
+def _elements(contents: dict[str, object]) -> str:
+    """Returns one XML element for each name."""
+    return "".join(f"<{name}>{content}</{name}>" for name, content in contents.items())
 
 
 def write(path: Path, *, seed: int = 0, samples: int = 5000, **changes) -> np.ndarray:
-    """Writes a file, and gives what it stores as int16 [time, lead]."""
+    """Writes a file and returns its samples, int16 [time, lead]; `changes` are fields of `Muse`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    leads = changes.get("leads", EIGHT)
-    stored = np.random.default_rng(seed).integers(-200, 200, (samples, len(leads))).astype(np.int16)
-    path.write_text(text(stored, **changes), encoding="latin-1")
+    content = Muse(**changes)
+    shape = (samples, len(content.leads))
+    stored = np.random.default_rng(seed).integers(-200, 200, shape).astype(np.int16)
+    path.write_text(content.text(stored), encoding="latin-1")
     return stored

@@ -1,7 +1,7 @@
-"""`python tests/tiny_command.py COMMAND OPTIONS`: ecgjax.launch.COMMAND, compact_resnet being the tests' tiny one.
+"""Runs a command with a tiny encoder: `python tests/helpers/tiny_command.py COMMAND OPTIONS`.
 
-For tests of what several processes do, each of which would else compile the real one for as long as it then trains.
-test_end_to_end starts the real commands, in the same way.
+Used where a test starts several processes, each of which would compile the real encoder for longer
+than it trains. test_end_to_end starts the real commands.
 """
 
 import importlib

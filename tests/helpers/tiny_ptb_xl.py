@@ -1,6 +1,7 @@
-"""A folder in PTB-XL's layout with a few short-lived recordings, for tests."""
+"""A folder in PTB-XL's layout with a few random recordings: `tiny_ptb_xl.py FOLDER` writes one."""
 
 import csv
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ ROW = {
 
 
 def rows(folds: list[int], **changes: str) -> list[dict[str, str]]:
-    """A row for each fold, with ecg_id 1, 2, ... and a patient for each."""
+    """Returns one row per fold, with ecg_id 1, 2, ... and different patients."""
     return [
         ROW
         | {"ecg_id": str(number), "patient_id": f"{100 + number}.0", "strat_fold": str(fold)}
@@ -43,22 +44,30 @@ def rows(folds: list[int], **changes: str) -> list[dict[str, str]]:
 
 
 def write(folder: Path, table: list[dict[str, str]], *, samples: int = 1000) -> Path:
-    """Writes the 100 Hz records of `table` and the table itself."""
+    """Writes the 100 Hz records of `table` and the table itself, and returns the folder."""
     for row in table:
         write_record(
             folder / f"records100/00000/{int(row['ecg_id']):05d}_lr",
             seed=int(row["ecg_id"]),
             samples=samples,
         )
+    write_table(folder, table)
+    return folder
+
+
+def write_table(folder: Path, table: list[dict[str, str]]) -> None:
+    """Writes `table` as ptbxl_database.csv."""
     with (folder / "ptbxl_database.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(table[0]))
         writer.writeheader()
         writer.writerows(table)
-    return folder
 
 
 def write_record(record: Path, *, seed: int = 0, samples: int = 1000, **changes) -> np.ndarray:
-    """Writes a record, and gives its samples as int16 [samples, signals]; `changes` go to wfdb.wrsamp."""
+    """Writes a record and returns its samples, int16 [samples, signals].
+
+    `changes` are arguments of wfdb.wrsamp.
+    """
     record.parent.mkdir(parents=True, exist_ok=True)
     names = changes.get("sig_name", NAMES)
     stored = np.random.default_rng(seed).integers(-1500, 1500, (samples, len(names)))
@@ -76,5 +85,9 @@ def write_record(record: Path, *, seed: int = 0, samples: int = 1000, **changes)
 
 
 def read_by_wfdb(record: Path, *, physical: bool) -> Any:
-    """The record as wfdb reads it: `.d_signal` as stored, or `.p_signal` in `.units`."""
+    """Reads a record with wfdb: `.d_signal` as stored, or `.p_signal` in `.units`."""
     return wfdb.rdrecord(str(record), physical=physical)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]), rows([1] * 6 + [2] * 4 + [9] * 2 + [10] * 2))

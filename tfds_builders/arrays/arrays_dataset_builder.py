@@ -1,72 +1,63 @@
-"""Arrays in files: NumPy (npy, npz), HDF5, Zarr or Parquet, with a small JSON that says what they hold."""
+"""Arrays in files (NumPy, HDF5, MATLAB, Zarr or Parquet), described by a small JSON file."""
 
 import numpy as np
-import tensorflow_datasets as tfds
 
 from ecgjax.errors import InputError
 from tfds_builders.arrays import description, files
 from tfds_builders.conversion import builder
 from tfds_builders.formats import recordings_csv
-from tfds_builders.recording import leads, windows
+from tfds_builders.recording import windows
 from tfds_builders.recording.quality import RecordingError
-from tfds_builders.recording.recording import Recording, rates
+from tfds_builders.recording.recording import Recording
 
 
 class Builder(builder.RecordingsBuilder):
-    """Windows of 10 s."""
+    """Windows of 10 s of arrays in a folder."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}
-    BUILDER_CONFIGS = rates(100, 500)
-    DEFAULT_BUILDER_CONFIG_NAME = "100hz"
-    patient_key = None
-
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
-        source = self.source_folder("a place of your own")
-        about = description.read(source)
+    def find_recordings(self) -> list[Recording]:
+        about = description.read(self.source)
         samples = {
             name: count
-            for file in files.find(source)
-            for name, count in self._names(file, about).items()
+            for file in files.find(self.source)
+            for name, count in self._lengths(file, about).items()
         }
         if not samples:
-            raise InputError(
-                f"{source}: no file with one of the endings {', '.join(files.KINDS)}; give a folder with some"
-            )
-        config = self.builder_config
+            problem = f"{self.source}: no file with one of the endings {', '.join(files.KINDS)}"
+            raise InputError(f"{problem}; give a folder that holds some")
+        listed = recordings_csv.read(self.source)
         return [
             window
-            for recording in recordings_csv.recordings(
-                samples, recordings_csv.read(source), self.secret()
-            )
-            for window in windows.each(
+            for recording in recordings_csv.recordings(samples, listed, self.secret())
+            for window in windows.divide(
                 recording,
                 samples=samples.get(recording.location, 0),
                 from_hz=about.rate_hz,
-                config=config,
+                config=self.builder_config,
             )
         ]
 
-    def _names(self, file: str, about: description.Description) -> dict[str, int]:
-        """The samples of each recording: of FILE, or of FILE#0, FILE#1 and so on where a file may hold several."""
-        assert self.source is not None
+    def _lengths(self, file: str, about: description.Description) -> dict[str, int]:
+        """Returns the samples of each recording by its name.
+
+        The name is FILE, or FILE#0, FILE#1 and so on if a file may hold several recordings.
+        """
         several = "recording" in about.axes or file.endswith(".parquet")
         try:
             counts = files.lengths(self.source / file, about)
         except RecordingError:
-            counts = [0]  # is rejected when it is read
+            counts = [0]  # rejected when it is read
         return {f"{file}#{index}" if several else file: count for index, count in enumerate(counts)}
 
     def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
-        assert self.source is not None  # find_recordings has seen it
         name, window = recording.location
         file, _, index = name.partition("#")
-        where, config, about = (
-            f"{self.source / name}",
-            self.builder_config,
-            description.read(self.source),
+        about = description.read(self.source)
+        signal = windows.convert(
+            files.read(self.source / file, int(index or 0), about),
+            about.leads,
+            from_hz=about.rate_hz,
+            window=window,
+            config=self.builder_config,
+            origin=self.source / name,
         )
-        value_uv = files.read(self.source / file, int(index or 0), about)
-        signal = leads.to_stored(value_uv, about.leads, where)
-        signal = windows.resample(signal, from_hz=about.rate_hz, to_hz=config.rate_hz, where=where)
-        return {"signal": windows.cut(signal, window, config, where)}
+        return {"signal": signal}

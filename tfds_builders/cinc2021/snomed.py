@@ -1,8 +1,9 @@
-"""SNOMED CT codes of CinC 2020 and 2021 as SCP-ECG statements of PTB-XL, where the two say the same.
+"""SCP-ECG statements of PTB-XL for the SNOMED CT codes of CinC 2020 and 2021 with the same meaning.
 
-Codes: the challenge's Dx_map (https://github.com/physionetchallenges/evaluation-2021, BSD-2-Clause). A code that says
-more or less than a statement is not translated: bundle branch block that may be incomplete (59118001, 164909002),
-infarction without a place, ventricular bigeminy (BIGU is of any origin), T-wave and ST changes by kind.
+The codes are from the challenge's Dx_map (https://github.com/physionetchallenges/evaluation-2021,
+BSD-2-Clause). A code with a wider or narrower meaning than a statement is not translated: bundle
+branch block that may be incomplete (59118001, 164909002), infarction without a location,
+ventricular bigeminy (BIGU is of any origin), changes of the T wave or ST segment by kind.
 """
 
 SCP = {
@@ -44,10 +45,10 @@ SCP = {
 
 
 def labels(codes: str) -> tuple[str, ...]:
-    """Labels of a header's Dx field, codes with commas between; one without translation becomes snomed:CODE."""
-    given = [
-        code
-        for code in (part.strip() for part in codes.split(","))
-        if code.isascii() and code.isdigit()
-    ]
-    return tuple(dict.fromkeys(SCP.get(code, f"snomed:{code}") for code in given))
+    """Returns the labels of a header's Dx field, in which codes are separated by commas.
+
+    A code without translation becomes snomed:CODE.
+    """
+    stripped = [code.strip() for code in codes.split(",")]
+    valid = [code for code in stripped if code.isascii() and code.isdigit()]
+    return tuple(dict.fromkeys(SCP.get(code, f"snomed:{code}") for code in valid))

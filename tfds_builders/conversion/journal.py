@@ -1,9 +1,10 @@
-"""What became of a shard's recordings, in a file written when the shard is whole.
+"""The journal of a shard: the outcome of its recordings, written when the shard is complete.
 
-Whoever wrote the shard (this process, a worker, a machine under Beam, the conversion that was killed yesterday) is
-believed by this file alone, and only if the shard itself holds as many recordings. So nothing that a runner loses goes
-unnoticed, and a conversion goes on with the shards that are not there yet. Of a recording it has the id, and nothing
-from its file but why it was rejected.
+A shard may have been written by this process, a worker, a machine under Beam or an earlier
+conversion that was killed. It counts only if its journal exists and it holds as many recordings as
+the journal lists. So the loss of a shard by a runner is noticed, and a conversion continues with
+the shards that are absent. The journal stores each recording's id and, if it was rejected, the
+reason; nothing else from the file.
 """
 
 import base64
@@ -17,60 +18,57 @@ import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
 from ecgjax.signals import LEADS
-from tfds_builders.conversion.plan import Kept, Plan, Shard
-from tfds_builders.conversion.report import Rejection
+from tfds_builders.conversion.plan import Kept, Plan, Rejection, Shard
 
 
 def save(plan: Plan, shard: Shard) -> None:
     """Writes the journal of a shard that is on disk."""
     kept = [
-        [row.recording.record_id, row.quality, row.waveform_hash, _packed(row.small)]
+        [row.recording.record_id, row.quality, row.waveform_hash, _to_text(row.small)]
         for row in shard.kept
     ]
     rejected = [
-        [row.record_id, row.reason, row.detail, _packed(row.small)] for row in shard.rejections
+        [row.record_id, row.reason, row.detail, _to_text(row.small)] for row in shard.rejections
     ]
     text = json.dumps({"plan": _digest(plan), "kept": kept, "rejected": rejected})
-    passing = plan.journal.with_suffix(f".{uuid.uuid4().hex}")
-    passing.write_text(text, encoding="utf-8")
-    os.replace(passing, plan.journal)
+    temporary = plan.journal.with_suffix(f".{uuid.uuid4().hex}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, plan.journal)
 
 
 def load(plan: Plan) -> Shard | None:
-    """The shard of a plan, or None if it is not, or not wholly, there; or if it is another plan's."""
+    """Returns the shard of a plan; None if it is absent, incomplete or written by another plan."""
     try:
-        found = json.loads(plan.journal.read_text(encoding="utf-8"))
+        journal = json.loads(plan.journal.read_text(encoding="utf-8"))
         with contextlib.closing(ArrayRecordReader(str(plan.path))) as reader:
             stored = reader.num_records()
-    except (OSError, ValueError, RuntimeError):  # absent, or cut short when its machine stopped
+    except (OSError, ValueError, RuntimeError):  # absent, or cut off when its machine stopped
         return None
-    if found["plan"] != _digest(plan) or stored != len(found["kept"]):
+    if journal["plan"] != _digest(plan) or stored != len(journal["kept"]):
         return None
     planned = {recording.record_id: recording for recording in plan.recordings}
     kept = [
-        Kept(planned[record_id], flags, digest, _unpacked(small))
-        for record_id, flags, digest, small in found["kept"]
+        Kept(planned[record_id], flags, digest, _from_text(small))
+        for record_id, flags, digest, small in journal["kept"]
     ]
     rejections = [
-        Rejection(record_id, plan.split, reason, detail, _unpacked(small))
-        for record_id, reason, detail, small in found["rejected"]
+        Rejection(record_id, plan.split, reason, detail, _from_text(small))
+        for record_id, reason, detail, small in journal["rejected"]
     ]
     return Shard(plan.path, plan.split, kept, rejections)
 
 
 def _digest(plan: Plan) -> str:
-    """Of what the plan asks for: another source or option must not go on with this one's shards."""
-    asked = [plan.about, plan.split, [recording.record_id for recording in plan.recordings]]
-    return hashlib.sha256(json.dumps(asked).encode()).hexdigest()
+    """Hash of a plan's request, so that no shard of another source or option is reused."""
+    request = [plan.about, plan.split, [recording.record_id for recording in plan.recordings]]
+    return hashlib.sha256(json.dumps(request).encode()).hexdigest()
 
 
-def _packed(small: np.ndarray | None) -> str | None:
+def _to_text(small: np.ndarray | None) -> str | None:
     return None if small is None else base64.b64encode(small.astype("<i2").tobytes()).decode()
 
 
-def _unpacked(text: str | None) -> np.ndarray | None:
-    return (
-        None
-        if text is None
-        else np.frombuffer(base64.b64decode(text), "<i2").reshape(-1, len(LEADS))
-    )
+def _from_text(text: str | None) -> np.ndarray | None:
+    if text is None:
+        return None
+    return np.frombuffer(base64.b64decode(text), "<i2").reshape(-1, len(LEADS))

@@ -1,59 +1,59 @@
-"""Shards written under Apache Beam (extra `beam`): on Dataflow, Flink, Spark, or this machine for a trial.
+"""Shards written under Apache Beam (extra `beam`): on Dataflow, Flink, Spark or locally.
 
-Beam carries plans to its workers and nothing back: what became of a shard is read from its journal, in a folder that
-all machines see. Beam 2.77's DirectRunner lost records without a word when it ran in parallel; what it loses here is a
-shard that has no journal, and that is an error, after which the same command goes on with the shards that are missing.
+Beam sends plans to its workers and returns nothing: the outcome of a shard is read from its
+journal, in a folder that all machines can access. Beam 2.77's DirectRunner silently lost records
+when it ran in parallel. Here such a loss is a shard without a journal, which is an error; running
+the same command again continues with the absent shards.
 """
 
 from collections.abc import Iterator, Sequence
 
 from ecgjax.errors import InputError
 from tfds_builders.conversion import journal, shards
-from tfds_builders.conversion.builder import RecordingsBuilder
-from tfds_builders.conversion.plan import Plan, Shard
+from tfds_builders.conversion.plan import Plan, RecordingReader, Shard
 
 
 def write_all(
-    builder: RecordingsBuilder, plans: Sequence[Plan], *, options: Sequence[str]
+    builder: RecordingReader, plans: Sequence[Plan], *, options: Sequence[str]
 ) -> Iterator[Shard]:
-    """The shards in order of the plans; those that are not there are written by a Beam pipeline.
+    """Yields the shards in the order of the plans; a Beam pipeline writes those that are absent.
 
     Args:
-      builder: reads the recordings; a copy travels, without the secret key.
+      builder: reads the recordings; it is sent to the workers without the secret key.
       plans: the shards.
-      options: of the pipeline, NAME=VALUE each.
+      options: options of the pipeline, each as NAME=VALUE.
 
     Raises:
-      InputError: Beam is not installed, the pipeline failed, or a shard is not there although it ended well.
+      InputError: Beam is not installed, the pipeline failed, or it succeeded but a shard is absent.
     """
-    missing = [plan for plan in plans if not journal.load(plan)]
-    if missing:
-        _run(builder, [shards.without_patients(plan) for plan in missing], options)
-    found = [journal.load(plan) for plan in plans]
-    if lost := found.count(None):
-        problem = f"{builder.name}: Beam ended without an error and without {lost} of {len(missing)} shards"
-        raise InputError(f"{problem}; run again: it goes on with those")
-    yield from filter(None, found)
+    absent = [plan for plan in plans if not journal.load(plan)]
+    if absent:
+        _run(builder, [shards.without_patients(plan) for plan in absent], options)
+    loaded = [journal.load(plan) for plan in plans]
+    if lost := loaded.count(None):
+        problem = f"{builder.name}: Beam ended without an error, but {lost} of {len(absent)} shards"
+        raise InputError(f"{problem} are absent; run the same command again to write them")
+    yield from filter(None, loaded)
 
 
-def _run(builder: RecordingsBuilder, plans: Sequence[Plan], options: Sequence[str]) -> None:
+def _run(builder: RecordingReader, plans: Sequence[Plan], options: Sequence[str]) -> None:
     try:
         import apache_beam as beam  # pyright: ignore[reportMissingImports]
-        from apache_beam.options.pipeline_options import PipelineOptions  # pyright: ignore[reportMissingImports]
+        from apache_beam.options.pipeline_options import (  # pyright: ignore[reportMissingImports]
+            PipelineOptions,
+        )
     except ImportError as error:
         raise InputError("--beam needs Apache Beam; pip install 'ecgjax[beam]'") from error
 
     def write(plan: Plan) -> None:
         shards.write(builder, plan)
 
+    pipeline_options = PipelineOptions([f"--{option}" for option in options])
     try:
-        # Reshuffle: the plans would be fused into one bundle, for one worker.
-        with beam.Pipeline(
-            options=PipelineOptions([f"--{option}" for option in options])
-        ) as pipeline:
+        with beam.Pipeline(options=pipeline_options) as pipeline:
+            # Reshuffle: otherwise all plans would be fused into one bundle, for one worker.
             _ = pipeline | beam.Create(plans) | beam.Reshuffle() | beam.Map(write)
-    except Exception as error:  # runners raise whatever they like
-        said = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        raise InputError(
-            f"{builder.name}: Beam failed ({said}); mend that and run again: it goes on"
-        ) from error
+    except Exception as error:  # runners raise exceptions of any type
+        message = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        remedy = "correct the cause and run the same command again to continue"
+        raise InputError(f"{builder.name}: Beam failed ({message}); {remedy}") from error

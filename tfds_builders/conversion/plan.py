@@ -1,13 +1,36 @@
-"""A shard that is to be written, and what became of its recordings."""
+"""The plan of a shard, the outcome of writing it, and the part of a builder that a worker needs."""
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import ClassVar, Protocol
 
 import numpy as np
+import tensorflow_datasets as tfds
 
-from tfds_builders.conversion.report import Rejection
-from tfds_builders.recording.recording import Recording
+from ecgjax.errors import InputError
+from tfds_builders.recording.recording import SPLITS, Recording, RecordingsConfig
+
+
+class RecordingReader(Protocol):
+    """The part of a builder that a worker needs to write a shard; picklable."""
+
+    name: ClassVar[str]
+    """Name of the data set."""
+
+    @property
+    def builder_config(self) -> RecordingsConfig:
+        """The sampling rate and length of the stored recordings."""
+        ...
+
+    def features(self) -> tfds.features.FeaturesDict:
+        """Returns the features of an example."""
+        ...
+
+    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
+        """Returns the example of a recording, or raises an InputError to reject it."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,9 +39,9 @@ class Plan:
 
     path: Path
     journal: Path
-    """Where is written what became of it."""
+    """File that records the outcome of this shard."""
     about: str
-    """Data set, version, settings and source; a shard made under others is not this one."""
+    """Data set, version, settings and source; a shard written with others is not reused."""
     split: str
     recordings: Sequence[Recording]
 
@@ -32,19 +55,71 @@ class Kept:
     waveform_hash: str
     """First 32 hex digits of the SHA-256 of the int16 samples."""
     small: np.ndarray | None = None
-    """The recording as report.html draws it, if it has flags: int16 [POINTS, 12]."""
+    """Thumbnail for report.html if the recording has flags: int16 [POINTS, 12]."""
 
     @property
     def kind(self) -> str:
-        """By which it is chosen to be drawn: its first flag, whatever the lead."""
+        """Category used to pick examples for the report: the first flag without the lead."""
         return self.quality[0].split(":")[0] if self.quality else ""
 
 
 @dataclasses.dataclass(frozen=True)
+class Rejection:
+    """A recording that was not written."""
+
+    record_id: str
+    split: str
+    reason: str
+    """A key of `quality.REASONS`."""
+    detail: str
+    small: np.ndarray | None = None
+    """Thumbnail for report.html if the samples could be read: int16 [POINTS, 12]."""
+
+    @property
+    def kind(self) -> str:
+        """Category used to pick examples for the report."""
+        return f"rejected {self.reason}"
+
+    def as_row(self) -> dict[str, str]:
+        """Returns all fields but the thumbnail."""
+        names = ("record_id", "split", "reason", "detail")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclasses.dataclass(frozen=True)
 class Shard:
-    """What became of the recordings of a shard, each list in the order of the plan."""
+    """The outcome of a shard's recordings, each list in the order of the plan."""
 
     path: Path
     split: str
     kept: list[Kept]
     rejections: list[Rejection]
+
+
+def select(recordings: list[Recording], limit: int | None) -> list[Recording]:
+    """Returns the recordings to convert, split by split, after checks of the whole list.
+
+    Args:
+      recordings: all recordings of the source.
+      limit: number of recordings to keep of each split; None keeps all.
+
+    Raises:
+      InputError: there is none, a record id occurs twice, or a patient is in several splits.
+    """
+    if not recordings:
+        raise InputError("no recordings found; give the folder that holds them as --source")
+    if unknown := {recording.split for recording in recordings} - set(SPLITS):
+        raise ValueError(f"split {', '.join(unknown)}: not one of {', '.join(SPLITS)}")
+    ids = Counter(recording.record_id for recording in recordings)
+    if repeated := [record_id for record_id, count in ids.items() if count > 1]:
+        problem = f"record id {repeated[0]} occurs twice ({len(repeated)} such ids)"
+        raise InputError(f"{problem}; make record ids unique")
+    first_of_patient: dict[str, Recording] = {}
+    for recording in recordings:
+        first = first_of_patient.setdefault(recording.source_patient_id, recording)
+        if first.split != recording.split:
+            problem = f"recording {recording.record_id} is in {recording.split}"
+            problem += f", its patient's recording {first.record_id} in {first.split}"
+            raise InputError(f"{problem}; give all recordings of a patient the same split")
+    by_split = {split: [r for r in recordings if r.split == split] for split in SPLITS}
+    return [recording for in_split in by_split.values() for recording in in_split[:limit]]

@@ -1,51 +1,22 @@
 """The report of a conversion: report.json for programs, report.html for people."""
 
-import dataclasses
 import html
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
+from tfds_builders.conversion.plan import Kept, Rejection
 from tfds_builders.conversion.thumbnails import DRAWN, svg
+from tfds_builders.recording import quality
 
-if TYPE_CHECKING:
-    from tfds_builders.conversion.plan import Kept
-
-JSON, HTML = "report.json", "report.html"
+JSON = "report.json"
+HTML = "report.html"
 SHOWN = 200
-"""Rejections that report.html lists; report.json has them all."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Rejection:
-    """A recording that was not written, and why."""
-
-    record_id: str
-    split: str
-    reason: str
-    """A word to count by."""
-    detail: str
-    small: np.ndarray | None = None
-    """What was read of it, as report.html draws it: int16 [POINTS, 12]."""
-
-    @property
-    def kind(self) -> str:
-        """By which it is chosen to be drawn."""
-        return f"rejected {self.reason}"
-
-    def as_row(self) -> dict[str, str]:
-        """Without the drawing."""
-        return {
-            "record_id": self.record_id,
-            "split": self.split,
-            "reason": self.reason,
-            "detail": self.detail,
-        }
+"""Number of rejections that report.html lists; report.json lists all."""
 
 
 def write(
@@ -53,28 +24,35 @@ def write(
     about: dict[str, Any],
     records: pa.Table,
     rejections: Sequence[Rejection],
-    drawn: Sequence["Kept"],
+    flagged: Sequence[Kept],
 ) -> None:
-    """Writes report.json and report.html of the recordings in the table `records`, those rejected and those drawn."""
+    """Writes report.json and report.html.
+
+    Args:
+      folder: the folder of the prepared data set.
+      about: data set, sampling rate, samples, leads and limit.
+      records: the table of the recordings that were written.
+      rejections: the recordings that were not written.
+      flagged: the recordings with a thumbnail, since they have quality flags.
+    """
     summary = summarise(about, records, rejections)
     (folder / JSON).write_text(json.dumps(summary, indent=1), encoding="utf-8")
-    (folder / HTML).write_text(to_html(summary, _drawings(rejections, drawn)), encoding="utf-8")
+    (folder / HTML).write_text(to_html(summary, _drawings(rejections, flagged)), encoding="utf-8")
 
 
-def _drawings(rejections: Sequence[Rejection], drawn: Sequence["Kept"]) -> list[str]:
-    """HTML of the first DRAWN recordings of each reason and of each kind of flag."""
-    seen: Counter[str] = Counter()
+def _drawings(rejections: Sequence[Rejection], flagged: Sequence[Kept]) -> list[str]:
+    """Returns HTML of the first DRAWN recordings of each reason and of each kind of flag."""
+    count: Counter[str] = Counter()
     figures = []
-    for row in (*rejections, *drawn):
-        seen[row.kind] += row.small is not None
-        if row.small is not None and seen[row.kind] <= DRAWN:
-            figures.append(
-                f"<figure>{svg(row.small)}<figcaption>{_text(_caption(row))}</figcaption></figure>"
-            )
+    for row in (*rejections, *flagged):
+        count[row.kind] += row.small is not None
+        if row.small is not None and count[row.kind] <= DRAWN:
+            caption = f"<figcaption>{_text(_caption(row))}</figcaption>"
+            figures.append(f"<figure>{svg(row.small)}{caption}</figure>")
     return figures
 
 
-def _caption(row: "Rejection | Kept") -> str:
+def _caption(row: Rejection | Kept) -> str:
     if isinstance(row, Rejection):
         return f"{row.record_id}: rejected because of {row.reason}"
     return f"{row.recording.record_id}: {', '.join(row.quality)}"
@@ -83,7 +61,7 @@ def _caption(row: "Rejection | Kept") -> str:
 def summarise(
     about: dict[str, Any], records: pa.Table, rejections: Sequence[Rejection]
 ) -> dict[str, Any]:
-    """What report.json says."""
+    """Returns the content of report.json: counts of recordings, and every rejection."""
     splits = Counter(records["split"].to_pylist())
     rejected = Counter(rejection.split for rejection in rejections)
     owners = set(zip(records["split"].to_pylist(), records["patient_id"].to_pylist(), strict=True))
@@ -110,16 +88,15 @@ def summarise(
 
 
 def headline(summary: dict[str, Any]) -> list[str]:
-    """Lines for a terminal: the sum, and what a person should look at."""
-    lines = [
-        f"{summary['found']:,} found = {summary['written']:,} written + {summary['rejected']:,} rejected"
-    ]
+    """Returns lines for a terminal: the counts, and a warning for each reason and empty split."""
+    written = f"{summary['written']:,} written"
+    lines = [f"{summary['found']:,} found = {written} + {summary['rejected']:,} rejected"]
     lines += [
-        f"  WARNING: {count:,} rejected because of {reason}; {HTML} says which"
+        f"  WARNING: {count:,} rejected because of {reason}; {JSON} lists them"
         for reason, count in summary["reasons"].items()
     ]
     empty = [split for split, counts in summary["splits"].items() if not counts["written"]]
-    return lines + [f"  WARNING: nothing is left of split {split}" for split in empty]
+    return lines + [f"  WARNING: no recording of split {split} was written" for split in empty]
 
 
 def _counts(words: Iterable[str]) -> dict[str, int]:
@@ -127,47 +104,79 @@ def _counts(words: Iterable[str]) -> dict[str, int]:
 
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; color: #222 }
+body { max-width: 60em; margin: 2em auto; padding: 0 1em }
 table { border-collapse: collapse; margin: 1em 0 } th { text-align: left; font-weight: 600 }
 td, th { padding: .15em 1.5em .15em 0; border-bottom: 1px solid #ddd; vertical-align: top }
-td.number { text-align: right; font-variant-numeric: tabular-nums } meter { width: 14em }
+td.number { text-align: right; font-variant-numeric: tabular-nums } meter { width: 8em }
+td.share { white-space: nowrap }
 .good, .bad { padding: .6em 1em; border-left: 5px solid #2a7 }
-figure { display: inline-block; width: 22em; margin: .5em 1em .5em 0; vertical-align: top; font-size: 85% }
+figure { display: inline-block; width: 22em; margin: .5em 1em .5em 0; vertical-align: top }
+figure { font-size: 85% }
 svg.ecg path { fill: none; stroke: #222; stroke-width: .7 } svg.ecg text { font-size: 9px }
 .bad { border-color: #c33; background: #fdeeee }
 """
 
 
 def to_html(summary: dict[str, Any], drawings: Sequence[str] = ()) -> str:
-    """report.html: one page that needs no other file."""
-    written, rejected = summary["written"], summary["rejected"]
-    seconds = summary["samples"] / summary["rate_hz"]
-    verdict = f"{summary['found']:,} recordings found = {written:,} written + {rejected:,} rejected"
-    part = (
-        f"<p class=bad>Only the first {summary['limit']} recordings of each split.</p>"
-        if summary["limit"]
-        else ""
-    )
-    splits = [(split, *counts.values()) for split, counts in summary["splits"].items()]
-    shown = [tuple(rejection.values()) for rejection in summary["rejections"][:SHOWN]]
+    """Returns report.html, one page that needs no other file."""
+    title = _text(summary["dataset"])
     return f"""<!doctype html>
-<html lang="en"><meta charset="utf-8"><title>{_text(summary["dataset"])}</title><style>{STYLE}</style>
-<h1>{_text(summary["dataset"])}</h1>
-<p class={"bad" if rejected else "good"}>{verdict}.</p>{part}
-<p>{summary["patients"]:,} patients; {len(summary["leads"])} leads at {summary["rate_hz"]:g} Hz,
-{seconds:g} s a recording, {written * seconds / 3600:,.1f} hours in all.</p>
-{_table("Splits", ("split", "written", "rejected", "patients"), splits)}
-{_table("Rejected, by reason", ("reason", "recordings"), summary["reasons"].items())}
-{_table(f"Rejected (the first {SHOWN}; all in {JSON})", ("record", "split", "reason", "detail"), shown)}
-{_table("Quality flags", ("flag", "recordings", "share"), _shares(summary["quality"], written))}
-{f"<h2>Rejected or flagged, the first {DRAWN} of each kind</h2>" if drawings else ""}{"".join(drawings)}
-{_table("Labels", ("statement", "recordings", "share"), _shares(summary["labels"], written))}
+<html lang="en"><meta charset="utf-8"><title>{title}</title><style>{STYLE}</style>
+<h1>{title}</h1>
+{_overview(summary)}
+{_rejected(summary)}
+{_flagged(summary, drawings)}
+{_table("Labels", ("statement", "recordings", "share"), _shares(summary, "labels"))}
 </html>
 """
 
 
-def _shares(counts: dict[str, int], written: int) -> list[tuple[str, int, float]]:
-    return [(word, count, count / written) for word, count in counts.items()]
+def _overview(summary: dict[str, Any]) -> str:
+    written = summary["written"]
+    rejected = summary["rejected"]
+    style = "bad" if rejected else "good"
+    counts = f"{summary['found']:,} recordings found = {written:,} written + {rejected:,} rejected"
+    lines = [f"<p class={style}>{counts}.</p>"]
+    if summary["limit"]:
+        lines.append(
+            f"<p class=bad>Only the first {summary['limit']} recordings of each split.</p>"
+        )
+    seconds = summary["samples"] / summary["rate_hz"]
+    leads = f"{len(summary['leads'])} leads at {summary['rate_hz']:g} Hz"
+    lines.append(f"<p>{summary['patients']:,} patients; {leads}, {seconds:g} s a recording,")
+    lines.append(f"{written * seconds / 3600:,.1f} hours in total.</p>")
+    splits = [(split, *counts.values()) for split, counts in summary["splits"].items()]
+    lines.append(_table("Splits", ("split", "written", "rejected", "patients"), splits))
+    return "\n".join(lines)
+
+
+def _rejected(summary: dict[str, Any]) -> str:
+    reasons = [(word, n, *quality.REASONS[word]) for word, n in summary["reasons"].items()]
+    shown = [tuple(rejection.values()) for rejection in summary["rejections"][:SHOWN]]
+    title = f"Rejected (the first {SHOWN}; all in {JSON})"
+    return "\n".join(
+        [
+            _table("Rejected, by reason", ("reason", "recordings", "meaning", "remedy"), reasons),
+            _table(title, ("record", "split", "reason", "detail"), shown),
+        ]
+    )
+
+
+def _flagged(summary: dict[str, Any], drawings: Sequence[str]) -> str:
+    flags = [
+        (flag, count, share, quality.FLAGS[flag.split(":")[0]][0])
+        for flag, count, share in _shares(summary, "quality")
+    ]
+    lines = [_table("Quality flags", ("flag", "recordings", "share", "meaning"), flags)]
+    if drawings:
+        lines.append(f"<h2>Rejected or flagged, the first {DRAWN} of each kind</h2>")
+    return "\n".join([*lines, *drawings])
+
+
+def _shares(summary: dict[str, Any], key: str) -> list[tuple[str, int, float]]:
+    counts: Mapping[str, int] = summary[key]
+    return [(word, count, count / summary["written"]) for word, count in counts.items()]
 
 
 def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
@@ -180,7 +189,7 @@ def _table(title: str, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> st
 
 def _cell(value: str | int | float) -> str:
     if isinstance(value, float):
-        return f"<td><meter value={value:.4f}></meter> {value:.1%}</td>"
+        return f"<td class=share><meter value={value:.4f}></meter> {value:.1%}</td>"
     if isinstance(value, int):
         return f"<td class=number>{value:,}</td>"
     return f"<td>{_text(value)}</td>"

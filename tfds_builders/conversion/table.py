@@ -1,4 +1,4 @@
-"""records.parquet: one row a recording, in data-source order, so that nobody scans signals for metadata."""
+"""records.parquet: the metadata of all recordings, one row each, in the order of the shards."""
 
 import hmac
 import json
@@ -26,11 +26,17 @@ SCHEMA = pa.schema(
         "waveform_hash": pa.string(),
     }
 )
-"""Columns; `Recording` and `Kept` say what they mean. patient_id is a keyed hash."""
+"""Columns, explained at `Recording` and `Kept`; patient_id is `patient_hash`."""
 
 
 def make(kept: Sequence[Kept], *, patient_key: bytes, about: dict[str, Any]) -> pa.Table:
-    """The table of the recordings kept, with `about` as JSON under "ecgjax" in the schema's metadata."""
+    """Returns the table of recordings.
+
+    Args:
+      kept: the recordings that were written.
+      patient_key: key of the patient hash.
+      about: stored as JSON under "ecgjax" in the schema's metadata.
+    """
     columns = {name: [getattr(row.recording, name, None) for row in kept] for name in SCHEMA.names}
     columns["patient_id"] = [
         patient_hash(row.recording.source_patient_id, patient_key) for row in kept
@@ -41,5 +47,8 @@ def make(kept: Sequence[Kept], *, patient_key: bytes, about: dict[str, Any]) -> 
 
 
 def patient_hash(source_patient_id: str, key: bytes) -> str:
-    """First 32 hex digits of the HMAC-SHA256 of a source's patient id, all of it that is ever written."""
+    """Returns the first 32 hex digits of the HMAC-SHA256 of a source's patient id.
+
+    Nothing else of the patient id is ever written.
+    """
     return hmac.digest(key, source_patient_id.encode(), "sha256").hex()[:32]

@@ -1,4 +1,4 @@
-"""Arrays in HDF5 files, none of which lies in another file than the one opened."""
+"""Arrays in HDF5 files. An array that lies in a file other than the opened one is refused."""
 
 import functools
 from collections.abc import Sequence
@@ -10,60 +10,53 @@ import numpy as np
 from tfds_builders.recording.quality import RecordingError
 
 CACHE_BYTES = 1 << 27
-"""Of decompressed chunks: in files made with automatic chunks, one holds pieces of hundreds of recordings."""
+"""Memory for decompressed chunks. With automatic chunks, one chunk holds pieces of hundreds of
+recordings."""
 
 
 def shape(path: Path, name: str) -> tuple[int, ...]:
-    """Shape of the array `name`.
+    """Returns the shape of the array `name`.
 
     Raises:
-      RecordingError: the file is absent or no HDF5, or it has no such array in itself.
+      RecordingError: the file is absent or not HDF5, or does not itself contain such an array.
     """
     return _dataset(path, name).shape
 
 
 def read(path: Path, name: str, index: int | Sequence[int] | slice = slice(None)) -> np.ndarray:
-    """The array `name`, or element `index` along its first axis. Numbers only.
+    """Returns the array `name` of numbers, or its elements `index` along the first axis.
 
     Raises:
-      RecordingError: as by `shape`; or the index is beyond the end, or the data are damaged.
+      RecordingError: as in `shape`, the index is beyond the end, or the data are damaged.
     """
     dataset = _dataset(path, name)
-    if isinstance(index, int) and not index < dataset.shape[0]:
-        raise RecordingError(
-            "length",
-            f"{path}: {name} has {dataset.shape[0]} elements, no number {index}; fetch it again",
-        )
+    if isinstance(index, int) and index >= dataset.shape[0]:
+        problem = f"{path}: {name} has {dataset.shape[0]} elements, no number {index}"
+        raise RecordingError("length", f"{problem}; fetch it again")
     try:
         return np.asarray(dataset[index])
     except (OSError, RuntimeError) as error:
-        problem = " ".join(str(error).split())
-        raise RecordingError(
-            "damaged", f"{path}: {name}: {problem}; fetch the file again"
-        ) from error
+        problem = " ".join(f"{path}: {name}: {error}".split())
+        raise RecordingError("damaged", f"{problem}; fetch the file again") from error
 
 
 @functools.lru_cache(maxsize=2)
 def _dataset(path: Path, name: str) -> h5py.Dataset:
-    """Open for as long as recordings of it are asked for one after another."""
+    """Opens an array; it stays open while recordings are read one after another."""
     if not path.is_file():
         raise RecordingError("missing_file", f"{path}: no such file; is the source complete?")
     try:
         file = h5py.File(path, "r", rdcc_nbytes=CACHE_BYTES)
-        # A link or a virtual array could have any file on the machine read.
-        linked = not isinstance(file.get(name, getlink=True), h5py.HardLink)
-        dataset = None if linked else file[name]
+        # A link or a virtual array could make us read any file on the machine.
+        is_link = not isinstance(file.get(name, getlink=True), h5py.HardLink)
+        dataset = None if is_link else file[name]
     except (OSError, RuntimeError, KeyError, ValueError) as error:
-        problem = " ".join(str(error).split())
-        raise RecordingError(
-            "format", f"{path}: not HDF5 ({problem}); fetch the file again"
-        ) from error
+        problem = " ".join(f"{path}: not HDF5 ({error})".split())
+        raise RecordingError("format", f"{problem}; fetch the file again") from error
     if not isinstance(dataset, h5py.Dataset) or dataset.is_virtual or dataset.external:
-        raise RecordingError(
-            "format", f"{path}: has no array {name} of its own; fetch the file again"
-        )
+        problem = f"{path}: has no array {name} of its own"
+        raise RecordingError("format", f"{problem}; fetch the file again")
     if dataset.dtype.kind not in "fiub" or not dataset.shape:
-        raise RecordingError(
-            "format", f"{path}: {name} is no array of numbers; fetch the file again"
-        )
+        problem = f"{path}: {name} is no array of numbers"
+        raise RecordingError("format", f"{problem}; fetch the file again")
     return dataset

@@ -1,23 +1,23 @@
-"""recordings.csv: what the owner of a folder of recordings says of them.
+"""recordings.csv: metadata that users give for the recordings in a folder of their own files.
 
-A row a file; all columns but `file` may be absent.
+One row per file. Only the column `file` is required.
 
-| column | what |
+| column | content |
 | --- | --- |
-| `file` | path in the folder, as its builder names files |
-| `patient` | any identifier; without it each file is taken for a patient of its own |
-| `time` | of the recording, 2024-01-31 or 2024-01-31T12:00:00 |
-| `age` | in years |
+| `file` | path in the folder, in the form that the data set's README describes |
+| `patient` | any identifier; without it, each file counts as a patient of its own |
+| `time` | date and time of the recording, 2024-01-31 or 2024-01-31T12:00:00 |
+| `age` | age in years |
 | `sex` | female or male |
-| `labels` | codes with semicolons between, SCP-ECG statements where the tasks are to find them |
-| `split` | train, validation or test; without it by a keyed hash of the patient |
+| `labels` | codes separated by semicolons; the tasks use SCP-ECG statements |
+| `split` | train, validation or test; without it, assigned by a keyed hash of the patient |
 """
 
 import datetime
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ecgjax.errors import InputError
 from tfds_builders.formats import csv_table
@@ -28,43 +28,38 @@ FILE = "recordings.csv"
 
 
 def read(folder: Path) -> dict[str, dict[str, Any]] | None:
-    """For each file that recordings.csv lists, its other cells as COLUMNS reads them; None if there is no such table.
+    """Returns the parsed cells of each row by its file, or None if there is no recordings.csv.
 
     Raises:
-      InputError: it is no table, a file is listed twice, or a cell is not what belongs there. The cell is not quoted.
+      InputError: it is no table, lists a file twice, or has an invalid cell. The message does not
+        quote the cell, which may identify a patient.
     """
     path = folder / FILE
     if not path.exists():
         return None
-    found: dict[str, dict[str, Any]] = {}
-    for number, row in enumerate(
-        csv_table.read(path, ["file"], "see tfds_builders/formats/recordings_csv.py for its form"),
-        start=2,
-    ):
-        entry = {
-            column: _cell(row, column, f"{path}: row {number}")
-            for column in COLUMNS
-            if column in row
-        }
-        file = entry.pop("file")
+    remedy = "see tfds_builders/formats/recordings_csv.py for its form"
+    listed: dict[str, dict[str, Any]] = {}
+    for number, row in enumerate(csv_table.read(path, ["file"], remedy), start=2):
+        label = f"{path}: row {number}"
+        cells = {column: _cell(row, column, label) for column in COLUMNS if column in row}
+        file = cells.pop("file")
         if not (folder / file).parent.resolve().is_relative_to(folder.resolve()):
-            raise InputError(f"{path}: row {number}: a file outside the folder; put it there")
-        if found.setdefault(file, entry) is not entry:
-            raise InputError(
-                f"{path}: row {number}: a file that an earlier row lists; leave one of them out"
-            )
-    return found
+            raise InputError(f"{label}: a file outside the folder; put it there")
+        if file in listed:
+            raise InputError(f"{label}: a file that an earlier row lists; leave one of them out")
+        listed[file] = cells
+    return listed
 
 
 def recordings(
     files: Iterable[str], listed: dict[str, dict[str, Any]] | None, key: bytes
 ) -> list[Recording]:
-    """The recordings of a folder, in order of their names.
+    """Returns the recordings of a folder, ordered by file name.
 
     Args:
-      files: those of the folder.
-      listed: what `read` gave; if it is not None, only the files that it has are recordings.
-      key: secret that hides names and dates.
+      files: names of the files in the folder.
+      listed: the result of `read`. Unless it is None, its files replace `files`.
+      key: secret under which names are hashed and dates are shifted.
     """
     return [
         _recording(file, (listed or {}).get(file, {}), key)
@@ -72,27 +67,27 @@ def recordings(
     ]
 
 
-def _recording(file: str, entry: dict[str, Any], key: bytes) -> Recording:
-    patient = entry.get("patient") or f"file {file}"
+def _recording(file: str, cells: dict[str, Any], key: bytes) -> Recording:
+    patient = cells.get("patient") or f"file {file}"
     return Recording(
-        record_id=privacy.record_id(file, key),
+        record_id=privacy.hash_file_name(file, key),
         source_patient_id=patient,
-        split=entry.get("split") or splits.of_patient(patient, key),
+        split=cells.get("split") or splits.assign_split(patient, key),
         location=file,
-        recorded_at=privacy.shifted(entry.get("time"), patient, key),
-        age=privacy.age(entry.get("age")),
-        sex=entry.get("sex"),
-        labels=entry.get("labels", ()),
+        source_file=file,
+        recorded_at=privacy.shift_date(cells.get("time"), patient, key),
+        age=privacy.cap_age(cells.get("age")),
+        sex=cells.get("sex"),
+        labels=cells.get("labels", ()),
     )
 
 
-def _cell(row: csv_table.Row, column: str, where: str) -> Any:
+def _cell(row: csv_table.Row, column: str, label: str) -> Any:
+    parse, expected = COLUMNS[column]
     try:
-        return COLUMNS[column](row[column].strip())
+        return parse(row[column].strip())
     except (ValueError, KeyError, TypeError, OverflowError) as error:
-        raise InputError(
-            f"{where}: column {column} is not {EXPECTED[column]}; correct it"
-        ) from error
+        raise InputError(f"{label}: column {column} is not {expected}; correct it") from error
 
 
 def _file(text: str) -> str:
@@ -102,8 +97,8 @@ def _file(text: str) -> str:
     return str(path)
 
 
-def _one_of(*words: str) -> Callable[[str], str | None]:
-    return csv_table.if_given({word: word for word in words}.__getitem__)
+def _choice(*words: str) -> csv_table.Parser:
+    return csv_table.optional({word: word for word in words}.__getitem__)
 
 
 def _labels(text: str) -> tuple[str, ...]:
@@ -117,22 +112,23 @@ def _time(text: str) -> datetime.datetime:
     return datetime.datetime.fromisoformat(text).replace(tzinfo=None)
 
 
-COLUMNS: dict[str, Callable[[str], Any]] = {
-    "file": _file,
-    "patient": str,
-    "time": csv_table.if_given(_time),
-    "age": csv_table.if_given(csv_table.age),
-    "sex": _one_of("female", "male"),
-    "labels": _labels,
-    "split": _one_of(*SPLITS),
+class Column(NamedTuple):
+    """The content of a column."""
+
+    parse: csv_table.Parser
+    expected: str
+    """Description of a valid cell, for the error message."""
+
+
+COLUMNS = {
+    "file": Column(_file, "a path in the folder"),
+    "patient": Column(str, "an identifier"),
+    "time": Column(
+        csv_table.optional(_time), "a date or a date and time such as 2024-01-31T12:00:00"
+    ),
+    "age": Column(csv_table.optional(csv_table.age), "an age in years"),
+    "sex": Column(_choice("female", "male"), "female or male"),
+    "labels": Column(_labels, "codes separated by semicolons"),
+    "split": Column(_choice(*SPLITS), f"one of {', '.join(SPLITS)}"),
 }
-"""How the cells of a column are read; other columns are not."""
-EXPECTED = {
-    "file": "a path in the folder",
-    "patient": "an identifier",
-    "time": "a date or a date and time as 2024-01-31T12:00:00",
-    "age": "an age in years",
-    "sex": "female or male",
-    "labels": "codes with semicolons between",
-    "split": f"one of {', '.join(SPLITS)}",
-}
+"""Columns that are read; all others are ignored."""

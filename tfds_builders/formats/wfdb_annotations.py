@@ -1,6 +1,7 @@
-"""Annotation files of WFDB in the MIT format: https://physionet.org/physiotools/wag/annot-5.htm, read strictly.
+"""Annotation files of WFDB in MIT format, read strictly.
 
-A file is a row of 16-bit words: in the upper 6 bits a code, in the lower 10 the samples since the annotation before.
+https://physionet.org/physiotools/wag/annot-5.htm. A file is a sequence of 16-bit words: the upper 6
+bits are a code, the lower 10 bits the number of samples since the previous annotation.
 """
 
 import dataclasses
@@ -12,12 +13,24 @@ import numpy as np
 from tfds_builders.formats import wfdb_header
 from tfds_builders.recording.quality import RecordingError
 
-NORMAL, P_PEAK, T_PEAK, ONSET, END = 1, 24, 27, 39, 40
-"""Codes of what is written N, p, t, ( and )."""
-_SKIP, _NUM, _SUB, _CHN, _AUX = 59, 60, 61, 62, 63
+NORMAL = 1
+"""Code of a normal beat, written N."""
+P_PEAK = 24
+"""Code of the peak of a P wave, written p."""
+T_PEAK = 27
+"""Code of the peak of a T wave, written t."""
+ONSET = 39
+"""Code of the onset of a wave, written (."""
+END = 40
+"""Code of the end of a wave, written )."""
 _LAST_CODE = 49
+_SKIP = 59
+_NUM = 60
+_SUB = 61
+_CHN = 62
+_AUX = 63
 MAX_BYTES = 1 << 20
-"""More than a hundred thousand annotations: a file that is longer is none of a short recording."""
+"""Largest size of a file, over a hundred thousand annotations; a short recording has fewer."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,53 +42,57 @@ class Annotation:
 
 
 def read(path: Path) -> list[Annotation]:
-    """The annotations of a file in order of time; numbers, channels and texts beside them are left out.
+    """Returns the annotations in order of time, without their numbers, channels and texts.
 
     Raises:
-      RecordingError: there is no such file, or it is not what the format says.
+      RecordingError: the file is absent or is not in MIT format.
     """
     wfdb_header.require_plain(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise RecordingError(
-            "annotation", f"{path}: {error.strerror}; is the source complete?"
-        ) from error
+        problem = f"{path}: {error.strerror}"
+        raise RecordingError("annotation", f"{problem}; is the source complete?") from error
     if len(data) > MAX_BYTES or len(data) % 2 or data[-2:] != b"\0\0":
         raise _damaged(path, f"{len(data)} bytes without its end")
-    return _parse(np.frombuffer(data, "<u2").tolist(), path)
+    annotations = _parse(np.frombuffer(data, "<u2").tolist(), path)
+    times = [0, *(annotation.sample for annotation in annotations)]
+    if any(second < first for first, second in itertools.pairwise(times)):
+        raise _damaged(path, "its annotations are not in order of time")
+    return annotations
 
 
 def _parse(words: list[int], path: Path) -> list[Annotation]:
-    found, sample, position = [], 0, 0
+    annotations = []
+    sample = 0
+    position = 0
     while words[position]:
-        code, low = words[position] >> 10, words[position] & 0x3FF
+        code = words[position] >> 10
+        low = words[position] & 0x3FF
         if code == _SKIP:
-            high, rest = words[position + 1 : position + 3] + [0] * max(
-                0, position + 3 - len(words)
-            )
-            sample += np.int32(np.uint32(high << 16 | rest)).item()
+            sample += _interval(words[position + 1 : position + 3])
             position += 2
         elif code == _AUX:
             position += -(-low // 2)
         elif code <= _LAST_CODE:
             sample += low
-            found += (
-                [Annotation(sample, code)] if code else []
-            )  # 0 is "no annotation", with which wfdb sets time back
+            if code:  # 0 is "no annotation", with which wfdb moves the time backwards
+                annotations.append(Annotation(sample, code))
         elif code not in (_NUM, _SUB, _CHN):
-            raise _damaged(path, f"code {code} is none")
+            raise _damaged(path, f"code {code} does not exist")
         position += 1
         if position >= len(words):
             raise _damaged(path, "it ends within an annotation")
-    times = [0, *(annotation.sample for annotation in found)]
-    if any(second < first for first, second in itertools.pairwise(times)):
-        raise _damaged(path, "its annotations are not in order of time")
-    return found
+    return annotations
 
 
-def _damaged(path: Path, what: str) -> RecordingError:
-    return RecordingError(
-        "annotation", f"{path}: no annotation file in MIT format ({what}); fetch it again"
-    )
+def _interval(words: list[int]) -> int:
+    """Returns the signed number of samples in the two words after SKIP, the high word first."""
+    high, low = (words + [0, 0])[:2]
+    return np.int32(np.uint32(high << 16 | low)).item()
+
+
+def _damaged(path: Path, problem: str) -> RecordingError:
+    message = f"{path}: no annotation file in MIT format ({problem}); fetch it again"
+    return RecordingError("annotation", message)

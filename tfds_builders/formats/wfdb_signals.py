@@ -1,4 +1,7 @@
-"""The signal files of WFDB, https://physionet.org/physiotools/wag/signal-5.htm, as arrays of samples."""
+"""The signal files of WFDB, read as arrays of samples.
+
+https://physionet.org/physiotools/wag/signal-5.htm
+"""
 
 import io
 import struct
@@ -12,19 +15,23 @@ from tfds_builders.recording.quality import RecordingError
 
 
 class Format(NamedTuple):
-    """How samples lie in a file."""
+    """The encoding of samples in a file."""
 
     bits: int
-    """Of a sample. The lowest of its values stands for a missing one."""
+    """Number of bits of a sample. The lowest value stands for a missing sample."""
     decode: Callable[[bytes, int], np.ndarray] | None = None
-    """(bytes, number of samples) to samples; None for FLAC."""
+    """Function from (bytes, number of samples) to samples; None for FLAC."""
 
     @property
     def missing(self) -> int:
+        """Value of a missing sample."""
         return -(1 << (self.bits - 1))
 
     def sizes(self, values: int) -> tuple[int, ...]:
-        """Bytes that so many samples may take; an odd last one of 12 bits is padded to two bytes or to three."""
+        """Returns the possible sizes of `values` samples in bytes.
+
+        There are two sizes at 12 bits, since a last single sample is padded to two or three bytes.
+        """
         exact = -(-values * self.bits // 8)
         return (exact, 3 * (-(-values // 2))) if self.bits == 12 else (exact,)
 
@@ -38,10 +45,14 @@ def _decode_80(data: bytes, values: int) -> np.ndarray:
 
 
 def _decode_212(data: bytes, values: int) -> np.ndarray:
-    """Pairs in three bytes: low byte of the first, high halves of the second and the first, low byte of the second."""
-    low, both, high = (
-        np.frombuffer(data + bytes(-len(data) % 3), np.uint8).reshape(-1, 3).astype(np.int16).T
-    )
+    """Decodes two samples from each three bytes.
+
+    The bytes are the low byte of the first sample, the high halves of the second and the first, and
+    the low byte of the second.
+    """
+    data += bytes(-len(data) % 3)
+    triples = np.frombuffer(data, np.uint8).reshape(-1, 3).astype(np.int16)
+    low, both, high = triples.T
     pairs = np.stack([low | (both & 0x0F) << 8, high | (both & 0xF0) << 4], axis=1)
     return ((pairs ^ 0x800) - 0x800).ravel()[:values]
 
@@ -66,86 +77,86 @@ FORMATS = {
     516: Format(16),
     524: Format(24),
 }
+"""Supported formats by their number in the header."""
 
 
 def read(path: Path, number: int, *, offset: int, samples: int, signals: int) -> np.ndarray:
-    """Reads a signal file: frame after frame of a sample of each signal.
+    """Reads a signal file, which stores frames of one sample of each signal.
 
     Args:
       path: the file.
       number: its format, a key of FORMATS.
-      offset: bytes before the first sample.
-      samples: samples of each signal.
-      signals: signals in the file.
+      offset: number of bytes before the first sample.
+      samples: number of samples of each signal.
+      signals: number of signals in the file.
 
     Returns:
-      Whole numbers [samples, signals] as stored.
+      The stored integers [samples, signals].
 
     Raises:
-      RecordingError: the file is absent, of another length or of another format.
+      RecordingError: the file is absent, or its length or format differs.
     """
+    signal_format = FORMATS[number]
     try:
-        if FORMATS[number].decode is None:
-            return _read_flac(path, FORMATS[number].bits, offset, samples, signals)
-        return _read_plain(path, FORMATS[number], offset, samples, signals)
+        if signal_format.decode is None:
+            return _read_flac(path, signal_format.bits, offset, samples, signals)
+        data = _read_bytes(path, signal_format, offset, samples, signals)
     except OSError as error:
-        raise RecordingError(
-            "missing_file", f"{path}: {error.strerror}; is the source complete?"
-        ) from error
+        problem = f"{path}: {error.strerror}"
+        raise RecordingError("missing_file", f"{problem}; is the source complete?") from error
+    return signal_format.decode(data, samples * signals).reshape(samples, signals)
 
 
-def _read_plain(path: Path, form: Format, offset: int, samples: int, signals: int) -> np.ndarray:
-    sizes = form.sizes(samples * signals)
-    if (size := path.stat().st_size) - offset not in sizes:
+def _read_bytes(
+    path: Path, signal_format: Format, offset: int, samples: int, signals: int
+) -> bytes:
+    """Returns the bytes of all samples, after a check of the file's size."""
+    sizes = signal_format.sizes(samples * signals)
+    size = path.stat().st_size
+    if size - offset not in sizes:
         layout = f"{samples} samples of {signals} signals"
         problem = f"{path}: {size} bytes, but {offset + sizes[0]} by its header ({layout})"
         raise RecordingError("length", f"{problem}; fetch the file again")
     data = path.read_bytes()
     if path.suffix == ".mat":
         _check_matlab(path, data[:offset], samples, signals)
-    assert form.decode is not None
-    return form.decode(data[offset:] if offset else data, samples * signals).reshape(
-        samples, signals
-    )
+    return data[offset:] if offset else data
 
 
 def _check_matlab(path: Path, preamble: bytes, samples: int, signals: int) -> None:
-    """Checks what MATLAB 4 writes before a matrix, the bytes that a header's offset skips: 16-bit, a row a signal."""
+    """Checks the preamble of a matrix in a MATLAB 4 file, which the header's offset skips.
+
+    The matrix must hold 16-bit integers, one row per signal.
+    """
     expected = (30, signals, samples, 0)  # 30: little-endian, int16, full matrix; 0: not complex
     if len(preamble) < 20 or struct.unpack_from("<4i", preamble) != expected:
-        layout = f"a MATLAB 4 file with a matrix of {signals} x {samples} whole numbers of 16 bits"
+        layout = f"a MATLAB 4 file with a matrix of {signals} x {samples} 16-bit integers"
         raise RecordingError("format", f"{path}: does not begin as {layout}; fetch the file again")
 
 
 def _read_flac(path: Path, bits: int, offset: int, samples: int, signals: int) -> np.ndarray:
-    import soundfile  # here: few records need it, and it loads a library
+    import soundfile  # here: it loads a library, and few records need it
 
     if offset:
-        raise RecordingError(
-            "format", f"{path}: FLAC at byte {offset} is not supported; write it without an offset"
-        )
-    if path.stat().st_size > (most := 4 * samples * signals + (1 << 16)):
-        raise RecordingError(
-            "length", f"{path}: over {most} bytes, more than its samples take; fetch the file again"
-        )
+        problem = f"{path}: FLAC at byte {offset} is not supported"
+        raise RecordingError("format", f"{problem}; write it without an offset")
+    if path.stat().st_size > (limit := 4 * samples * signals + (1 << 16)):
+        problem = f"{path}: over {limit} bytes, more than its samples need"
+        raise RecordingError("length", f"{problem}; fetch the file again")
     try:
-        # From memory, so that the library opens no file by itself.
+        # From memory, so that the library opens no file itself.
         with soundfile.SoundFile(io.BytesIO(path.read_bytes())) as file:
-            found = (file.format, file.subtype, file.channels, file.frames)
-            if found != ("FLAC", f"PCM_{'S8' if bits == 8 else bits}", signals, samples):
-                problem = f"{path}: holds {file.frames} samples of {file.channels} signals as {file.format}"
+            content = (file.format, file.subtype, file.channels, file.frames)
+            if content != ("FLAC", f"PCM_{'S8' if bits == 8 else bits}", signals, samples):
+                problem = f"{path}: holds {file.frames} samples of {file.channels} signals as"
+                problem += f" {file.format} {file.subtype}"
                 expected = f"{samples} samples of {signals} signals with {bits} bits"
-                raise RecordingError(
-                    "length", f"{problem} {file.subtype}, not {expected}; fetch the file again"
-                )
+                raise RecordingError("length", f"{problem}, not {expected}; fetch the file again")
             values: Any = file.read(dtype="int32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        problem = " ".join(str(error).split())
-        raise RecordingError(
-            "format", f"{path}: not a whole FLAC file ({problem}); fetch the file again"
-        ) from error
+        problem = " ".join(f"{path}: not a complete FLAC file ({error})".split())
+        raise RecordingError("format", f"{problem}; fetch the file again") from error
     if len(values) != samples:
-        raise RecordingError(
-            "length", f"{path}: ends after {len(values)} of {samples} samples; fetch it again"
-        )
-    return values >> (32 - bits)  # soundfile aligns to the highest bit
+        problem = f"{path}: ends after {len(values)} of {samples} samples"
+        raise RecordingError("length", f"{problem}; fetch it again")
+    return values >> (32 - bits)  # soundfile aligns samples to the highest bit

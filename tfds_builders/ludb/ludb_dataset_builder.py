@@ -1,8 +1,10 @@
-"""LUDB 1.0.1: 200 recordings of 10 s with marked waves, https://physionet.org/content/ludb/1.0.1/."""
+"""LUDB 1.0.1: 200 recordings of 10 s with marked waves.
 
-import functools
+https://physionet.org/content/ludb/1.0.1/
+"""
+
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -10,14 +12,13 @@ import tensorflow_datasets as tfds
 
 from ecgjax.errors import InputError
 from ecgjax.signals import LEADS
-from tfds_builders.conversion import builder
-from tfds_builders.formats import wfdb, wfdb_annotations, wfdb_header
+from tfds_builders.conversion.wfdb_builder import WfdbBuilder
+from tfds_builders.formats import wfdb_annotations, wfdb_header
 from tfds_builders.ludb import waves
 from tfds_builders.recording import splits
 from tfds_builders.recording.quality import RecordingError
-from tfds_builders.recording.recording import Recording, rates
+from tfds_builders.recording.recording import Recording
 
-URL = "https://physionet.org/content/ludb/1.0.1/"
 RHYTHMS = {
     "sinus rhythm": "SR",
     "sinus bradycardia": "SBRAD",
@@ -27,79 +28,76 @@ RHYTHMS = {
     "atrial fibrillation": "AFIB",
     "atrial flutter": "AFLT",
 }
-"""Rhythms that are an SCP-ECG statement, as the header's comments write them."""
+"""SCP-ECG statement by rhythm, as the comments of a header write it."""
 
 
-class Builder(builder.RecordingsBuilder):
-    """Every recording with the wave of each sample."""
+class Builder(WfdbBuilder):
+    """All recordings, with the wave of each sample."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "LUDB 1.0.1, one track of waves for all leads."}
-    BUILDER_CONFIGS = rates(100, 500)
-    DEFAULT_BUILDER_CONFIG_NAME = "100hz"
+    url = "https://physionet.org/content/ludb/1.0.1/"
     patient_key = b"ecgjax/ludb"
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
-        source = self.source_folder(URL)
-        headers = [*source.glob("[0-9]*.hea"), *source.glob("data/[0-9]*.hea")]
-        records = [
-            path.relative_to(source).with_suffix("") for path in headers if path.stem.isdigit()
-        ]
-        if not records:
-            raise InputError(f"{source}: no data/1.hea; give the folder of LUDB that holds `data`")
-        find = functools.partial(wfdb.find_windows, source, config=self.builder_config)
-        ordered = sorted(records, key=lambda record: int(record.name))
-        return [
-            window
-            for record in ordered
-            for window in find(str(record), functools.partial(self._recording, record))
-        ]
+    def find_recordings(self) -> list[Recording]:
+        headers = [*self.source.glob("[0-9]*.hea"), *self.source.glob("data/[0-9]*.hea")]
+        headers = [path for path in headers if path.stem.isdigit()]
+        if not headers:
+            problem = f"{self.source}: no data/1.hea"
+            raise InputError(f"{problem}; give the folder of LUDB that holds `data`")
+        headers.sort(key=lambda path: int(path.stem))
+        records = [path.relative_to(self.source).with_suffix("") for path in headers]
+        return self.find_windows(records, self._describe)
 
-    def _recording(self, record: Path, header: wfdb_header.Header | None) -> Recording:
+    def _describe(self, record: str, header: wfdb_header.Header | None) -> Recording:
+        name = PurePosixPath(record).name
         return Recording(
-            record_id=f"{int(record.name):03d}",
-            source_patient_id=record.name,
-            split=splits.of_patient(record.name, self.secret()),
+            record_id=f"{int(name):03d}",
+            source_patient_id=name,
+            split=splits.assign_split(name, self.secret()),
             location=None,
-            **(_about(header.comments) if header else {}),
+            **(_metadata(header.comments) if header else {}),
         )
 
     def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
-        assert self.source is not None  # find_recordings has seen it
-        signal = wfdb.read_window(self.source, recording, self.builder_config)
-        return {"signal": signal, "waves": self._waves(recording)}
+        return super().read_recording(recording) | {"waves": self._read_waves(recording)}
 
-    def _waves(self, recording: Recording) -> np.ndarray:
-        """uint8 [config.samples]: of each sample of the window the nearest published one's."""
-        assert self.source is not None
-        name, window = recording.location
-        record, config = self.source / name, self.builder_config
+    def _read_waves(self, recording: Recording) -> np.ndarray:
+        """Returns uint8 [config.samples]: the published label nearest to each stored sample."""
+        record = self.record_path(recording)
         header = wfdb_header.read(record.with_name(f"{record.name}.hea"))
-        files = (record.with_name(f"{record.name}.{lead.lower()}") for lead in LEADS)
-        annotations = [wfdb_annotations.read(file) for file in files]
-        if late := [
-            each[-1].sample for each in annotations if each and each[-1].sample >= header.samples
-        ]:
-            problem = f"{record}: an annotation at sample {late[0]} of {header.samples}"
-            raise RecordingError("annotation", f"{problem}; fetch the record again")
-        leads = [waves.of_lead(each, header.samples) for each in annotations]
+        labels = np.stack([_label_lead(record, lead, header.samples) for lead in LEADS], axis=1)
+        _, window = recording.location
+        config = self.builder_config
         stored = window * config.samples + np.arange(config.samples)
         nearest = np.rint(stored * header.rate_hz / config.rate_hz).astype(int)
-        return waves.of_most(np.stack(leads, axis=1))[np.minimum(nearest, header.samples - 1)]
+        return waves.majority(labels)[np.minimum(nearest, header.samples - 1)]
 
     def extra_features(self) -> dict[str, tfds.features.FeatureConnector]:
-        shape, encoding = (self.builder_config.samples,), tfds.features.Encoding.BYTES
+        shape = (self.builder_config.samples,)
+        encoding = tfds.features.Encoding.BYTES
         return {"waves": tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding=encoding)}
 
 
-def _about(comments: list[str]) -> dict[str, Any]:
-    """What a header says of a recording; whatever is not of the form is null."""
-    fields = {name.strip("<> "): value for name, value in wfdb_header.fields(comments).items()}
-    age, sex, rhythm = (
-        fields.get(name, "").rstrip(".").casefold() for name in ("age", "sex", "rhythm")
-    )
+def _label_lead(record: Path, lead: str, samples: int) -> np.ndarray:
+    """Reads the annotation file of a lead as labels, uint8 [samples]."""
+    annotations = wfdb_annotations.read(record.with_name(f"{record.name}.{lead.lower()}"))
+    if annotations and annotations[-1].sample >= samples:
+        problem = f"{record}: an annotation at sample {annotations[-1].sample} of {samples}"
+        raise RecordingError("annotation", f"{problem}; fetch the record again")
+    return waves.label_lead(annotations, samples)
+
+
+def _metadata(comments: list[str]) -> dict[str, Any]:
+    """Parses the comments of a header; any unexpected text becomes None."""
+    fields = {
+        name.strip("<> "): value.rstrip(".").casefold()
+        for name, value in wfdb_header.fields(comments).items()
+    }
+    age = fields.get("age", "")
+    rhythm = fields.get("rhythm", "")
     return {
         "age": float(age) if re.fullmatch(r"\d{1,3}", age) else None,
-        "sex": {"f": "female", "m": "male"}.get(sex[:1]),
+        "sex": {"f": "female", "m": "male"}.get(fields.get("sex", "")[:1]),
         "labels": (RHYTHMS[rhythm],) if rhythm in RHYTHMS else (),
     }

@@ -1,4 +1,4 @@
-"""From the marks that cardiologists set in each lead to the wave of every sample."""
+"""The wave of each sample, from the annotations that cardiologists set in each lead."""
 
 from collections.abc import Sequence
 
@@ -7,33 +7,35 @@ import numpy as np
 from ecgjax.signals import UNMARKED, WAVES
 from tfds_builders.formats.wfdb_annotations import END, NORMAL, ONSET, P_PEAK, T_PEAK, Annotation
 
-_WAVE_OF_PEAK = {P_PEAK: WAVES.index("P"), NORMAL: WAVES.index("QRS"), T_PEAK: WAVES.index("T")}
+_WAVE_BY_PEAK = {P_PEAK: WAVES.index("P"), NORMAL: WAVES.index("QRS"), T_PEAK: WAVES.index("T")}
 
 
-def of_lead(annotations: Sequence[Annotation], samples: int) -> np.ndarray:
-    """uint8 [samples]: the number in `WAVES`, from the first complete wave to the last; `UNMARKED` around them.
+def label_lead(annotations: Sequence[Annotation], samples: int) -> np.ndarray:
+    """Returns uint8 [samples]: the index in `WAVES` of each sample of a lead.
 
-    A complete wave is onset, peak and end one after the other; both ends belong to it.
+    Samples before the first and after the last complete wave are `UNMARKED`. A complete wave has
+    onset, peak and end in this order; onset and end belong to it.
     """
-    marks = np.full(samples, UNMARKED, np.uint8)
+    labels = np.full(samples, UNMARKED, np.uint8)
     triples = zip(annotations, annotations[1:], annotations[2:], strict=False)
     complete = [(a.sample, b.code, c.sample) for a, b, c in triples if _is_wave(a, b, c)]
     if not complete:
-        return marks
-    marks[complete[0][0] : complete[-1][2] + 1] = 0
+        return labels
+    labels[complete[0][0] : complete[-1][2] + 1] = 0
     for onset, peak, end in complete:
-        marks[onset : end + 1] = _WAVE_OF_PEAK[peak]
-    return marks
+        labels[onset : end + 1] = _WAVE_BY_PEAK[peak]
+    return labels
 
 
 def _is_wave(onset: Annotation, peak: Annotation, end: Annotation) -> bool:
-    return (onset.code, end.code) == (ONSET, END) and peak.code in _WAVE_OF_PEAK
+    return (onset.code, end.code) == (ONSET, END) and peak.code in _WAVE_BY_PEAK
 
 
-def of_most(leads: np.ndarray) -> np.ndarray:
-    """uint8 [time] of marks [time, lead]: what most of the marked leads say; `UNMARKED` where fewer than half are.
+def majority(leads: np.ndarray) -> np.ndarray:
+    """Returns uint8 [time]: the most frequent label among the marked leads of labels [time, lead].
 
-    Of equally many the first in `WAVES` is taken, none before a wave.
+    A sample at which fewer than half of the leads are marked is `UNMARKED`. In a tie the first wave
+    in the order of `WAVES` is taken, and "none" comes before any wave.
     """
     votes = np.stack([(leads == wave).sum(axis=1) for wave in range(len(WAVES))])
     enough = 2 * (leads != UNMARKED).sum(axis=1) >= leads.shape[1]

@@ -1,10 +1,12 @@
-"""PTB-XL 1.0.3: 21,799 twelve-lead recordings of 10 s, https://physionet.org/content/ptb-xl/1.0.3/."""
+"""PTB-XL 1.0.3: 21,799 twelve-lead recordings of 10 s.
+
+https://physionet.org/content/ptb-xl/1.0.3/
+"""
 
 import ast
 import datetime
 import re
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,22 +15,24 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.util import DownloadError
 
 from ecgjax.errors import InputError
-from tfds_builders.conversion import builder
+from tfds_builders.conversion.wfdb_builder import WfdbBuilder
 from tfds_builders.formats import csv_table, wfdb
-from tfds_builders.formats.csv_table import cell, if_given, whole
-from tfds_builders.recording import quality
+from tfds_builders.formats.csv_table import optional, whole_number
+from tfds_builders.recording.quality import RecordingError
 from tfds_builders.recording.recording import Recording, RecordingsConfig
 
 FOLDER = "ptb-xl-a-large-publicly-available-electrocardiography-dataset-1.0.3"
-URL = f"https://physionet.org/static/published-projects/ptb-xl/{FOLDER}.zip"
+ZIP_URL = f"https://physionet.org/static/published-projects/ptb-xl/{FOLDER}.zip"
 TABLE = "ptbxl_database.csv"
 REMEDY = "replace the file by PhysioNet's"
-SPLIT_OF_FOLD = {**dict.fromkeys(range(1, 9), "train"), 9: "validation", 10: "test"}
-"""As its authors recommend: all labels of folds 9 and 10 were seen by a person."""
+LOCATION_COLUMNS = {100: "filename_lr", 500: "filename_hr"}
+"""Column with the path of the record, by sampling rate in Hz."""
+SPLIT_BY_FOLD = {**dict.fromkeys(range(1, 9), "train"), 9: "validation", 10: "test"}
+"""The split recommended by the authors: a person has checked all labels of folds 9 and 10."""
 
 
-class Builder(builder.RecordingsBuilder):
-    """PTB-XL at one of its two rates."""
+class Builder(WfdbBuilder):
+    """PTB-XL at one of its two sampling rates."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "PTB-XL 1.0.3, all 21,799 recordings."}
@@ -38,55 +42,49 @@ class Builder(builder.RecordingsBuilder):
         ),
         RecordingsConfig(name="500hz", rate_hz=500, samples=5000, description="As published."),
     ]
-    DEFAULT_BUILDER_CONFIG_NAME = "100hz"
+    url = "https://physionet.org/content/ptb-xl/1.0.3/"
     patient_key = b"ecgjax/ptb_xl"
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
-        if self.source is None:
-            self.source = _download(dl_manager)
-        rate_hz = self.builder_config.rate_hz
-        folder, table = self.source / f"records{rate_hz:g}", self.source / TABLE
+    def download(self, dl_manager: tfds.download.DownloadManager) -> Path:
+        try:
+            # TFDS retries an unreachable server for minutes; this request fails at once.
+            head = urllib.request.Request(ZIP_URL, method="HEAD")
+            urllib.request.urlopen(head, timeout=30).close()
+            return Path(dl_manager.download_and_extract(ZIP_URL)) / FOLDER
+        except (OSError, DownloadError) as error:
+            problem = " ".join(f"{ZIP_URL}: {error}".split())
+            remedy = "fetch and unpack it, and give its folder as --source"
+            raise InputError(f"{problem}; {remedy}") from error
+
+    def find_recordings(self) -> list[Recording]:
+        table = self.source / TABLE
         if not table.is_file():
-            raise InputError(
-                f"{table}: no such file; give the folder of PTB-XL that holds it as --source"
-            )
+            problem = f"{table}: no such file"
+            raise InputError(f"{problem}; give the folder of PTB-XL that holds it as --source")
+        rate_hz = self.builder_config.rate_hz
+        folder = self.source / f"records{rate_hz:g}"
         if not folder.is_dir():
-            raise InputError(
-                f"{folder}: no such folder; choose the config of a rate that the source holds"
-            )
-        location = {"100": "filename_lr", "500": "filename_hr"}[f"{rate_hz:g}"]
-        rows = csv_table.read(table, (*CELLS, location), REMEDY)
-        return [_recording(row, location, table) for row in rows]
+            problem = f"{folder}: no such folder"
+            raise InputError(f"{problem}; choose the config of a rate that the source holds")
+        column = LOCATION_COLUMNS[int(rate_hz)]
+        rows = csv_table.read_cells(table, PARSERS | {column: _record}, REMEDY)
+        return [_describe(cells, record=cells[column]) for cells in rows]
 
     def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
-        assert self.source is not None  # find_recordings has set it
-        signal, rate_hz = wfdb.read_record(self.source / recording.location)
+        path = self.record_path(recording)
+        signal, rate_hz = wfdb.read_record(path)
         if rate_hz != self.builder_config.rate_hz:
-            problem = f"{recording.location}: {rate_hz:g} Hz instead of {self.builder_config.rate_hz:g} Hz"
-            raise quality.RecordingError("rate", f"{problem}; fetch the record again")
+            problem = f"{path}: {rate_hz:g} Hz instead of {self.builder_config.rate_hz:g} Hz"
+            raise RecordingError("rate", f"{problem}; fetch the record again")
         return {"signal": signal}
 
 
-def _download(dl_manager: tfds.download.DownloadManager) -> Path:
-    try:
-        # TFDS tries a server that is out of reach for minutes; this finds out at once.
-        urllib.request.urlopen(urllib.request.Request(URL, method="HEAD"), timeout=30).close()
-        return Path(dl_manager.download_and_extract(URL)) / FOLDER
-    except (OSError, DownloadError) as error:
-        problem = " ".join(f"{URL}: {error}".split())
-        raise InputError(
-            f"{problem}; fetch and unpack it, and give its folder as --source"
-        ) from error
-
-
-def _recording(row: dict[str, str], location: str, table: Path) -> Recording:
-    where = f"{table}: ecg_id {row['ecg_id'][:20]}"
-    cells = {column: cell(row, column, parse, where, REMEDY) for column, parse in CELLS.items()}
+def _describe(cells: dict[str, Any], record: str) -> Recording:
     return Recording(
         record_id=cells["ecg_id"],
         source_patient_id=cells["patient_id"],
-        split=SPLIT_OF_FOLD[cells["strat_fold"]],
-        location=cell(row, location, _location, where, REMEDY),
+        split=SPLIT_BY_FOLD[cells["strat_fold"]],
+        location=(record, 0),
         recorded_at=cells["recording_date"],
         age=cells["age"],
         sex=cells["sex"],
@@ -97,21 +95,21 @@ def _recording(row: dict[str, str], location: str, table: Path) -> Recording:
     )
 
 
-def _location(text: str) -> str:
+def _record(text: str) -> str:
     if not re.fullmatch(r"records\d{3}/\d{5}/\d{5}_[lh]r", text):
         raise ValueError(text)
     return text
 
 
 def _fold(text: str) -> int:
-    fold = whole(text)
-    if fold not in SPLIT_OF_FOLD:
+    fold = whole_number(text)
+    if fold not in SPLIT_BY_FOLD:
         raise ValueError(text)
     return fold
 
 
 def _age(text: str) -> float:
-    """Years. PTB-XL writes 300 for everybody over 89; they become 90, which nobody else is."""
+    """Parses an age in years. PTB-XL writes 300 above 89, stored as 90, which nobody else has."""
     age = float(text)
     if not (0 <= age < 90 or age == 300):
         raise ValueError(text)
@@ -119,22 +117,22 @@ def _age(text: str) -> float:
 
 
 def _labels(text: str) -> tuple[str, ...]:
-    """All statements, whatever their likelihood: 0 is PTB-XL's mark for an unknown one."""
+    """Parses all statements, whatever their likelihood: PTB-XL writes 0 for an unknown one."""
     codes = ast.literal_eval(text)
     if not isinstance(codes, dict) or not all(isinstance(code, str) for code in codes):
         raise ValueError(text)
     return tuple(codes)
 
 
-CELLS: dict[str, Callable[[str], Any]] = {
+PARSERS: dict[str, csv_table.Parser] = {
     "ecg_id": lambda text: f"{int(text):05d}",
-    "patient_id": lambda text: str(whole(text)),
-    "age": if_given(_age),
-    "sex": if_given({"0": "male", "1": "female"}.__getitem__),
-    "site": if_given(lambda text: str(whole(text))),
-    "device": if_given(lambda text: " ".join(text.split())),
-    "recording_date": if_given(datetime.datetime.fromisoformat),
+    "patient_id": lambda text: str(whole_number(text)),
+    "age": optional(_age),
+    "sex": optional({"0": "male", "1": "female"}.__getitem__),
+    "site": optional(lambda text: str(whole_number(text))),
+    "device": optional(lambda text: " ".join(text.split())),
+    "recording_date": optional(datetime.datetime.fromisoformat),
     "scp_codes": _labels,
     "strat_fold": _fold,
 }
-"""How the cells of a column that is used are read."""
+"""Parser of each column that is read, apart from the path of the record."""

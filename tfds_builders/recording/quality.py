@@ -1,129 +1,185 @@
-"""What can be wrong with a recording: reasons to reject it, and flags that it keeps.
+"""Every reason to reject a recording and every quality flag, with its meaning and its remedy.
 
-A recording is rejected only if it cannot be read as what its file says it is. What can be read is kept and
-flagged, since how much noise is too much depends on the use.
+A recording is rejected only if it cannot be read as its file describes it, or if it holds no ECG.
+Every other recording is kept and flagged, since the tolerable amount of noise depends on the use.
+`python -m tfds_builders.recording.quality` copies these tables into tfds_builders/README.md.
 """
 
-import numpy as np
+from collections.abc import Mapping
+from pathlib import Path
 
 from ecgjax.errors import InputError
-from ecgjax.signals import LEADS, MISSING
+
+NO_ECG_UV = 50
+"""A recording without any lead whose range exceeds this value is rejected as no ECG. Cardiologists
+call a QRS complex low if it stays below 500 uV in all limb leads."""
+FLAT_UV = 10
+"""A lead whose range is at most this value is flat: 10 uV are 0.1 mm on paper, hardly visible."""
+HUGE_UV = 20_000
+"""A lead whose range exceeds this value is no ECG lead, since QRS complexes stay below 10 mV. The
+int16 samples could hold a range of 65,534 uV."""
+SATURATED_UV = 2000
+"""A lead is saturated if it stays at its own extreme for SATURATED_S, at this level or beyond."""
+SATURATED_S = 0.1
+CLIPPED_UV = 500
+"""A lead is clipped if it stays at its own extreme for CLIPPED_S, CLIPPED_RUNS times, at this level
+or beyond: an amplifier has cut off its peaks."""
+CLIPPED_S = 0.008
+CLIPPED_RUNS = 3
+RESIDUAL_UV = 25
+"""A limb lead contradicts leads I and II if its difference from the value calculated from them has
+a standard deviation above this value and above RESIDUAL_SHARE of that of the calculated value.
+In PTB-XL, III = II - I holds within 2 uV in 99.67 % of the records."""
+RESIDUAL_SHARE = 0.2
+
+REASONS = {
+    "amplitude": (
+        f"No lead covers more than {NO_ECG_UV} uV, for example since units are wrong by 1000.",
+        "Correct gain and units, or leave the recording out.",
+    ),
+    "annotation": (
+        "The file of wave annotations is absent, damaged or does not match the recording.",
+        "Download the record again.",
+    ),
+    "checksum": (
+        "The samples do not match the checksum in the file: they are damaged.",
+        "Download the file again.",
+    ),
+    "damaged": ("The data of an HDF5 file cannot be read.", "Download the file again."),
+    "duplicate": (
+        "Another recording has the same samples. The one kept is the first, searched in the order "
+        "test, validation, train.",
+        "Leave one of the two out; the detail names both.",
+    ),
+    "file_name": (
+        "The name leads out of the record's folder, by a path or a link, or to no regular file.",
+        "Put the file itself into the folder.",
+    ),
+    "format": (
+        "The file is not in a supported format, or its content is not what the format demands.",
+        "Download it again, or convert it to a supported format.",
+    ),
+    "header": (
+        "The header is not valid WFDB, contradicts itself or is incomplete.",
+        "Replace the header file.",
+    ),
+    "initial_value": (
+        "The first sample is not the one in the WFDB header: the files do not belong together.",
+        "Download the record again.",
+    ),
+    "leads": (
+        "I, II or one of V1 to V6 is absent, or two signals have names of the same lead.",
+        "Give the leads their names and each lead once; III, aVR, aVL and aVF may be absent.",
+    ),
+    "length": (
+        "The recording is shorter than a window, the file has another length than its header says, "
+        "or it exceeds the limit for one recording.",
+        "Download the file again, choose a config with shorter windows, or divide the recording.",
+    ),
+    "memory": (
+        "A reader of vendor files needs more memory than its sandbox has.",
+        "Leave the file out, or export a shorter part.",
+    ),
+    "missing": ("Every sample is marked as missing.", "Leave the recording out."),
+    "missing_file": (
+        "A file, or a recording within a file, is listed but absent.",
+        "Complete the source, or correct the list.",
+    ),
+    "range": (
+        "A lead exceeds 32767 uV, the largest value of a stored sample.",
+        "Correct gain and units.",
+    ),
+    "rate": (
+        "The sampling rate is no rate of an ECG, or not the rate of the chosen config.",
+        "Correct the sampling rate, or download the record again.",
+    ),
+    "resources": (
+        "A reader of vendor files was stopped because it ran out of time or memory.",
+        "Leave the file out.",
+    ),
+    "shape": (
+        "The dimensions of the samples are not as described, or leads differ in length or rate.",
+        "Correct arrays.json, or export the file again.",
+    ),
+    "units": (
+        "The samples have no gain, or units that are no voltage.",
+        "Export the file with its gain, in V, mV, uV or nV.",
+    ),
+    "unreadable": (
+        "The reader failed without a more exact reason; the detail has its message.",
+        "Export the file again, or leave it out.",
+    ),
+}
+"""(meaning, remedy) of each reason to reject a recording."""
+FLAGS = {
+    "missing": (
+        "Some samples are missing.",
+        "Mask them; they are -32768 in the stored signal.",
+    ),
+    "flat": (
+        f"The lead stays within {FLAT_UV} uV: an electrode was probably off.",
+        "Ignore this lead.",
+    ),
+    "huge": (
+        f"The lead covers more than {HUGE_UV / 1000:g} mV, which no heart produces.",
+        "Check gain and units, or ignore this lead.",
+    ),
+    "saturated": (
+        f"The lead stays at its extreme, {SATURATED_UV} uV or more, for {SATURATED_S:g} s.",
+        "Ignore this lead.",
+    ),
+    "clipped": (
+        f"The lead stays at its extreme for {1000 * CLIPPED_S:g} ms at least {CLIPPED_RUNS} times: "
+        "its peaks are cut off.",
+        "Do not measure amplitudes in this lead.",
+    ),
+    "einthoven": (
+        "Lead III is not II - I (Einthoven's law), so that leads may be exchanged in the file.",
+        "Check the order and the names of the leads.",
+    ),
+    "goldberger": (
+        "aVR, aVL or aVF does not follow from I and II (Goldberger's definitions), so that leads "
+        "may be exchanged in the file.",
+        "Check the order and the names of the leads.",
+    ),
+}
+"""(meaning, remedy) of each quality flag, named without the lead."""
 
 
 class RecordingError(InputError):
-    """A recording that is rejected: `reason` is a word to count by, the message is one line for people."""
+    """A recording that is rejected: `reason` is a key of REASONS, the message is one line.
+
+    Raises:
+      ValueError: the reason is not in REASONS, a programming error.
+    """
 
     def __init__(self, reason: str, message: str):
+        if reason not in REASONS:
+            raise ValueError(f"reason {reason!r} is not in quality.REASONS; add it with a remedy")
         super().__init__(message)
         self.reason = reason
 
 
-NO_ECG_UV = 50
-"""If no lead covers more than this, there is no ECG: QRS complexes below 500 uV in all limb leads are called low."""
-HUGE_UV = 20_000
-"""A lead that covers more is no lead of a heart, whose QRS complexes stay below 10 mV; 32,767 uV is what fits."""
-FLAT_UV = 10
-"""A lead that stays within this range is flat: 10 uV is 0.1 mm on paper, below what a reader can see."""
-SATURATED_UV, SATURATED_S = 2000, 0.1
-"""A lead is saturated if it stays this long at its own extreme, with that extreme at least this high."""
-CLIPPED_UV, CLIPPED_S, CLIPPED_RUNS = 500, 0.008, 3
-"""A lead is clipped if it stays this long at its own extreme as often as this: peaks that an amplifier has cut."""
-RESIDUAL_UV, RESIDUAL_SHARE = 25, 0.2
-"""A limb lead disagrees with I and II if it is this far from what follows from them, and by this share of it; both as
-standard deviations. In PTB-XL III = II - I within 2 uV in 99.67 % of the records."""
-LAWS = ("einthoven:III", "goldberger:aVR", "goldberger:aVL", "goldberger:aVF")
-LAW_WEIGHTS = np.array([(-1, 1), (-0.5, -0.5), (1, -0.5), (-0.5, 1)], np.float32)
-"""These four as sums of I and II. Leads that are swapped in a file break one of the laws; electrodes that
-were swapped on the patient break none."""
+README = Path(__file__).parent.parent / "README.md"
+COMMAND = "python -m tfds_builders.recording.quality"
+BEGIN = f"<!-- begin: written by {COMMAND} -->"
+END = "<!-- end -->"
 
 
-def require_ecg(signal: np.ndarray, where: str) -> None:
-    """Rejects what was read without error and is still no ECG.
-
-    Args:
-      signal: int16 [time, 12], 1 uV per LSB, `MISSING` where a sample is missing.
-      where: the recording, for the message.
-
-    Raises:
-      RecordingError: all samples are missing, or all leads are so low that gain or units must be wrong.
-    """
-    most = -1
-    for lead in map(np.ascontiguousarray, signal.T):  # the first will do, unless it is flat
-        there = lead[lead != MISSING] if lead.min() == MISSING else lead
-        most = max(most, int(there.max()) - int(there.min()) if len(there) else -1)
-        if most > NO_ECG_UV:
-            return
-    if most < 0:
-        raise RecordingError("missing", f"{where}: all samples are missing; leave it out")
-    problem = f"{where}: no lead covers more than {most} uV"
-    raise RecordingError(
-        "amplitude", f"{problem}; check gain and units (off by 1000?), or leave it out"
-    )
+def update_readme(text: str) -> str:
+    """Returns the README's text with the tables of reasons and flags between its two markers."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"{README}: lacks the lines {BEGIN} and {END}; add them")
+    tables = f"{_markdown('reason', REASONS)}\n\n{_markdown('flag', FLAGS)}"
+    return f"{before}{begin}\n{tables}\n{end}{after}"
 
 
-def flags(signal: np.ndarray, rate_hz: float) -> list[str]:
-    """Quality flags of a stored recording.
-
-    Args:
-      signal: int16 [time, 12], 1 uV per LSB, `MISSING` where a sample is missing.
-      rate_hz: sampling rate, in Hz.
-
-    Returns:
-      "missing" if any sample is missing, and "flat:LEAD", "huge:LEAD", "saturated:LEAD", "clipped:LEAD",
-      "einthoven:III" and "goldberger:LEAD" for each lead concerned.
-    """
-    by_lead = np.ascontiguousarray(signal.T)
-    lowest, highest = by_lead.min(axis=1).astype(int), by_lead.max(axis=1).astype(int)
-    missing = by_lead == MISSING if lowest.min() == MISSING else None
-    if missing is not None:
-        by_lead = np.where(missing, 0, by_lead)
-        lowest, highest = by_lead.min(axis=1).astype(int), by_lead.max(axis=1).astype(int)
-    found = [] if missing is None else ["missing"]
-    found += [f"flat:{LEADS[lead]}" for lead in np.flatnonzero(highest - lowest <= FLAT_UV)]
-    found += [f"huge:{LEADS[lead]}" for lead in np.flatnonzero(highest - lowest > HUGE_UV)]
-    found += _at_extremes(by_lead, (lowest, highest), rate_hz)
-    return found + _disagreements(by_lead, missing)
+def _markdown(title: str, table: Mapping[str, tuple[str, str]]) -> str:
+    rows = [f"| `{word}` | {meaning} | {remedy} |" for word, (meaning, remedy) in table.items()]
+    return "\n".join([f"| {title} | meaning | remedy |", "| --- | --- | --- |", *rows])
 
 
-def _at_extremes(
-    by_lead: np.ndarray, extremes: tuple[np.ndarray, np.ndarray], rate_hz: float
-) -> list[str]:
-    """saturated, or else clipped, or neither, for each lead."""
-    long, short = max(2, round(SATURATED_S * rate_hz)), max(3, round(CLIPPED_S * rate_hz))
-    found: dict[str, str] = {}
-    for uv in extremes:
-        there = by_lead == uv.astype(np.int16)[:, None]
-        # Nearly always, and fast to see: a run of samples has one pair of neighbours less than samples.
-        if np.count_nonzero(there[:, 1:] & there[:, :-1]) < min(
-            long - 1, CLIPPED_RUNS * (short - 1)
-        ):
-            continue
-        for lead in np.flatnonzero(np.abs(uv) >= CLIPPED_UV):
-            runs = _runs(there[lead])
-            if abs(uv[lead]) >= SATURATED_UV and runs.max() >= long:
-                found[LEADS[lead]] = "saturated"
-            elif (runs >= short).sum() >= CLIPPED_RUNS:
-                found.setdefault(LEADS[lead], "clipped")
-    return [f"{found[lead]}:{lead}" for lead in LEADS if lead in found]
-
-
-def _runs(condition: np.ndarray) -> np.ndarray:
-    """Lengths of the stretches in which it holds."""
-    edges = np.flatnonzero(np.diff(condition, prepend=False, append=False))
-    return edges[1::2] - edges[::2]
-
-
-def _disagreements(by_lead: np.ndarray, missing: np.ndarray | None) -> list[str]:
-    # Every so many samples: a thousand of them tell a standard deviation well enough.
-    few = slice(None, None, max(1, by_lead.shape[1] // 1000))
-    limb = by_lead[:6, few].astype(np.float32)
-    expected = LAW_WEIGHTS @ limb[:2]
-    residual = limb[2:] - expected
-    if missing is not None:
-        absent = missing[:2, few].any(axis=0) | missing[2:6, few]
-        expected, residual = (np.ma.masked_where(absent, uv) for uv in (expected, residual))
-    # filled: of a lead of which nothing is there, nothing is known.
-    off, spread = (np.ma.filled(uv.std(axis=1), 0) for uv in (residual, expected))
-    return [
-        LAWS[row] for row in np.flatnonzero(off > np.maximum(RESIDUAL_UV, RESIDUAL_SHARE * spread))
-    ]
+if __name__ == "__main__":
+    README.write_text(update_readme(README.read_text(encoding="utf-8")), encoding="utf-8")

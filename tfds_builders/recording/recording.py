@@ -1,4 +1,4 @@
-"""What a data set says of a recording before its signal is read, and what the configs of its builder say."""
+"""Metadata of a recording, known before its signal is read, and the configs of a builder."""
 
 import dataclasses
 import datetime
@@ -11,18 +11,20 @@ SPLITS = ("train", "validation", "test")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recording:
-    """One recording of a source, before its signal is read."""
+    """Metadata of one recording of a source, known before its signal is read."""
 
     record_id: str
     source_patient_id: str
-    """The patient's identifier in the source; it goes into the keyed hash and nowhere else."""
+    """The patient's identifier in the source. Only its keyed hash is ever written."""
     split: str
-    """One of `SPLITS`; all recordings of a patient are in the same."""
+    """One of `SPLITS`, the same for all recordings of a patient."""
     location: Any
-    """What `read_recording` needs to find it; picklable."""
+    """Everything that `read_recording` needs to find the signal; picklable."""
+    source_file: str = ""
+    """Name of the file for the table beside the user's key; needed only where the key is secret."""
     recorded_at: datetime.datetime | None = None
     age: float | None = None
-    """In years."""
+    """Age in years."""
     sex: str | None = None
     """"female" or "male"."""
     site: str | None = None
@@ -35,18 +37,18 @@ class Recording:
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class RecordingsConfig(tfds.core.BuilderConfig):
-    """A variant of a data set. A field that `prepare` changes shows in the name, and so in the folder."""
+    """A variant of a data set. A field changed by `prepare` becomes part of its name and folder."""
 
     rate_hz: float
     """Sampling rate of the stored recordings, in Hz."""
     samples: int
     """Samples of a stored recording."""
     limit: int | None = None
-    """Keep only the first so many recordings of each split."""
+    """Number of recordings to keep of each split, the first ones; None keeps all."""
 
 
 def rates(*rates_hz: int) -> list[RecordingsConfig]:
-    """A config for each rate, of recordings of 10 s."""
+    """Returns one config per sampling rate, with recordings of 10 s."""
     return [
         RecordingsConfig(
             name=f"{rate}hz", rate_hz=rate, samples=10 * rate, description=f"10 s at {rate} Hz."

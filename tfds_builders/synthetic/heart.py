@@ -1,9 +1,10 @@
-"""One patient's heart: its atria, its ventricles, their recovery, and its ectopic beats.
+"""One patient's heart: atria, ventricles, their repolarisation, and ectopic beats.
 
 The normal beat was fitted by least squares to the median normal beat of 284 recordings of PTB-XL
-(doi:10.1038/s41597-020-0495-6), seen through the inverse of Dower's matrix, residual below 0.02 mV. A median
-over patients flattens, so it was then enlarged, by a quarter to a third, until the simulated leads had the
-median amplitudes of PTB-XL. The spreads between patients are set to PTB-XL's quantiles in the same way.
+(doi:10.1038/s41597-020-0495-6), transformed by the inverse of Dower's matrix, with a residual below
+0.02 mV. A median over patients is too flat; therefore the beat was enlarged by a quarter to a
+third, until the simulated leads had the median amplitudes of PTB-XL. The spread between patients
+was set to PTB-XL's quantiles in the same way.
 """
 
 import dataclasses
@@ -27,7 +28,7 @@ ATRIA = pieces(
     (38, 19, (0.030, 0.085, -0.040)),  # right atrium
     (74, 17, (0.045, 0.055, 0.030)),  # left atrium
 )
-"""Normal P wave, from its begin."""
+"""Normal P wave; times from its begin."""
 
 VENTRICLES_S = 0.092
 VENTRICLES = pieces(
@@ -37,15 +38,16 @@ VENTRICLES = pieces(
     (54, 8, (0.06, 0.12, 0.48)),  # its back
     (68, 9, (-0.13, -0.03, 0.16)),  # base
 )
-"""Normal QRS complex, from its begin."""
+"""Normal QRS complex; times from its begin."""
 
-QT_S, T_BEGIN_S = 0.400, 0.190
+QT_S = 0.400
+T_BEGIN_S = 0.190
 RECOVERY = pieces(
     (147, 56, (-0.02, -0.02, -0.04)),  # ST segment
     (267, 46, (0.16, 0.06, -0.18)),  # rise of the T wave
     (322, 33, (0.21, 0.13, -0.08)),  # its steeper fall
 )
-"""Normal ST segment and T wave, from the begin of the QRS complex, at a QT of 400 ms."""
+"""Normal ST segment and T wave; times from the begin of the QRS complex, at a QT of 400 ms."""
 
 ORIGINS = (
     (0.35, 0.85, 0.40),  # right ventricular outflow tract: inferior axis, negative V1
@@ -54,7 +56,7 @@ ORIGINS = (
     (0.75, -0.55, 0.40),  # apex of the right ventricle: superior axis, negative V1
     (-0.70, 0.30, -0.65),  # side of the left ventricle: negative I, positive V1
 )
-"""Main direction (left, down, back) of ventricular beats by where they start."""
+"""Main direction (left, down, back) of ventricular beats, one for each site of origin."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,34 +64,37 @@ class Heart:
     """The electrical heart of one patient at one visit."""
 
     atria: Waves
-    """P wave, from its begin."""
+    """P wave; times from its begin."""
     ectopic_atria: Waves
-    """P wave of a premature atrial beat, from its begin."""
+    """P wave of a premature atrial beat; times from its begin."""
     atria_s: float
     """Duration of the P wave."""
     ventricles: Waves
-    """QRS complex, from its begin."""
+    """QRS complex; times from its begin."""
     ventricles_s: float
     """Duration of the QRS complex."""
     recovery: Waves
-    """ST segment and T wave, from the begin of the QRS complex, at a QT of 400 ms."""
+    """ST segment and T wave; times from the begin of the QRS complex, at a QT of 400 ms."""
     ectopic_ventricles: Waves
-    """QRS complex of a premature ventricular beat, from its begin."""
+    """QRS complex of a premature ventricular beat; times from its begin."""
     ectopic_ventricles_s: float
-    """Its duration."""
+    """Duration of the QRS complex of a premature ventricular beat."""
     ectopic_recovery: Waves
-    """Its ST segment and T wave, at a QT of 400 ms."""
+    """ST segment and T wave of a premature ventricular beat, at a QT of 400 ms."""
     qtc_s: float
-    """QT interval at 60 beats a minute."""
+    """QT interval at 60 beats per minute."""
 
 
-def draw_heart(rng, *, female: bool, ageing: float) -> Heart:
-    """A normal heart: intervals as in Rautaharju et al. 2009 (doi:10.1016/j.jacc.2008.12.014).
+def draw_heart(rng: np.random.Generator, *, female: bool, ageing: float) -> Heart:
+    """Draws a normal heart with intervals as in Rautaharju et al. 2009.
+
+    doi:10.1016/j.jacc.2008.12.014
 
     Args:
-      rng: NumPy generator.
-      female: smaller amplitudes, shorter QRS, longer QT.
-      ageing: decades over 50 years: longer P, smaller T, axis further left by 4 degrees each.
+      rng: random generator.
+      female: True for smaller amplitudes, a shorter QRS complex and a longer QT interval.
+      ageing: age above 50, in decades. Each decade makes the P wave longer and the T wave smaller,
+        and turns the axis to the left by 4 degrees.
     """
     atria_s = float(np.clip(rng.normal(0.106 + 0.003 * ageing, 0.010), 0.080, 0.130))
     ventricles_s = float(np.clip(rng.normal(0.090 if female else 0.096, 0.009), 0.074, 0.118))
@@ -114,11 +119,15 @@ def draw_heart(rng, *, female: bool, ageing: float) -> Heart:
     )
 
 
-def _draw_ectopic(rng, size: float) -> tuple[Waves, Waves, float]:
-    """A wide complex that spreads through muscle, 130 to 175 ms, and a T wave against it."""
+def _draw_ectopic(rng: np.random.Generator, size: float) -> tuple[Waves, Waves, float]:
+    """Draws (QRS complex, ST segment and T wave, QRS duration in s) of a ventricular beat.
+
+    The activation spreads through muscle, which takes 130 to 175 ms. The T wave is discordant.
+    """
     duration_s = rng.uniform(0.130, 0.175)
     main = _unit(np.array(ORIGINS[rng.integers(len(ORIGINS))]) + 0.2 * rng.standard_normal(3))
-    begin, end = (_unit(main + 0.6 * rng.standard_normal(3)) for _ in range(2))
+    begin = _unit(main + 0.6 * rng.standard_normal(3))
+    end = _unit(main + 0.6 * rng.standard_normal(3))
     peak_mv = rng.uniform(0.8, 1.5) * size
     qrs = pieces(
         (38, 15, 0.45 * peak_mv * begin), (72, 19, peak_mv * main), (108, 17, 0.5 * peak_mv * end)
@@ -136,8 +145,11 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / np.linalg.norm(vector)
 
 
-def drifted(rng, heart: Heart) -> Heart:
-    """The same heart months later: some per cent of amplitude, some ms of QT; T waves change most."""
+def drifted(rng: np.random.Generator, heart: Heart) -> Heart:
+    """Returns the heart months later.
+
+    Amplitudes change by a few per cent and QT by a few ms; T waves change most.
+    """
     ventricles = heart.ventricles.scaled(size=rng.lognormal(0, 0.06))
     recovery = heart.recovery.scaled(size=rng.lognormal(0, 0.15))
     return dataclasses.replace(
@@ -150,13 +162,12 @@ def drifted(rng, heart: Heart) -> Heart:
 
 
 def beating(heart: Heart, beats: Beats) -> tuple[Waves, list[Span]]:
-    """All waves of a recording, and where each begins and ends; times in seconds from the first sample."""
-    wide, has_p, ectopic_p = (
-        beats.kind == VENTRICULAR,
-        np.isfinite(beats.pr_s),
-        beats.kind == ATRIAL,
-    )
-    begin_s, p_s = beats.onset_s, beats.onset_s - beats.pr_s
+    """Returns all waves of a recording, and their spans; times in seconds from the first sample."""
+    wide = beats.kind == VENTRICULAR
+    has_p = np.isfinite(beats.pr_s)
+    ectopic_p = beats.kind == ATRIAL
+    begin_s = beats.onset_s
+    p_s = beats.onset_s - beats.pr_s
     qrs_s = np.where(wide, heart.ectopic_ventricles_s, heart.ventricles_s)
     # A wide complex ends later, and so does its T wave.
     qt_s = _qt_s(heart.qtc_s, beats.rr_s) + qrs_s - heart.ventricles_s
@@ -178,5 +189,8 @@ def beating(heart: Heart, beats: Beats) -> tuple[Waves, list[Span]]:
 
 
 def _qt_s(qtc_s: float, rr_s: np.ndarray) -> np.ndarray:
-    """QT by Fridericia (RR to the power 1/3). It follows the rate, so the single RR counts for little."""
+    """Returns QT by Fridericia's formula (RR to the power 1/3).
+
+    QT adapts to the heart rate, so that a single RR interval has little influence.
+    """
     return qtc_s * np.cbrt(0.8 * np.median(rr_s) + 0.2 * rr_s)

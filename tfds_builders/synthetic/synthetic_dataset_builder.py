@@ -1,4 +1,4 @@
-"""Synthetic: a cohort of simulated patients with two to four recordings each. Nothing is downloaded."""
+"""A cohort of simulated patients with two to four recordings each; nothing is downloaded."""
 
 import dataclasses
 from typing import cast
@@ -12,9 +12,9 @@ from tfds_builders.recording.recording import Recording, RecordingsConfig
 from tfds_builders.synthetic.patient import SITES
 from tfds_builders.synthetic.recording import Plan, plan_patient, simulate
 
-SPLIT_OF_REMAINDER = ("train",) * 12 + ("validation",) * 2 + ("test",) * 4
-"""Split of a patient by its index modulo 18: two thirds train, a ninth validation, two ninths test, however
-many patients there are."""
+SPLITS_BY_REMAINDER = ("train",) * 12 + ("validation",) * 2 + ("test",) * 4
+"""Split of a patient by its index modulo 18: two thirds train, a ninth validation, two ninths test,
+for any number of patients."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -22,13 +22,13 @@ class CohortConfig(RecordingsConfig):
     """A cohort at one sampling rate."""
 
     patients: int = 1008
-    """Patients in all splits; two thirds are for training. About three recordings each."""
+    """Number of patients with about three recordings each; two thirds are for training."""
     seed: int = 0
-    """Another seed, other patients."""
+    """Random seed of the cohort; another seed gives other patients."""
 
 
 class Builder(builder.RecordingsBuilder):
-    """A simulated cohort: see README.md for what is in it."""
+    """A simulated cohort; README.md describes its content."""
 
     VERSION = tfds.core.Version("1.0.0")
     RELEASE_NOTES = {"1.0.0": "First cohort."}
@@ -41,17 +41,15 @@ class Builder(builder.RecordingsBuilder):
             description="The rate of hospital carts, with mains hum.",
         ),
     ]
-    DEFAULT_BUILDER_CONFIG_NAME = "100hz"
     patient_key = b"ecgjax/synthetic"
     recordings_per_shard = 512  # small shards, so that two cores share the work
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
+    def find_recordings(self) -> list[Recording]:
         config = cast(CohortConfig, self.builder_config)
-        for option, least in (("patients", len(SPLIT_OF_REMAINDER)), ("seed", 0)):
-            if getattr(config, option) < least:
-                raise InputError(
-                    f"{option} {getattr(config, option)}: give a number of at least {least}"
-                )
+        for option, least in (("patients", len(SPLITS_BY_REMAINDER)), ("seed", 0)):
+            value = getattr(config, option)
+            if value < least:
+                raise InputError(f"{option} {value}: give a number of at least {least}")
         return [
             _recording(plan)
             for index in range(config.patients)
@@ -62,7 +60,8 @@ class Builder(builder.RecordingsBuilder):
         return simulate(recording.location, rate_hz=int(self.builder_config.rate_hz))
 
     def extra_features(self) -> dict[str, tfds.features.FeatureConnector]:
-        shape, encoding = (self.builder_config.samples,), tfds.features.Encoding.BYTES
+        shape = (self.builder_config.samples,)
+        encoding = tfds.features.Encoding.BYTES
         return {"waves": tfds.features.Tensor(shape=shape, dtype=np.uint8, encoding=encoding)}
 
 
@@ -72,7 +71,7 @@ def _recording(plan: Plan) -> Recording:
     return Recording(
         record_id=f"{seed}-{patient:05d}-{visit}",
         source_patient_id=f"{seed}-{patient}",
-        split=SPLIT_OF_REMAINDER[patient % len(SPLIT_OF_REMAINDER)],
+        split=SPLITS_BY_REMAINDER[patient % len(SPLITS_BY_REMAINDER)],
         location=plan,
         recorded_at=plan.visit.recorded_at,
         age=plan.visit.age,

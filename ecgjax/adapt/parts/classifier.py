@@ -1,7 +1,11 @@
-"""An encoder with a linear head: what every way of using labels ends in, and what a fine-tuned checkpoint holds."""
+"""Classifier: an encoder with a linear head, its supervised loss, and its predictions.
+
+A checkpoint of `ecgjax.launch.finetune` holds the variables of this classifier.
+"""
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -20,7 +24,7 @@ from ecgjax.pretrained import Encoder
 
 
 class Classifier(nn.Module):
-    """Encoder, standardised embedding, dropout, one logit a class."""
+    """Encoder, standardised embedding, dropout, and a linear layer with one logit per class."""
 
     encoder: nn.Module
     classes: int
@@ -28,9 +32,9 @@ class Classifier(nn.Module):
 
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> jax.Array:
-        """float32 [batch, time, lead] -> logits float32 [batch, class]."""
+        """Classifies signals float32 [batch, time, lead]; returns logits float32 [batch, class]."""
         _, embedding = self.encoder(signal, train=train)
-        # Without scale and bias, so that a linear probe's mean and deviation fit in as they are.
+        # Without scale and bias: the mean and deviation of a linear probe are inserted unchanged.
         norm = nn.BatchNorm(
             use_running_average=not train,
             momentum=0.9,
@@ -47,7 +51,7 @@ class Classifier(nn.Module):
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
-    """The supervised objective: binary cross entropy of every class on one augmented piece of each recording."""
+    """Supervised loss: binary cross-entropy of all classes on one view of each recording."""
 
     classes: int
     dropout: float
@@ -55,14 +59,14 @@ class Classification:
 
     def __post_init__(self):
         if not 0 <= self.dropout < 1:
-            raise InputError(f"dropout {self.dropout}: give a share from 0 to below 1")
+            raise InputError(f"dropout {self.dropout}: give a rate from 0 to below 1")
 
     def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
-        """Variables for recordings like `signal`, float32 [batch, time, lead]."""
+        """Returns initial variables for recordings like `signal`, float32 [batch, time, lead]."""
         return dict(self.network(encoder).init(key, signal, train=False))
 
     def begin(self, encoder: Encoder, key: jax.Array) -> dict:
-        """Variables with the weights of `encoder` and a new head."""
+        """Returns variables with the weights of `encoder` and a new head."""
         return from_encoder(self, encoder, key)
 
     def loss(
@@ -73,8 +77,11 @@ class Classification:
         key: jax.Array,
         *,
         preprocess: Preprocessor,
-    ):
-        """Loss of {"signal": int16 [batch, time, lead], "targets": float32 [batch, class]}, as an objective's."""
+    ) -> tuple[jax.Array, tuple[dict, Any]]:
+        """Returns (loss, (metrics, updates)); see `SupervisedObjective`.
+
+        The batch is {"signal": int16 [batch, time, lead], "targets": float32 [batch, class]}.
+        """
         view_key, dropout_key = jax.random.split(key)
         signals = preprocess(batch["signal"])
         views = self.augmentation.views(signals, view_key, rate_hz=preprocess.rate_hz)
@@ -85,21 +92,19 @@ class Classification:
         return loss, ({}, updates)
 
     def network(self, encoder: nn.Module) -> Classifier:
-        """What `init`'s variables belong to."""
+        """Returns the Flax module that the variables of `init` belong to."""
         return Classifier(encoder=encoder, classes=self.classes, dropout=self.dropout)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Adapted:
-    """What a way of using labels gives.
-
-    Attributes:
-      variables: of the `Classifier`.
-      window_s: probabilities are means over windows of this length that overlap by half; None: the whole recording.
-    """
+    """A trained classifier or segmenter, as every method of `ecgjax.adapt` returns it."""
 
     variables: dict
+    """Variables of the `Classifier` (or `Segmenter`)."""
     window_s: float | None
+    """Length in seconds of the windows that probabilities are averaged over; they overlap by half.
+    None: one window, the whole recording."""
 
 
 def predict(
@@ -110,7 +115,16 @@ def predict(
     *,
     batch_size: int = 128,
 ) -> np.ndarray:
-    """Probabilities float32 [len(indices), class] of prepared recordings; `encoder` says architecture and input."""
+    """Predicts probabilities float32 [len(indices), class] of prepared recordings.
+
+    Args:
+      adapted: the trained classifier.
+      encoder: the encoder that training started from; only its architecture and preprocessing are
+        used.
+      records: the prepared data set.
+      indices: numbers of the recordings.
+      batch_size: recordings per batch.
+    """
     classes = adapted.variables["params"]["head"]["bias"].shape[0]
     step = _jitted_predict(
         encoder.module,
@@ -126,7 +140,7 @@ def predict(
 @functools.lru_cache(maxsize=16)
 def _jitted_predict(
     encoder: nn.Module, classes: int, preprocess: Preprocessor, window_s: float | None
-):
+) -> Callable[[dict, np.ndarray], jax.Array]:
     model = Classifier(encoder=encoder, classes=classes)
 
     def step(variables: dict, signal: jax.Array) -> jax.Array:
@@ -138,9 +152,9 @@ def _jitted_predict(
 
 
 def _windows(signal: jax.Array, window_s: float | None, rate_hz: float) -> jax.Array:
-    """[batch, time, lead] -> [batch, window, window_s * rate_hz, lead], each half a window after the one before.
+    """Cuts signals [batch, time, lead] into windows [batch, window, window_s * rate_hz, lead].
 
-    The last one ends with the recording, so that no sample is left out.
+    Windows overlap by half. The last one ends with the recording, so no sample is left out.
     """
     time = signal.shape[1]
     length = time if window_s is None else min(round(window_s * rate_hz), time)

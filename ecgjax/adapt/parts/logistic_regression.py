@@ -1,10 +1,14 @@
-"""Many regularised logistic regressions at once: all classes, folds and strengths that share their features.
+"""Many regularised logistic regressions on the same features, fitted at once.
 
-scikit-learn fits one after another; here each iteration is two matrix products for all of them, which is why a probe
-with 71 classes takes seconds. What is minimised is scikit-learn's objective, |w|^2 / 2 + C * sum of log losses with a
-free intercept, whose curvature never exceeds that of the features' Gram matrix (Böhning 1992): along its axes a step of
-1 / (C * eigenvalue / 4 + 1) needs no line search. Steps are accelerated (Nesterov 1983), and a regression whose last
-one went uphill starts anew (O'Donoghue & Candès 2015).
+A linear probe needs one regression for each class, fold and regularisation strength. scikit-learn
+fits them one after another. Here each iteration is two matrix products for all of them, so a probe
+with 71 classes takes seconds.
+
+The objective is scikit-learn's: |w|^2 / 2 + C * (sum of log losses), with an unregularised
+intercept. Its curvature is at most that of the features' Gram matrix (Böhning 1992), so that along
+the eigenvectors of that matrix a step size of 1 / (C * eigenvalue / 4 + 1) needs no line search.
+The steps use Nesterov's momentum (1983). It is reset for a regression whose last step went uphill
+(O'Donoghue & Candès 2015).
 """
 
 import jax
@@ -12,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 
 TOLERANCE = 1e-7
-"""Of the objective at zero: how much another step may promise when it is enough."""
-MOST_STEPS = 1000
+"""A fit stops when the predicted decrease falls below this fraction of the initial objective."""
+MAX_STEPS = 1000
 
 
 class Regressions:
-    """Fits any number of regressions to the same features.
+    """Logistic regressions on the same features.
 
     Args:
       features: [recording, feature], centred and of similar scale.
@@ -29,11 +33,13 @@ class Regressions:
     def fit(
         self, cases: np.ndarray, used: np.ndarray, strengths: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Fits a regression for each column; takes about 30 bytes of memory for each of its recordings.
+        """Fits one regression for each column of `cases`.
+
+        Memory: about 30 bytes times recordings times regressions.
 
         Args:
-          cases: whether a recording is a case, bool [recording, regression].
-          used: whether a regression may use a recording, bool [recording, regression].
+          cases: True for a case, bool [recording, regression].
+          used: True for a recording that the regression is fitted to, bool [recording, regression].
           strengths: inverse regularisation strengths C, [regression].
 
         Returns:
@@ -52,12 +58,18 @@ def _dot(a: jax.Array, b: jax.Array) -> jax.Array:
 
 @jax.jit
 def _principal(features: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Features along the axes of their Gram matrix and a last one of ones; the axes; the largest curvatures."""
+    """Rotates features to the eigenvectors of their Gram matrix.
+
+    Returns:
+      Rotated features with a last column of ones, the eigenvectors, and the largest curvature along
+      each rotated feature.
+    """
     eigenvalues, axes = jnp.linalg.eigh(_dot(features.T, features))
-    span = slice(-min(features.shape), None)  # few recordings vary along few axes only
-    eigenvalues, axes = eigenvalues[span], axes[:, span]
+    # n recordings vary along at most n eigenvectors, those with the largest eigenvalues.
+    rank = min(features.shape)
+    axes = axes[:, -rank:]
     ones = jnp.ones((len(features), 1))
-    curvature = jnp.append(jnp.maximum(eigenvalues, 0.0), len(features)) / 4
+    curvature = jnp.append(jnp.maximum(eigenvalues[-rank:], 0.0), len(features)) / 4
     return jnp.concatenate([_dot(features, axes), ones], axis=1), axes, curvature
 
 
@@ -65,12 +77,12 @@ def _principal(features: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
 def _minimise(
     features: jax.Array, curvature: jax.Array, cases: jax.Array, used: jax.Array, c: jax.Array
 ) -> jax.Array:
-    """[feature, regression]; the last feature is the intercept's, which is not regularised."""
+    """Returns weights [feature, regression]; the last feature is the unregularised intercept."""
     penalty = jnp.ones((len(curvature), 1)).at[-1].set(0.0)
     step = 1 / (c[None, :] * curvature[:, None] + penalty)
-    enough = TOLERANCE * c * jnp.log(2.0) * used.sum(axis=0)
+    tolerance = TOLERANCE * c * jnp.log(2.0) * used.sum(axis=0)
 
-    def body(carry):
+    def body(carry: tuple) -> tuple:
         solution, ahead, momentum, count, _ = carry
         residual = jnp.where(used, jax.nn.sigmoid(_dot(features, ahead)) - cases, 0.0)
         gradient = c[None, :] * _dot(features.T, residual) + penalty * ahead
@@ -78,16 +90,11 @@ def _minimise(
         moved = new - solution
         uphill = (gradient * moved).sum(axis=0) > 0
         momentum = jnp.where(uphill, 1.0, momentum)
-        following = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
-        done = (step * gradient**2).sum(axis=0) <= enough
-        return (
-            new,
-            new + ((momentum - 1) / following)[None, :] * moved,
-            following,
-            count + 1,
-            done.all(),
-        )
+        next_momentum = (1 + jnp.sqrt(1 + 4 * momentum**2)) / 2
+        next_ahead = new + ((momentum - 1) / next_momentum)[None, :] * moved
+        done = (step * gradient**2).sum(axis=0) <= tolerance
+        return new, next_ahead, next_momentum, count + 1, done.all()
 
     start = jnp.zeros((len(curvature), cases.shape[1]))
     carry = (start, start, jnp.ones(cases.shape[1]), 0, False)
-    return jax.lax.while_loop(lambda carry: ~carry[4] & (carry[3] < MOST_STEPS), body, carry)[0]
+    return jax.lax.while_loop(lambda carry: ~carry[4] & (carry[3] < MAX_STEPS), body, carry)[0]

@@ -1,4 +1,4 @@
-"""The local contrastive loss of Chaitanya et al. 2023 (arXiv:2112.09645), on the samples of recordings."""
+"""Local contrastive loss on the samples of recordings (Chaitanya et al. 2023, arXiv:2112.09645)."""
 
 from collections.abc import Sequence
 
@@ -9,48 +9,51 @@ from ecgjax.objectives.parts.nt_xent import unit_length
 
 
 def local_contrast(
-    elements: jax.Array,
-    marks: jax.Array,
+    embeddings: jax.Array,
+    labels: jax.Array,
     key: jax.Array,
     *,
-    kinds: Sequence[int],
-    partner: int,
+    classes: Sequence[int],
+    shift: int,
     temperature: float,
     per_wave: int,
 ) -> jax.Array:
-    """Cross entropy of telling, from a sample, its own wave among the waves of its recording and of another one.
+    """Computes the contrastive loss of samples against the mean embedding of each wave.
+
+    For each drawn sample, the mean embedding of its own wave is the positive. The negatives are the
+    means of the other waves. Positives and negatives are taken from the sample's recording and from
+    its partner, another recording of the batch.
 
     Args:
-      elements: float32 [recording, time, width].
-      marks: the kind of each sample, integers [recording, time].
-      key: draws the samples.
-      kinds: what is contrasted, as marked; other samples take no part.
-      partner: the other recording is so many places before in the batch.
-      temperature: cosine similarities are divided by this.
-      per_wave: samples drawn of each wave in each recording, all if there are fewer.
+      embeddings: embedding of each sample, float32 [recording, time, width].
+      labels: wave label of each sample, integers [recording, time].
+      key: random key of the drawn samples.
+      classes: wave labels that are contrasted; samples with other labels take no part.
+      shift: the partner of recording i is recording i - shift.
+      temperature: temperature of the softmax over cosine similarities.
+      per_wave: number of samples drawn of each wave in each recording; all if there are fewer.
 
     Returns:
-      Mean over samples and over the two recordings, of those that hold the wave.
+      Mean cross-entropy over the drawn samples and the two recordings that contain their wave.
     """
-    member = marks[:, None, :] == jnp.array(kinds)[None, :, None]  # [recording, wave, time]
+    member = labels[:, None, :] == jnp.array(classes)[None, :, None]  # [recording, wave, time]
     present = member.any(-1)
-    means = unit_length(
-        jnp.einsum("rct,rtw->rcw", member.astype(elements.dtype), elements, precision="highest")
+    sums = jnp.einsum(
+        "rct,rtw->rcw", member.astype(embeddings.dtype), embeddings, precision="highest"
     )
-    most = min(per_wave, marks.shape[1])
-    lots, drawn = jax.lax.top_k(
-        jnp.where(member, jax.random.uniform(key, member.shape), -1.0), most
-    )
-    samples = unit_length(jnp.take_along_axis(elements[:, None], drawn[..., None], axis=2))
+    means = unit_length(sums)
+    random = jnp.where(member, jax.random.uniform(key, member.shape), -1.0)
+    order, drawn = jax.lax.top_k(random, min(per_wave, labels.shape[1]))
+    samples = unit_length(jnp.take_along_axis(embeddings[:, None], drawn[..., None], axis=2))
 
-    # Of the recording itself and of its partner: [recording, 2, wave, ...].
-    both_means = jnp.stack([means, jnp.roll(means, partner, axis=0)], axis=1)
-    both_present = jnp.stack([present, jnp.roll(present, partner, axis=0)], axis=1)
+    # Means of the recording and of its partner: [recording, 2, wave, ...].
+    both_means = jnp.stack([means, jnp.roll(means, shift, axis=0)], axis=1)
+    both_present = jnp.stack([present, jnp.roll(present, shift, axis=0)], axis=1)
     cosine = jnp.einsum("rcsw,rpdw->rcspd", samples, both_means, precision="highest") / temperature
     cosine = jnp.where(both_present[:, None, None], cosine, -1e9)
-    log_share = cosine - jax.nn.logsumexp(cosine, axis=(-2, -1), keepdims=True)
-    own = jnp.einsum("rcspc->rcsp", log_share)
-    counts = (lots >= 0)[..., None] & both_present.swapaxes(1, 2)[
-        :, :, None
-    ]  # [recording, wave, sample, 2]
-    return -jnp.where(counts, own, 0.0).sum() / jnp.maximum(counts.sum(), 1)
+    log_probability = cosine - jax.nn.logsumexp(cosine, axis=(-2, -1), keepdims=True)
+    positive = jnp.einsum("rcspc->rcsp", log_probability)
+    is_sample = (order >= 0)[..., None]  # negative where a wave has fewer than per_wave samples
+    has_wave = both_present.swapaxes(1, 2)[:, :, None]
+    counts = is_sample & has_wave  # [recording, wave, sample, 2]
+    return -jnp.where(counts, positive, 0.0).sum() / jnp.maximum(counts.sum(), 1)

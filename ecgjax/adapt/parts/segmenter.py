@@ -1,6 +1,10 @@
-"""An encoder that says of every sample which wave it belongs to, and the Dice loss that teaches it."""
+"""Segmenter: an encoder with a head that classifies every sample as P, QRS, T or none.
+
+A wave label is the class of one sample, an index into `ecgjax.signals.WAVES`.
+"""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -9,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.adapt.parts.classifier import Adapted
+from ecgjax.adapt.parts.training import NETWORK
 from ecgjax.data.inference import each_batch, read_in_batches
 from ecgjax.data.records import Records
 from ecgjax.encoders.unet1d import TwoConvolutions
@@ -20,40 +25,48 @@ from ecgjax.signals import UNMARKED, WAVES, rate_ratio
 
 
 class Segmenter(nn.Module):
-    """Encoder, and on its tokens two heads: one logit a class, and an element for contrast, for every sample."""
+    """Encoder with two heads on its tokens: logits and an embedding for each sample."""
 
     encoder: nn.Module
     width: int = 16
-    """Of both heads (Chaitanya et al. 2023: that of the U-Net's first level)."""
+    """Width of both heads (Chaitanya et al. 2023: the width of the U-Net's first level)."""
 
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
-        """float32 [batch, time, lead] -> logits float32 [batch, time, len(WAVES)], elements [batch, time, width]."""
+        """Segments signals float32 [batch, time, lead].
+
+        Returns:
+          Logits float32 [batch, time, len(WAVES)] and embeddings float32 [batch, time, width].
+
+        Raises:
+          InputError: the encoder does not have one token per sample.
+        """
         tokens, _ = self.encoder(signal, train=train)
         if tokens.shape[1] != signal.shape[1]:
-            name, samples = type(self.encoder).__name__, signal.shape[1]
             raise InputError(
-                f"{name} has {tokens.shape[1]} tokens for {samples} samples; give --encoder unet1d"
+                f"{type(self.encoder).__name__} has {tokens.shape[1]} tokens for "
+                f"{signal.shape[1]} samples; give --encoder unet1d"
             )
         hidden = TwoConvolutions(self.width, 3, name="before_head")(tokens, train=train)
-        elements = ProjectionHead((self.width, self.width), batch_norm=True, name="projector")(
-            tokens, train=train
-        )
-        return nn.Dense(len(WAVES), name="head")(hidden), elements
+        projector = ProjectionHead((self.width, self.width), batch_norm=True, name="projector")
+        embeddings = projector(tokens, train=train)
+        return nn.Dense(len(WAVES), name="head")(hidden), embeddings
 
 
-def dice_loss(logits: jax.Array, marks: jax.Array) -> jax.Array:
-    """1 - Dice coefficient of the softmax, over all samples of the batch, mean over classes ("none" is one).
+def dice_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """Computes 1 - Dice coefficient of the softmax probabilities, mean over classes.
+
+    The coefficient of a class is computed over all samples of the batch. "none" is a class, too.
 
     Args:
       logits: [batch, time, class].
-      marks: the class of each sample, integers [batch, time]; samples with `UNMARKED` are left out.
+      labels: wave labels, integers [batch, time]; samples with `UNMARKED` are left out.
     """
-    known = (marks != UNMARKED)[..., None]
-    truth = jax.nn.one_hot(marks, logits.shape[-1]) * known
-    share = jax.nn.softmax(logits) * known
-    sizes = truth.sum((0, 1)) + share.sum((0, 1))
-    return 1 - (2 * (truth * share).sum((0, 1)) / (sizes + 1e-6)).mean()
+    known = (labels != UNMARKED)[..., None]
+    truth = jax.nn.one_hot(labels, logits.shape[-1]) * known
+    probability = jax.nn.softmax(logits) * known
+    sizes = truth.sum((0, 1)) + probability.sum((0, 1))
+    return 1 - (2 * (truth * probability).sum((0, 1)) / (sizes + 1e-6)).mean()
 
 
 def segment(
@@ -64,17 +77,26 @@ def segment(
     *,
     batch_size: int = 64,
 ) -> np.ndarray:
-    """The class of each sample of prepared recordings, uint8 [len(indices), time] at the encoder's rate."""
+    """Predicts wave labels uint8 [len(indices), time] of prepared recordings.
+
+    Args:
+      adapted: the trained segmenter.
+      encoder: the encoder that training started from; only its architecture and preprocessing are
+        used. Its input rate is the sampling rate of the labels.
+      records: the prepared data set.
+      indices: numbers of the recordings.
+      batch_size: recordings per batch.
+    """
     step = _jitted_segment(encoder.module, Preprocessor(encoder.preprocessing, records.rate_hz))
-    variables = jax.device_put(
-        {name: adapted.variables[name] for name in ("params", "batch_stats")}
-    )
+    variables = jax.device_put({name: adapted.variables[name] for name in NETWORK})
     batches = read_in_batches(records, indices, batch_size)
     return each_batch(functools.partial(step, variables), batches, batch_size)
 
 
 @functools.lru_cache(maxsize=16)
-def _jitted_segment(encoder: nn.Module, preprocess: Preprocessor):
+def _jitted_segment(
+    encoder: nn.Module, preprocess: Preprocessor
+) -> Callable[[dict, np.ndarray], jax.Array]:
     model = Segmenter(encoder=encoder)
 
     def step(variables: dict, signal: jax.Array) -> jax.Array:
@@ -84,8 +106,11 @@ def _jitted_segment(encoder: nn.Module, preprocess: Preprocessor):
     return jax.jit(step)
 
 
-def read_marks(records: Records, indices: np.ndarray, rate_hz: float) -> np.ndarray:
-    """The true class of each sample, uint8 [len(indices), time]: at `rate_hz`, the nearest stored sample's."""
+def read_wave_labels(records: Records, indices: np.ndarray, rate_hz: float) -> np.ndarray:
+    """Reads the true wave labels uint8 [len(indices), time], resampled to `rate_hz`.
+
+    Each sample has the label of the nearest stored sample.
+    """
     up, down = rate_ratio(records.rate_hz, rate_hz)
     samples = -(-records.samples * up // down)
     nearest = np.minimum(np.rint(np.arange(samples) * down / up).astype(int), records.samples - 1)

@@ -1,4 +1,4 @@
-"""What encoders with a context are made of: local tokens, a memory of those before each, and their pooling."""
+"""Layers of the encoders with a causal context: local convolutions, LSTM and pooling."""
 
 import flax.linen as nn
 import jax
@@ -19,114 +19,122 @@ class ConvStack(nn.Module):
 
     @nn.compact
     def __call__(self, hidden: jax.Array, *, train: bool) -> jax.Array:
-        """[batch, time, channel] -> [batch, ceil(time / product of strides), widths[-1]], for odd kernels."""
+        """[batch, time, channel] -> [batch, time', widths[-1]].
+
+        With odd kernel sizes, time' is ceil(time / product of strides).
+        """
         layers = zip(self.widths, self.kernels, self.strides, strict=True)
         for number, (width, kernel, stride) in enumerate(layers, start=1):
-            hidden = Conv(
-                width, kernel, stride, kernel // 2, dtype=self.dtype, name=f"conv{number}"
-            )(hidden)
+            conv = Conv(width, kernel, stride, kernel // 2, dtype=self.dtype, name=f"conv{number}")
+            hidden = conv(hidden)
             hidden = relu(BatchNorm(name=f"norm{number}")(hidden, train=train))
         return hidden
 
 
 class Lstm(nn.Module):
-    """One layer of long short-term memory, beginning at zero; gates in the order input, forget, cell, output."""
+    """One LSTM layer with an initial state of zeros; its gates are input, forget, cell, output."""
 
     width: int
     dtype: str = "float32"
-    """What products are computed in; the memory is float32."""
+    """Precision of the matrix products; the state is float32."""
 
     @nn.compact
     def __call__(self, hidden: jax.Array) -> jax.Array:
         """[batch, time, channel] -> float32 [batch, time, width]."""
-        lecun, orthogonal = nn.initializers.lecun_normal(), nn.initializers.orthogonal()
-        entry = self.param("input", lecun, (hidden.shape[-1], 4 * self.width)).astype(self.dtype)
-        recurrent = self.param("recurrent", orthogonal, (self.width, 4 * self.width)).astype(
-            self.dtype
-        )
-        bias = self.param("bias", nn.initializers.zeros, (4 * self.width,))
-        # What does not depend on the state at once, for all times: one product instead of one a sample.
-        driven = (hidden.swapaxes(0, 1).astype(self.dtype) @ entry).astype(jnp.float32) + bias[
-            None, None
-        ]
-        return remember(driven, recurrent).swapaxes(0, 1)
+        lecun = nn.initializers.lecun_normal()
+        orthogonal = nn.initializers.orthogonal()
+        gates = 4 * self.width
+        kernel = self.param("input", lecun, (hidden.shape[-1], gates)).astype(self.dtype)
+        recurrent = self.param("recurrent", orthogonal, (self.width, gates)).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (gates,))
+        # The inputs' part of the gates does not depend on the state: one product for all times.
+        products = (hidden.swapaxes(0, 1).astype(self.dtype) @ kernel).astype(jnp.float32)
+        return scan_lstm(products + bias[None, None], recurrent).swapaxes(0, 1)
 
 
 @jax.custom_vjp
-def remember(driven: jax.Array, recurrent: jax.Array) -> jax.Array:
-    """Outputs of long short-term memory.
+def scan_lstm(gate_inputs: jax.Array, recurrent: jax.Array) -> jax.Array:
+    """Runs an LSTM over time.
 
-    The gradient is written out, so that the weights' is one product for all times; autodiff adds up one a sample, and
-    keeps a third more. The state is [width, batch]: a CPU's faster way round for few recordings.
+    The gradient is written by hand, so that the gradient of the weights is one product for all
+    times. Automatic differentiation adds one product per sample, and stores a third more. The state
+    is [width, batch], which is faster on a CPU for few recordings.
 
     Args:
-      driven: float32 [time, batch, 4 * width], what the inputs add to the gates input, forget, cell, output.
-      recurrent: [width, 4 * width], of the type in which products are computed.
+      gate_inputs: float32 [time, batch, 4 * width], the inputs' part of the gates input, forget,
+        cell, output.
+      recurrent: [width, 4 * width], in the precision of the products.
 
     Returns:
       float32 [time, batch, width].
     """
-    return _remember(driven, recurrent)[0]
+    return _scan_lstm(gate_inputs, recurrent)[0]
 
 
-def _remember(driven: jax.Array, recurrent: jax.Array) -> tuple[jax.Array, tuple]:
-    weights = (
-        recurrent.T
-    )  # out here: transposed in the loop it makes each product twice as slow on a CPU
+def _scan_lstm(gate_inputs: jax.Array, recurrent: jax.Array) -> tuple[jax.Array, tuple]:
+    # Transposed outside the loop: inside, each product takes twice as long on a CPU.
+    weights = recurrent.T
 
-    def step(state: tuple[jax.Array, jax.Array], drive: jax.Array):
-        output, before = state
-        gates = _gates(drive.T + _product(weights, output))
-        enter, forget, cell, show = jnp.split(gates, 4)
-        memory = forget * before + enter * cell
-        output = show * jnp.tanh(memory)
-        return (output, memory), (output.T, before, gates)
+    def step(state: tuple[jax.Array, jax.Array], gate_input: jax.Array):
+        output, memory = state
+        gates = _gates(gate_input.T + _product(weights, output))
+        input_gate, forget_gate, cell, output_gate = jnp.split(gates, 4)
+        new_memory = forget_gate * memory + input_gate * cell
+        new_output = output_gate * jnp.tanh(new_memory)
+        return (new_output, new_memory), (new_output.T, memory, gates)
 
-    start = jnp.zeros((len(recurrent), driven.shape[1]))
-    _, (outputs, before, gates) = jax.lax.scan(step, (start, start), driven)
-    return outputs, (outputs, before, gates, recurrent)
+    start = jnp.zeros((len(recurrent), gate_inputs.shape[1]))
+    _, (outputs, memories, gates) = jax.lax.scan(step, (start, start), gate_inputs)
+    return outputs, (outputs, memories, gates, recurrent)
 
 
-def _gradients(kept: tuple, cotangent: jax.Array) -> tuple[jax.Array, jax.Array]:
-    outputs, before, gates, recurrent = kept
+def _scan_lstm_backward(
+    residuals: tuple, output_gradients: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    outputs, memories, gates, recurrent = residuals
 
     def step(state: tuple[jax.Array, jax.Array], now: tuple[jax.Array, jax.Array, jax.Array]):
-        of_output, of_memory = state
-        cotangent, before, gates = now
-        enter, forget, cell, show = jnp.split(gates, 4)
-        shown = jnp.tanh(forget * before + enter * cell)
-        of_output += cotangent.T
-        of_memory += of_output * show * (1 - shown**2)
-        of_gates = jnp.concatenate(
+        output_gradient, memory_gradient = state
+        loss_gradient, memory, gates = now
+        input_gate, forget_gate, cell, output_gate = jnp.split(gates, 4)
+        squashed = jnp.tanh(forget_gate * memory + input_gate * cell)
+        output_gradient += loss_gradient.T
+        memory_gradient += output_gradient * output_gate * (1 - squashed**2)
+        gate_gradients = jnp.concatenate(
             [
-                of_memory * cell * enter * (1 - enter),
-                of_memory * before * forget * (1 - forget),
-                of_memory * enter * (1 - cell**2),
-                of_output * shown * show * (1 - show),
+                memory_gradient * cell * input_gate * (1 - input_gate),
+                memory_gradient * memory * forget_gate * (1 - forget_gate),
+                memory_gradient * input_gate * (1 - cell**2),
+                output_gradient * squashed * output_gate * (1 - output_gate),
             ]
         )
-        return (_product(recurrent, of_gates), of_memory * forget), of_gates.T
+        earlier = (_product(recurrent, gate_gradients), memory_gradient * forget_gate)
+        return earlier, gate_gradients.T
 
-    end = jnp.zeros_like(before[0])
-    _, of_driven = jax.lax.scan(step, (end, end), (cotangent, before, gates), reverse=True)
-    earlier = jnp.pad(outputs[:-1], ((1, 0), (0, 0), (0, 0))).astype(recurrent.dtype)
-    of_recurrent = jnp.einsum("tbw,tbg->wg", earlier, of_driven.astype(recurrent.dtype))
-    return of_driven, of_recurrent
+    end = jnp.zeros_like(memories[0])
+    sequence = (output_gradients, memories, gates)
+    _, gate_gradients = jax.lax.scan(step, (end, end), sequence, reverse=True)
+    previous = jnp.pad(outputs[:-1], ((1, 0), (0, 0), (0, 0))).astype(recurrent.dtype)
+    recurrent_gradient = jnp.einsum("tbw,tbg->wg", previous, gate_gradients.astype(recurrent.dtype))
+    return gate_gradients, recurrent_gradient
 
 
-remember.defvjp(_remember, _gradients)
+scan_lstm.defvjp(_scan_lstm, _scan_lstm_backward)
 
 
 def _product(weights: jax.Array, state: jax.Array) -> jax.Array:
     return jnp.matmul(weights, state.astype(weights.dtype), preferred_element_type=jnp.float32)
 
 
-def _gates(driven: jax.Array) -> jax.Array:
-    """[4 * width, batch]: sigmoid, but tanh of the cell; all by one tanh, a quarter of the time of the two."""
-    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], np.float32), len(driven) // 4)[:, None]
-    return jnp.tanh(driven * scale) * scale + (1 - scale)
+def _gates(gate_inputs: jax.Array) -> jax.Array:
+    """Activates gates [4 * width, batch]: tanh for the cell, sigmoid for the others.
+
+    All by one tanh, which takes a quarter of the time of tanh and sigmoid.
+    """
+    scale = np.repeat(np.array([0.5, 0.5, 1, 0.5], np.float32), len(gate_inputs) // 4)[:, None]
+    return jnp.tanh(gate_inputs * scale) * scale + (1 - scale)
 
 
 def concat_pool(tokens: jax.Array) -> jax.Array:
-    """[batch, time, width] -> [batch, 3 * width]: the last token, the maximum and the mean over time."""
+    """[batch, time, width] -> [batch, 3 * width]: last token, maximum and mean over time."""
     return jnp.concatenate([tokens[:, -1], tokens.max(1), tokens.mean(1)], axis=-1)

@@ -1,6 +1,6 @@
-"""What the transformers are made of: pre-norm blocks without any bias, as in https://github.com/kweimann/ECG-JEPA.
+"""Transformer layers: pre-norm blocks without bias, as in https://github.com/kweimann/ECG-JEPA.
 
-Parameters are float32 whatever `dtype` the layers compute in.
+Parameters are float32 in every precision of the computation.
 """
 
 import functools
@@ -12,25 +12,32 @@ import jax.numpy as jnp
 from ecgjax.errors import InputError
 
 SMALL = nn.initializers.truncated_normal(0.02)
-"""Initial values of weights and learned tokens: a deviation of 0.02 before they are cut at two of them, 0.0176 after
-(PyTorch's `trunc_normal_`, which the papers' code uses, cuts a hundred deviations away: 0.02)."""
+"""Initialiser of weights and learned tokens, a normal distribution that is cut at two standard
+deviations. The standard deviation is 0.02 before the cut and 0.0176 after it. PyTorch's
+`trunc_normal_` in the papers' code cuts at a hundred standard deviations, so it stays 0.02."""
 
 
-def check_transformer(what: str, *, width: int, layers: int, heads: int) -> None:
-    """Refuses attention heads that do not divide the width, an odd width, half of which are sines, and no layer.
+def check_transformer(name: str, *, width: int, layers: int, heads: int) -> None:
+    """Checks the sizes of a transformer.
+
+    Args:
+      name: the transformer's name in the error message.
+      width: channels of a token; half of them hold the sines of the positional encoding.
+      layers: number of blocks.
+      heads: attention heads of a block.
 
     Raises:
-      InputError: it is so.
+      InputError: there is no layer, or the width is odd or not a multiple of the heads.
     """
     if min(width, layers, heads) < 1 or width % heads or width % 2:
         raise InputError(
-            f"{what}: width {width}, layers {layers}, heads {heads}: give a layer or more, and an even width that is a "
-            f"multiple of the heads"
+            f"{name}: width {width}, layers {layers}, heads {heads}: give one layer or more, and "
+            f"an even width that is a multiple of the heads"
         )
 
 
 class Transformer(nn.Module):
-    """Blocks of self-attention and a last normalisation."""
+    """Self-attention blocks and a final layer normalisation."""
 
     layers: int
     heads: int
@@ -38,7 +45,10 @@ class Transformer(nn.Module):
 
     @nn.compact
     def __call__(self, hidden: jax.Array, valid: jax.Array | None = None) -> jax.Array:
-        """[batch, token, width] -> the same shape; nobody attends to a token that is not `valid`, [batch, token]."""
+        """[batch, token, width] -> the same shape.
+
+        No token attends to a token that is not `valid`, bool [batch, token].
+        """
         check_transformer(
             "transformer", width=hidden.shape[-1], layers=self.layers, heads=self.heads
         )
@@ -51,11 +61,11 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Self-attention, then two dense layers with a GELU between; each adds to its input (arXiv:2010.11929)."""
+    """Self-attention and a two-layer MLP with GELU, both with a residual (arXiv:2010.11929)."""
 
     heads: int
     layers: int
-    """Blocks of the whole stack: what adds to the residual stream starts smaller in a deeper one."""
+    """Number of blocks in the stack; in a deeper stack the last layers of a block start smaller."""
     dtype: str
 
     @nn.compact
@@ -64,24 +74,24 @@ class Block(nn.Module):
         width = hidden.shape[-1]
         dense = functools.partial(nn.Dense, use_bias=False, dtype=self.dtype, kernel_init=SMALL)
         last = nn.initializers.truncated_normal(0.02 / (2 * self.layers) ** 0.5)
-        normal = _norm(self.dtype, "norm1")(hidden)
+        normalised = _norm(self.dtype, "norm1")(hidden)
         query, key, value = (
-            dense(width, name=name)(normal).reshape(*hidden.shape[:2], self.heads, -1)
+            dense(width, name=name)(normalised).reshape(*hidden.shape[:2], self.heads, -1)
             for name in ("query", "key", "value")
         )
         attended = jax.nn.dot_product_attention(
             query, key, value, mask=None if valid is None else valid[:, None, None]
         )
         hidden = hidden + dense(width, kernel_init=last, name="out")(attended.reshape(hidden.shape))
-        normal = _norm(self.dtype, "norm2")(hidden)
-        wide = nn.gelu(dense(4 * width, name="widen")(normal))
+        normalised = _norm(self.dtype, "norm2")(hidden)
+        wide = nn.gelu(dense(4 * width, name="widen")(normalised))
         return hidden + dense(width, kernel_init=last, name="narrow")(wide)
 
 
-def places(count: int, width: int) -> jax.Array:
-    """[count, width]: sines and cosines of a token's position (arXiv:1706.03762), for sequences of any length."""
-    slowness = 10000.0 ** (jnp.arange(width // 2) / (width / 2))
-    angle = jnp.arange(count)[:, None] / slowness[None]
+def sinusoidal_positions(count: int, width: int) -> jax.Array:
+    """Returns the sinusoidal positional encoding [count, width] (arXiv:1706.03762)."""
+    period = 10000.0 ** (jnp.arange(width // 2) / (width / 2))
+    angle = jnp.arange(count)[:, None] / period[None]
     return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], axis=-1)
 
 

@@ -1,41 +1,58 @@
-"""What any encoder says of single leads, for methods that compare a recording's leads with one another."""
+"""Embeddings of single leads, from any encoder, for methods that compare leads."""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from ecgjax.errors import InputError
-from ecgjax.objectives.parts.masking import hidden_by_chance
+from ecgjax.objectives.parts.masking import random_mask
 
 
 def draw_leads(encoder: nn.Module, key: jax.Array, signal: jax.Array, count: int) -> jax.Array:
-    """Which leads of each recording are compared, int [batch, count].
+    """Draws the leads that are compared in each recording.
 
-    All of them where the encoder has embeddings of single leads (a method `lead_embeddings`): they cost nothing more.
-    Of any other each lead is one more signal to encode, so `count` different ones are drawn.
+    An encoder with a method `lead_embeddings` computes the embeddings of all leads at once, so all
+    leads are compared. Any other encoder has to encode each lead as a signal of its own, so `count`
+    different leads are drawn per recording.
+
+    Returns:
+      Lead numbers, int [batch, count].
+
+    Raises:
+      InputError: the signal has one lead only.
     """
     batch, _, leads = signal.shape
     if leads < 2:
         raise InputError(
-            "an encoder of one lead: this method compares leads; give it two or more, or another method"
+            "an encoder of one lead: this method compares leads; give it two or more, or another "
+            "method"
         )
     if hasattr(encoder, "lead_embeddings"):
         return jnp.broadcast_to(jnp.arange(leads)[None], (batch, leads))
-    return hidden_by_chance(key, (batch, leads), min(count, leads))[1]
+    return random_mask(key, (batch, leads), min(count, leads))[1]
 
 
 def lead_embeddings(
     encoder: nn.Module, signal: jax.Array, leads: jax.Array, *, train: bool
 ) -> jax.Array:
-    """Embeddings of single leads: [batch, time, lead] and int [batch, count] -> [batch, count, dimension].
+    """Returns embeddings of single leads.
 
-    An encoder without such sees signals in which all leads but one are 0.
+    An encoder without a method `lead_embeddings` gets signals in which all leads but one are 0.
+
+    Args:
+      encoder: a bound Flax module.
+      signal: [batch, time, lead].
+      leads: int [batch, count], the leads of each recording.
+      train: the encoder's `train`.
+
+    Returns:
+      [batch, count, dimension].
     """
     if hasattr(encoder, "lead_embeddings"):
         embeddings = encoder.lead_embeddings(signal, train=train)
         return jnp.take_along_axis(embeddings, leads[..., None], axis=1)
     batch, time, width = signal.shape
-    shown = leads[..., None] == jnp.arange(width)[None, None]
-    alone = jnp.where(shown[:, :, None], signal[:, None], 0.0)
-    _, embeddings = encoder(alone.reshape(-1, time, width), train=train)
+    selected = leads[..., None] == jnp.arange(width)[None, None]
+    single_leads = jnp.where(selected[:, :, None], signal[:, None], 0.0)
+    _, embeddings = encoder(single_leads.reshape(-1, time, width), train=train)
     return embeddings.reshape(batch, leads.shape[1], -1)

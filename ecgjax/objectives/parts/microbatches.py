@@ -1,6 +1,7 @@
-"""Batches larger than memory: encode in parts, contrast as a whole, with exact gradients (GradCache, arXiv:2101.06983).
+"""Batches larger than memory: gradient caching (GradCache, arXiv:2101.06983).
 
-The backward pass encodes each part once more, so only one part's activations exist at a time.
+The batch is encoded in microbatches and contrasted as a whole, with exact gradients. The backward
+pass encodes each microbatch a second time, so memory holds the activations of one microbatch only.
 """
 
 from collections.abc import Callable
@@ -12,22 +13,23 @@ import jax.numpy as jnp
 from ecgjax.errors import InputError
 
 
-def in_microbatches(
+def encode_in_microbatches(
     encode: Callable, signal: jax.Array, key: jax.Array, *, size: int
 ) -> tuple[Any, Any]:
-    """`encode` of a whole batch, computed in parts of `size` examples.
+    """Encodes a whole batch in microbatches of `size` examples.
 
-    Batch statistics are those of a part, so a run's result depends on `size`, and on nothing else: one device computes
-    what many would.
+    Batch statistics are those of a microbatch, so the result of a run depends on `size`. It does
+    not depend on the number of devices.
 
     Args:
-      encode: (signal [example, ...], key) -> (embeddings [example, ...], updates of variables), trees of arrays.
+      encode: (signal [example, ...], key) -> (embeddings [example, ...], updates of variables),
+        both pytrees of arrays.
       signal: [example, ...], the whole batch.
-      key: every part gets one of its own.
-      size: examples of a part; 0 for all of them.
+      key: random key; each microbatch gets its own key, folded from it.
+      size: examples of a microbatch; 0 means the whole batch.
 
     Returns:
-      Embeddings of the whole batch in its order, and the mean of the parts' updates.
+      The embeddings of the whole batch in its order, and the mean of the microbatches' updates.
 
     Raises:
       InputError: the batch is not a multiple of `size`.
@@ -36,17 +38,18 @@ def in_microbatches(
         return encode(signal, key)
     if size < 0 or len(signal) % size:
         raise InputError(f"--microbatch {size}: give a divisor of the batch of {len(signal)}")
-    # Rows 0, count, 2 * count, ... are part 0: each device's rows spread evenly over the parts, and none has to move.
+    # Microbatch 0 has rows 0, count, 2 * count, ...: the rows of each device are spread evenly over
+    # the microbatches, and no row has to move to another device.
     count = len(signal) // size
     grouped = signal.reshape(size, count, *signal.shape[1:])
 
     @jax.checkpoint
-    def part(number: jax.Array):
-        mine = jax.lax.dynamic_index_in_dim(grouped, number, axis=1, keepdims=False)
-        return encode(mine, jax.random.fold_in(key, number))
+    def encode_microbatch(number: jax.Array):
+        rows = jax.lax.dynamic_index_in_dim(grouped, number, axis=1, keepdims=False)
+        return encode(rows, jax.random.fold_in(key, number))
 
     _, (embeddings, updates) = jax.lax.scan(
-        lambda _, number: (None, part(number)), None, jnp.arange(count)
+        lambda _, number: (None, encode_microbatch(number)), None, jnp.arange(count)
     )
     whole = jax.tree.map(
         lambda parts: jnp.moveaxis(parts, 0, 1).reshape(-1, *parts.shape[2:]), embeddings

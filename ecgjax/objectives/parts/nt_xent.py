@@ -1,9 +1,12 @@
-"""NT-Xent, and why it is cheap for large batches.
+"""NT-Xent, the normalised temperature-scaled cross entropy, with memory linear in the batch size.
 
-A row of the matrix of similarities belongs to one view, so rows are split over the devices as the batch is. Columns are
-everybody's embeddings: they are gathered once (views x dimension x 4 bytes) and visited piece by piece, so the matrix
-never exists and memory grows linearly with the batch. The matrix is symmetric, so one more visit, with the other views'
-normalisers at hand, gives each row its whole gradient: nothing has to be summed over devices.
+The default temperatures are in the settings of the methods: `patient_contrast.py`, `simclr.py`, ...
+
+Each row of the similarity matrix belongs to one view, so the rows are split over the devices like
+the batch. The columns are the embeddings of all views. They are gathered once (views x dimension x
+4 bytes) and processed in chunks, so the full matrix never exists. The matrix is symmetric. One more
+pass over the chunks, with the log-sums of the other views at hand, gives each row its complete
+gradient, and nothing has to be summed over devices.
 """
 
 import jax
@@ -11,9 +14,10 @@ import jax.numpy as jnp
 
 from ecgjax.devices import count, gathered
 
-COLUMNS_AT_ONCE = 512
-NOBODY = -1
-"""As a column's patient: nobody is there."""
+CHUNK_COLUMNS = 512
+"""Columns of the similarity matrix per chunk and device."""
+NO_PATIENT = -1
+"""Patient number of an empty column, such as a free place in a queue."""
 
 
 def nt_xent(
@@ -21,110 +25,125 @@ def nt_xent(
     patients: jax.Array,
     *,
     temperature: float,
-    more: tuple[jax.Array, jax.Array] | None = None,
+    queue_negatives: tuple[jax.Array, jax.Array] | None = None,
 ) -> tuple[jax.Array, jax.Array]:
-    """Normalised temperature-scaled cross entropy (arXiv:2002.05709, eq. 1) that never repels a patient from herself.
+    """Returns the NT-Xent loss (arXiv:2002.05709, eq. 1) with negatives of other patients only.
+
+    Other recordings of the same patient are never negatives: they are left out of the denominator.
+
+    Example:
+      >>> pairs = jnp.array([[[1.0, 0.0], [1.0, 0.0]], [[0.0, 1.0], [0.0, 1.0]]])
+      >>> loss, accuracy = nt_xent(pairs, jnp.array([0, 1]), temperature=0.5)
+      >>> round(float(loss), 2), float(accuracy)
+      (0.24, 1.0)
 
     Args:
       projections: [pair, 2, dimension], both views of each pair. Scaled to unit length here.
-      patients: int [pair], not negative. Views of the same patient in another pair are left out of the denominator.
+      patients: int [pair], not negative.
       temperature: divides the cosine similarities.
-      more: further negatives, which get no gradient: unit vectors [queue, dimension] and their patients [queue].
+      queue_negatives: further negatives without gradient: unit vectors [queue, dimension] and their
+        patients, int [queue], which are `NO_PATIENT` where the queue is empty.
 
     Returns:
-      The mean loss over all views, and the share of views whose nearest neighbour is its partner.
+      The mean loss over all views, and the share of views whose nearest neighbour is their partner.
     """
-    unit, owner = unit_length(projections), jnp.repeat(patients, 2)
-    if more is None:
-        more = jnp.zeros((0, unit.shape[-1]), unit.dtype), jnp.zeros((0,), owner.dtype)
-    scale = temperature**-0.5  # of each factor of a similarity
+    unit = unit_length(projections)
+    owner = jnp.repeat(patients, 2)
+    if queue_negatives is None:
+        queue = jnp.zeros((0, unit.shape[-1]), unit.dtype)
+        queue_owner = jnp.zeros((0,), owner.dtype)
+    else:
+        queue, queue_owner = queue_negatives
+    scale = temperature**-0.5  # for both factors of a similarity
     positive = jnp.repeat((unit[:, 0] * unit[:, 1]).sum(-1) / temperature, 2)
     rows = scale * unit.reshape(-1, unit.shape[-1])
-    negatives, hardest = log_sum_of_negatives(rows, owner, scale * more[0], more[1])
+    negatives, hardest = logsumexp_negatives(rows, owner, scale * queue, queue_owner)
     return (jnp.logaddexp(positive, negatives) - positive).mean(), (positive >= hardest).mean()
 
 
 @jax.custom_vjp
-def log_sum_of_negatives(
-    rows: jax.Array, owner: jax.Array, more: jax.Array, more_owner: jax.Array
+def logsumexp_negatives(
+    rows: jax.Array, owner: jax.Array, queue: jax.Array, queue_owner: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """For each row log(sum(exp(row . column))) over the rows of other owners, and the largest product.
+    """Returns log(sum(exp(row . negative))) of each row, and the largest product of each row.
+
+    The negatives of a row are the rows and the queued vectors of other owners.
 
     Args:
       rows: float32 [row, dimension].
       owner: int [row].
-      more: float32 [column, dimension], further columns without a gradient.
-      more_owner: int [column]; `NOBODY` where a column is empty.
+      queue: float32 [queue, dimension], further negatives without gradient.
+      queue_owner: int [queue]; `NO_PATIENT` where the queue is empty.
 
     Returns:
       Two float32 [row]; -inf and -1e30 for a row without negatives. The second has no gradient.
     """
-    return _forward(rows, owner, more, more_owner)[0]
+    return _forward(rows, owner, queue, queue_owner)[0]
 
 
-def _forward(rows: jax.Array, owner: jax.Array, more: jax.Array, more_owner: jax.Array):
-    embeddings, owners = (
-        jnp.concatenate([gathered(rows), more]),
-        jnp.concatenate([gathered(owner), more_owner]),
-    )
-    columns = _pieces(embeddings), _pieces(owners, NOBODY)
+def _forward(rows: jax.Array, owner: jax.Array, queue: jax.Array, queue_owner: jax.Array):
+    embeddings = jnp.concatenate([gathered(rows), queue])
+    owners = jnp.concatenate([gathered(owner), queue_owner])
+    chunks = (_chunks(embeddings), _chunks(owners, NO_PATIENT))
 
-    def visit(so_far, piece):
-        largest, total = so_far
-        logits = _logits(rows, owner, *piece)
-        top = jnp.maximum(largest, logits.max(1))
-        return (top, total * jnp.exp(largest - top) + jnp.exp(logits - top[:, None]).sum(1)), None
+    def add_chunk(carry: tuple, chunk: tuple):
+        largest, total = carry
+        logits = _logits(rows, owner, *chunk)
+        new_largest = jnp.maximum(largest, logits.max(1))
+        rescaled = total * jnp.exp(largest - new_largest)
+        return (new_largest, rescaled + jnp.exp(logits - new_largest[:, None]).sum(1)), None
 
-    start = jnp.full(len(rows), -1e30), jnp.zeros(len(rows))
-    (largest, total), _ = jax.lax.scan(visit, start, columns)
+    start = (jnp.full(len(rows), -1e30), jnp.zeros(len(rows)))
+    (largest, total), _ = jax.lax.scan(add_chunk, start, chunks)
     log_sum = largest + jnp.log(total)
-    return (log_sum, largest), (rows, owner, columns, log_sum, len(more))
+    return (log_sum, largest), (rows, owner, chunks, log_sum, len(queue))
 
 
-def _backward(saved: tuple, slopes: tuple[jax.Array, jax.Array]):
-    rows, owner, columns, log_sum, more = saved
-    slope = slopes[0]
+def _backward(residuals: tuple, output_gradients: tuple[jax.Array, jax.Array]):
+    rows, owner, chunks, log_sum, queue_length = residuals
+    gradient = output_gradients[0]
 
-    def visit(so_far, piece):
-        embeddings, their_owner, their_slope, their_log_sum = piece
-        logits = _logits(rows, owner, embeddings, their_owner)
-        as_row = slope[:, None] * jnp.exp(logits - log_sum[:, None])
-        as_column = their_slope[None, :] * jnp.exp(logits - their_log_sum[None, :])
+    def add_chunk(carry: jax.Array, chunk: tuple):
+        embeddings, column_owner, column_gradient, column_log_sum = chunk
+        logits = _logits(rows, owner, embeddings, column_owner)
+        as_row = gradient[:, None] * jnp.exp(logits - log_sum[:, None])
+        as_column = column_gradient[None, :] * jnp.exp(logits - column_log_sum[None, :])
         weight = jnp.where(jnp.isneginf(logits), 0, as_row + as_column)
-        return so_far + jnp.matmul(weight, embeddings, precision="highest"), None
+        return carry + jnp.matmul(weight, embeddings, precision="highest"), None
 
-    # A further column has no loss of its own: no slope, and a share of exp(-inf) for every row.
-    theirs = (
-        jnp.pad(gathered(slope), (0, more)),
-        jnp.pad(gathered(log_sum), (0, more), constant_values=jnp.inf),
-    )
-    gradient, _ = jax.lax.scan(visit, jnp.zeros_like(rows), (*columns, *map(_pieces, theirs)))
-    return gradient, None, None, None
+    # A queued vector has no loss of its own: its gradient is 0 and its softmax share is exp(-inf).
+    column_gradient = jnp.pad(gathered(gradient), (0, queue_length))
+    column_log_sum = jnp.pad(gathered(log_sum), (0, queue_length), constant_values=jnp.inf)
+    columns = (*chunks, _chunks(column_gradient), _chunks(column_log_sum))
+    row_gradient, _ = jax.lax.scan(add_chunk, jnp.zeros_like(rows), columns)
+    return row_gradient, None, None, None
 
 
-log_sum_of_negatives.defvjp(_forward, _backward)
+logsumexp_negatives.defvjp(_forward, _backward)
 
 
 def _logits(
-    rows: jax.Array, owner: jax.Array, embeddings: jax.Array, their_owner: jax.Array
+    rows: jax.Array, owner: jax.Array, embeddings: jax.Array, column_owner: jax.Array
 ) -> jax.Array:
-    """[row, column], -inf where the column is the row's own patient or nobody."""
-    # highest: an accelerator's default keeps 8 to 11 bits of the factors, and the temperature magnifies what is lost.
+    """Products [row, column], -inf where the column is empty or has the row's own patient."""
+    # An accelerator's default precision keeps 8 to 11 bits of the factors, and division by the
+    # temperature magnifies the error.
     logits = jnp.matmul(rows, embeddings.T, precision="highest")
-    negative = (their_owner[None, :] != owner[:, None]) & (their_owner[None, :] != NOBODY)
+    negative = (column_owner[None, :] != owner[:, None]) & (column_owner[None, :] != NO_PATIENT)
     return jnp.where(negative, logits, -jnp.inf)
 
 
-def _pieces(columns: jax.Array, fill: int = 0) -> jax.Array:
-    """[column, ...] -> [piece, columns at once, ...], filled up at the end.
+def _chunks(columns: jax.Array, fill: int = 0) -> jax.Array:
+    """Splits [column, ...] into [chunk, chunk size, ...]; the last chunk is padded with `fill`.
 
-    A device among many has fewer rows and takes more columns for it: as much memory, and fewer rounds of the loop.
+    With more devices, each has fewer rows and takes larger chunks: memory stays the same, and the
+    loop has fewer iterations.
     """
-    size = min(len(columns), COLUMNS_AT_ONCE * count())
+    size = min(len(columns), CHUNK_COLUMNS * count())
     padding = [(0, -len(columns) % size)] + [(0, 0)] * (columns.ndim - 1)
     return jnp.pad(columns, padding, constant_values=fill).reshape(-1, size, *columns.shape[1:])
 
 
 def unit_length(vectors: jax.Array) -> jax.Array:
-    """Vectors [..., dimension] scaled to length 1; the small constant keeps the gradient of a zero vector finite."""
+    """Scales vectors [..., dimension] to length 1; the gradient of a zero vector is finite."""
     return vectors * jax.lax.rsqrt(jnp.square(vectors).sum(-1, keepdims=True) + 1e-12)

@@ -1,4 +1,7 @@
-"""The layers between an embedding and what an objective compares; thrown away after pre-training."""
+"""Projection head: the layers between an embedding and the vectors that an objective compares.
+
+The head is discarded after pre-training.
+"""
 
 import flax.linen as nn
 import jax
@@ -8,21 +11,24 @@ from ecgjax.encoders.parts.layers import BatchNorm
 from ecgjax.errors import InputError
 
 
-def check_widths(*, none: bool = False, **widths: tuple[int, ...]) -> None:
-    """Refuses a head of impossible layers, and one without layers unless `none` is allowed.
+def check_widths(*, allow_empty: bool = False, **widths: tuple[int, ...]) -> None:
+    """Checks the layer widths of heads, given by the name of their setting.
+
+    Args:
+      allow_empty: whether a head may have no layers.
+      **widths: the widths of each head.
 
     Raises:
-      InputError: a width is not positive, or none is given.
+      InputError: a width is not positive, or a head has no layers.
     """
     for name, given in widths.items():
-        if min(given, default=int(none)) < 1:
-            raise InputError(
-                f"{name} {given}: give the widths of {'its layers' if none else 'one layer or more'}"
-            )
+        if min(given, default=int(allow_empty)) < 1:
+            remedy = "its layers" if allow_empty else "one layer or more"
+            raise InputError(f"{name} {given}: give the widths of {remedy}")
 
 
-def check_same_end(projection: tuple[int, ...], prediction: tuple[int, ...]) -> None:
-    """Refuses a predictor of something else than a projection.
+def check_same_output(projection: tuple[int, ...], prediction: tuple[int, ...]) -> None:
+    """Checks that projection head and predictor have outputs of the same width.
 
     Raises:
       InputError: their last widths differ, or `check_widths` refuses them.
@@ -35,28 +41,29 @@ def check_same_end(projection: tuple[int, ...], prediction: tuple[int, ...]) -> 
 
 
 class ProjectionHead(nn.Module):
-    """[..., dimension] -> float32 [..., widths[-1]]: dense layers, between them ReLU, on request after batch norm."""
+    """Dense layers with ReLU between them, and optional batch normalisation before each ReLU."""
 
     widths: tuple[int, ...]
     batch_norm: bool = False
 
     @nn.compact
     def __call__(self, hidden: jax.Array, *, train: bool) -> jax.Array:
+        """[..., dimension] -> projections, float32 [..., widths[-1]]."""
         for number, width in enumerate(self.widths, start=1):
             if number > 1:
-                hidden = nn.relu(
-                    self._normalised(hidden, number - 1, train) if self.batch_norm else hidden
-                )
+                if self.batch_norm:
+                    hidden = self._normalise(hidden, number - 1, train)
+                hidden = nn.relu(hidden)
             hidden = nn.Dense(width, name=f"layer{number}")(hidden)
         return hidden.astype(jnp.float32)
 
-    def _normalised(self, hidden: jax.Array, number: int, train: bool) -> jax.Array:
+    def _normalise(self, hidden: jax.Array, number: int, train: bool) -> jax.Array:
         rows = hidden.reshape(-1, 1, hidden.shape[-1])  # as [batch, time, channel]
         return BatchNorm(name=f"norm{number}")(rows, train=train).reshape(hidden.shape)
 
 
 class ProjectedEncoder(nn.Module):
-    """An encoder, called `encoder`, and the projection head on its embedding, called `projector`."""
+    """An encoder, named `encoder`, and the projection head on its embedding, named `projector`."""
 
     encoder: nn.Module
     widths: tuple[int, ...]
@@ -66,6 +73,5 @@ class ProjectedEncoder(nn.Module):
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
         """[batch, time, lead] -> embedding [batch, dimension], projection [batch, widths[-1]]."""
         _, embedding = self.encoder(signal, train=train)
-        return embedding, ProjectionHead(self.widths, self.batch_norm, name="projector")(
-            embedding, train=train
-        )
+        head = ProjectionHead(self.widths, self.batch_norm, name="projector")
+        return embedding, head(embedding, train=train)

@@ -1,88 +1,105 @@
-"""Contrast with quantised targets, whose codes are learned (wav2vec 2.0, arXiv:2006.11477, sections 2 and 3)."""
+"""Quantised targets with learned codebooks, and the contrastive loss of masked positions.
+
+They follow wav2vec 2.0 (arXiv:2006.11477, sections 2 and 3).
+"""
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from ecgjax.objectives.parts.masking import mean_where
+from ecgjax.objectives.parts.masking import masked_mean
 from ecgjax.objectives.parts.nt_xent import unit_length
 
 
 class GumbelQuantiser(nn.Module):
-    """One code of each codebook stands for a feature; the gradient is that of a soft choice (Gumbel softmax)."""
+    """Product quantisation with Gumbel softmax: a feature becomes one code of each codebook.
+
+    The forward pass uses the most likely code, the backward pass the gradient of the softmax
+    (straight-through estimator).
+    """
 
     codebooks: int
     codes: int
+    """Codes per codebook."""
     width: int
+    """Width of a quantised feature, shared equally by the codebooks."""
 
     @nn.compact
     def __call__(self, features: jax.Array, key: jax.Array, temperature: jax.Array):
-        """Quantised features, what they were quantised to, and how probable each code was.
+        """Quantises features.
 
         Args:
           features: [batch, time, channel].
-          key: draws the noise of the choice.
-          temperature: of the soft choice; the lower, the harder.
+          key: random key of the Gumbel noise.
+          temperature: temperature of the softmax.
 
         Returns:
-          [batch, time, width], int [batch, time, codebook], and [batch, time, codebook, code].
+          The quantised features [batch, time, width], their codes, int [batch, time, codebook], and
+          the probabilities of all codes [batch, time, codebook, code].
         """
-        # As wide as in fairseq: codes differ from the start.
+        # Standard deviation 1, as in fairseq: the features get different codes from the start.
         score = nn.Dense(
             self.codebooks * self.codes, kernel_init=nn.initializers.normal(1.0), name="score"
         )
         logits = score(features).reshape(*features.shape[:2], self.codebooks, self.codes)
-        book = self.param(
+        codebook = self.param(
             "codebook",
             nn.initializers.uniform(1.0),
             (self.codebooks, self.codes, self.width // self.codebooks),
         )
         soft = nn.softmax((logits + jax.random.gumbel(key, logits.shape)) / temperature)
-        chosen = soft.argmax(-1)
-        choice = nn.one_hot(chosen, self.codes) + soft - jax.lax.stop_gradient(soft)
-        quantised = jnp.einsum("btgv,gvd->btgd", choice, book, precision="highest")
-        return quantised.reshape(*features.shape[:2], -1), chosen, nn.softmax(logits)
+        codes = soft.argmax(-1)
+        choice = nn.one_hot(codes, self.codes) + soft - jax.lax.stop_gradient(soft)
+        quantised = jnp.einsum("btgv,gvd->btgd", choice, codebook, precision="highest")
+        return quantised.reshape(*features.shape[:2], -1), codes, nn.softmax(logits)
 
 
-def unused_codes(probability: jax.Array, counted: jax.Array) -> jax.Array:
-    """Share of the codes that are not used, by the perplexity of their mean probability: 0 if all are used equally.
+def diversity_loss(probability: jax.Array, mask: jax.Array) -> jax.Array:
+    """Returns the diversity loss: the share of the codes that are not used.
+
+    The number of used codes is the perplexity of the mean probabilities. The loss is 0 if all codes
+    are used equally.
 
     Args:
       probability: [batch, time, codebook, code].
-      counted: bool [batch, time], which features count.
+      mask: bool [batch, time], True for the features that count.
     """
-    weight = counted[..., None, None].astype(jnp.float32)
+    weight = mask[..., None, None].astype(jnp.float32)
     mean = (weight * probability).sum((0, 1)) / jnp.maximum(weight.sum(), 1)
     perplexity = jnp.exp(-(mean * jnp.log(mean + 1e-7)).sum(-1)).sum()
     return 1 - perplexity / mean.size
 
 
-def hidden_contrast(
+def masked_contrastive_loss(
     predicted: jax.Array,
     target: jax.Array,
     codes: jax.Array,
-    hidden: jax.Array,
+    mask: jax.Array,
     *,
     temperature: float,
 ) -> tuple[jax.Array, jax.Array]:
-    """InfoNCE of each hidden place among those of its segment (arXiv:2006.11477, eq. 3).
+    """InfoNCE of each masked position among the masked positions of its segment.
+
+    The formula is eq. 3 of arXiv:2006.11477.
 
     Args:
-      predicted: [segment, place, dimension], the transformer's.
-      target: the same shape, quantised.
-      codes: int [segment, place, codebook]; a place with the same codes as another is not its negative.
-      hidden: bool [segment, place].
+      predicted: [segment, position, dimension], predictions of the transformer.
+      target: quantised targets of the same shape.
+      codes: int [segment, position, codebook]; positions with equal codes are not negatives of each
+        other.
+      mask: bool [segment, position], True where masked.
       temperature: divides the cosine similarities.
 
     Returns:
-      The mean loss over hidden places, and the share of them whose own target is the nearest.
+      The mean loss over masked positions, and the share of them whose own target is the nearest.
     """
     cosine = jnp.einsum(
         "bpd,bnd->bpn", unit_length(predicted), unit_length(target), precision="highest"
     )
-    itself = jnp.eye(hidden.shape[1], dtype=bool)[None]
-    other = (codes[:, :, None] != codes[:, None]).any(-1) & hidden[:, None]
-    logits = jnp.where(other | itself, cosine / temperature, -jnp.inf)
-    own = jnp.diagonal(logits, axis1=1, axis2=2)
-    loss = jax.nn.logsumexp(logits, axis=-1) - own
-    return mean_where(loss, hidden), mean_where((own >= logits.max(-1)).astype(jnp.float32), hidden)
+    positive = jnp.eye(mask.shape[1], dtype=bool)[None]
+    negative = (codes[:, :, None] != codes[:, None]).any(-1) & mask[:, None]
+    logits = jnp.where(negative | positive, cosine / temperature, -jnp.inf)
+    positive_logits = jnp.diagonal(logits, axis1=1, axis2=2)
+    loss = jax.nn.logsumexp(logits, axis=-1) - positive_logits
+    nearest = (positive_logits >= logits.max(-1)).astype(jnp.float32)
+    return masked_mean(loss, mask), masked_mean(nearest, mask)

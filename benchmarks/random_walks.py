@@ -1,4 +1,4 @@
-"""Data to measure with, where none is given: random walks, written by the project's own conversion."""
+"""Random walks as a prepared data set for benchmarks, written by the code of `prepare`."""
 
 import dataclasses
 import json
@@ -16,24 +16,24 @@ from tfds_builders.conversion import builder, table
 from tfds_builders.recording.recording import Recording, RecordingsConfig
 
 COHORT_SAMPLES = 8
-"""Of a recording of a cohort that is only paired: as few as pass for an ECG."""
+"""Samples of a recording of `cohort`, which is paired only: the fewest that pass for an ECG."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
 class WalksConfig(RecordingsConfig):
-    """So many recordings, two of each patient."""
+    """Number of recordings; each patient has two."""
 
     recordings: int
 
 
 class RandomWalks(builder.RecordingsBuilder):
-    """Random walks in the place of ECGs: bytes cost the same whatever they mean."""
+    """Random walks instead of ECGs; their bytes cost the same."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = []
     patient_key = b"ecgjax/benchmarks"
 
-    def find_recordings(self, dl_manager: tfds.download.DownloadManager) -> list[Recording]:
+    def find_recordings(self) -> list[Recording]:
         return [
             Recording(
                 record_id=f"{number:08d}",
@@ -41,26 +41,33 @@ class RandomWalks(builder.RecordingsBuilder):
                 split="train",
                 location=number,
             )
-            for number in range(self.builder_config.recordings)  # pyright: ignore[reportAttributeAccessIssue]
+            for number in range(self.builder_config.recordings)
         ]
 
     def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
-        steps = np.random.default_rng(recording.location).integers(
-            -40, 41, (self.builder_config.samples, len(LEADS))
-        )
+        rng = np.random.default_rng(recording.location)
+        steps = rng.integers(-40, 41, (self.builder_config.samples, len(LEADS)))
         return {"signal": steps.cumsum(axis=0).astype(np.int16)}
 
 
 def walks(folder: Path, *, recordings: int, samples: int) -> Path:
-    """A prepared data set of random walks below `folder`."""
+    """Writes a prepared data set of random walks into `folder` and returns its path."""
     return Path(_builder(folder, recordings, samples).data_dir)
 
 
 def cohort(folder: Path, *, shards: int, patients: int) -> Path:
-    """A prepared data set of shards x 1,024 recordings, of eight samples each, of `patients` patients.
+    """Writes a prepared data set of `shards` x 1,024 recordings of eight samples each.
 
-    All shards are one file under many names, so that a cohort of millions can be opened, paired and read without its
-    terabyte of signals.
+    All shards are hard links to one file. A cohort of millions of recordings can thus be opened,
+    paired and read without its terabyte of signals.
+
+    Args:
+      folder: folder to write to.
+      shards: number of shards.
+      patients: number of patients; each recording belongs to a random one.
+
+    Returns:
+      The path of the data set.
     """
     per_shard = RandomWalks.recordings_per_shard
     builder = _builder(folder, per_shard, samples=COHORT_SAMPLES)
@@ -91,10 +98,11 @@ def _builder(folder: Path, recordings: int, samples: int) -> RandomWalks:
 
 
 def _table(recordings: int, patients: int) -> pa.Table:
-    """A table as `table.make` writes it, of recordings of random patients."""
+    """Returns a table in the format of `table.make`, of recordings of random patients."""
     rng = np.random.default_rng(0)
-    two = [pa.array(["a", "b"]).take(rng.integers(2, size=recordings)) for _ in range(3)]
-    codes, ends = pa.array(["NORM", "SR"] * recordings), np.arange(recordings + 1, dtype=np.int32)
+    binary = [pa.array(["a", "b"]).take(rng.integers(2, size=recordings)) for _ in range(3)]
+    codes = pa.array(["NORM", "SR"] * recordings)
+    ends = np.arange(recordings + 1, dtype=np.int32)
     columns = {
         "record_id": pa.array(range(recordings)).cast(pa.string()),
         "patient_id": _hashes(patients, rng).take(rng.integers(patients, size=recordings)),
@@ -102,7 +110,7 @@ def _table(recordings: int, patients: int) -> pa.Table:
             rng.integers(1_200_000_000, 1_700_000_000, recordings), pa.timestamp("s")
         ),
         "age": pa.array(rng.uniform(20, 90, recordings).astype(np.float32)),
-        **dict(zip(("sex", "site", "device"), two, strict=True)),
+        **dict(zip(("sex", "site", "device"), binary, strict=True)),
         "split": pa.array(["train"]).take(np.zeros(recordings, np.int8)),
         "fold": pa.array(np.ones(recordings, np.int8)),
         "labels": pa.ListArray.from_arrays(2 * ends, codes),
@@ -114,7 +122,7 @@ def _table(recordings: int, patients: int) -> pa.Table:
 
 
 def _hashes(count: int, rng: np.random.Generator) -> pa.StringArray:
-    """Random 32 hex digits each."""
+    """Returns random hashes of 32 hex digits."""
     ends = np.arange(0, 32 * count + 1, 32, dtype=np.int32)
     return pa.StringArray.from_buffers(
         count, pa.py_buffer(ends), pa.py_buffer(rng.bytes(16 * count).hex().encode())

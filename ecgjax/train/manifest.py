@@ -1,0 +1,124 @@
+"""Manifest and config of a checkpoint: is it undamaged, is it the same run, which encoder is it?"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import flax.linen as nn
+import flax.traverse_util
+import jax
+import numpy as np
+
+from ecgjax import encoders
+from ecgjax.errors import InputError
+from ecgjax.preprocessing import Preprocessing
+
+FORMAT = 2
+"""Version of the checkpoint layout that this ecgjax writes and reads."""
+
+
+class CheckpointDamaged(InputError):
+    """A checkpoint whose content differs from what was saved."""
+
+
+def make_manifest(arrays: dict, config: dict) -> dict[str, str]:
+    """Returns the SHA-256 of every array and of the config; `arrays` is {part: tree of arrays}."""
+    return {**array_hashes(arrays), "config": _json_hash(config)}
+
+
+def check_arrays(arrays: dict, manifest: dict[str, str], path: Path) -> None:
+    """Checks some parts of a checkpoint against its manifest.
+
+    Args:
+      arrays: {part: tree of arrays} as read; other parts are not checked.
+      manifest: the manifest of the whole checkpoint.
+      path: the checkpoint, for the message.
+
+    Raises:
+      CheckpointDamaged: an array is missing, is new, or differs.
+    """
+    parts = tuple(f"['{name}']" for name in arrays)
+    saved = {name: digest for name, digest in manifest.items() if name.startswith(parts)}
+    if array_hashes(arrays) != saved:
+        raise CheckpointDamaged(f"{path}: its content is not what was saved")
+
+
+def check_config(config: dict, manifest: dict[str, str], path: Path) -> dict:
+    """Returns the config after checking it against the manifest.
+
+    Raises:
+      CheckpointDamaged: it differs from what was saved.
+      InputError: another version of ecgjax wrote it in another format.
+    """
+    if manifest["config"] != _json_hash(config):
+        raise CheckpointDamaged(f"{path}: its config is not what was saved")
+    if config.get("format") != FORMAT:
+        raise InputError(
+            f"{path}: checkpoint format {config.get('format')}, this ecgjax reads {FORMAT}; "
+            f"train again, or use the ecgjax that wrote it"
+        )
+    return config
+
+
+def check_same_run(saved: dict, present: dict, path: Path) -> None:
+    """Checks that a run may resume from a checkpoint: both configs must be equal.
+
+    Raises:
+      InputError: they differ. The message names up to four settings.
+    """
+    saved = flax.traverse_util.flatten_dict(saved, sep=".")
+    present = flax.traverse_util.flatten_dict(present, sep=".")
+    names = sorted({*saved, *present})
+    differences = [
+        f"{name} {_saved_value(saved, name)}, now {present.get(name)}"
+        for name in names
+        if saved.get(name) != present.get(name)
+    ]
+    if differences:
+        raise InputError(
+            f"{path}: holds another run ({'; '.join(differences[:4])}); "
+            f"give its settings, or another --workdir"
+        )
+
+
+def _saved_value(saved: dict, name: str) -> str:
+    return f"was {saved[name]}" if name in saved else "was unknown to the ecgjax that saved it"
+
+
+def encoder_config(name: str, encoder: nn.Module, preprocessing: Preprocessing) -> dict:
+    """Returns the part of a config from which an encoder can be rebuilt.
+
+    Args:
+      name: the architecture's name in `ecgjax.encoders.ENCODERS`.
+      encoder: the module, for its settings.
+      preprocessing: the encoder's preprocessing.
+    """
+    config: dict[str, Any] = {
+        "format": FORMAT,
+        "encoder": {"name": name, **encoders.settings(encoder)},
+        "preprocessing": preprocessing.__dict__,
+    }
+    return json.loads(json.dumps(config))  # tuples become lists, as in a config that was read
+
+
+def encoder_from_config(config: dict) -> tuple[nn.Module, Preprocessing]:
+    """Rebuilds an encoder and its preprocessing from a checkpoint's config."""
+    settings = dict(config["encoder"])
+    encoder = encoders.build(settings.pop("name"), settings)
+    preprocessing = {**config["preprocessing"], "leads": tuple(config["preprocessing"]["leads"])}
+    return encoder, Preprocessing(**preprocessing)
+
+
+def array_hashes(tree: dict) -> dict[str, str]:
+    """Returns the SHA-256 of every array, by its path in the tree."""
+    leaves = jax.tree.leaves_with_path(tree)
+    return {jax.tree_util.keystr(path): _hash(np.asarray(leaf).tobytes()) for path, leaf in leaves}
+
+
+def _json_hash(value: dict) -> str:
+    return _hash(json.dumps(value, sort_keys=True).encode())
+
+
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

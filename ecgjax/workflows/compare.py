@@ -1,0 +1,148 @@
+"""Paired comparison of two methods that use labels: the workflow of `compare`."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ecgjax.errors import InputError
+from ecgjax.evaluate.dice import dice_bootstrap
+from ecgjax.evaluate.metrics import Bootstrap, Interval, patient_bootstrap
+from ecgjax.evaluate.predictions import Predictions, RunDescription, load
+
+BOOTSTRAPS = {"AUROC": patient_bootstrap, "Dice": dice_bootstrap}
+"""Bootstrap over patients for each metric."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run of `finetune` with its predictions on one split."""
+
+    workdir: Path
+    description: RunDescription
+    predictions: Predictions
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Comparison:
+    """Two methods, tested on the same recordings; the runs of a method differ in their seed."""
+
+    split: str
+    """The split they were tested on."""
+    runs: list[Run]
+    """Runs of the first method."""
+    against: list[Run]
+    """Runs of the second method."""
+    bootstrap: Bootstrap
+    """Results of the methods "runs" and "against", each the mean over its runs."""
+
+
+def compare(runs: Sequence[Path], against: Sequence[Path], split: str) -> Comparison:
+    """Compares runs of one method with runs of another.
+
+    Args:
+      runs: workdirs of `finetune`.
+      against: workdirs of `finetune` with the other method.
+      split: "validation" or "test".
+
+    Raises:
+      InputError: a method has no run, or a run appears twice; the runs differ in task, data or test
+        recordings, or the runs of one method in more than their seed.
+    """
+    _refuse_repeated("runs", runs)
+    _refuse_repeated("against", against)
+    methods = {"runs": _load(runs, split), "against": _load(against, split)}
+    first = methods["runs"][0]
+    for method in methods.values():
+        for run in method:
+            _refuse_difference(run, _task(run), first, _task(first))
+            settings = method[0].description.settings
+            _refuse_difference(run, run.description.settings, method[0], settings)
+    both = {path.resolve() for path in runs} & {path.resolve() for path in against}
+    if both:
+        paths = " ".join(map(str, both))
+        raise InputError(f"{paths}: on both sides; give the workdirs of two methods")
+    for run in (*methods["runs"], *methods["against"]):
+        _refuse_other_recordings(run, first, split)
+    bootstrap = BOOTSTRAPS[first.description.metric](
+        first.predictions.truth,
+        {name: np.stack([run.predictions.predicted for run in methods[name]]) for name in methods},
+        first.predictions.patients,
+    )
+    return Comparison(split, **methods, bootstrap=bootstrap)
+
+
+def table(comparison: Comparison) -> str:
+    """Returns both methods and the results of each class as text."""
+    description = comparison.runs[0].description
+    bootstrap = comparison.bootstrap
+    columns = [_column(bootstrap, "runs"), _column(bootstrap, "against")]
+    columns.append(_column(bootstrap, "runs", minus="against"))
+    mean = ["mean"] if len(description.classes) > 1 else []
+    lines = [
+        f"{description.task}, {comparison.split} of {description.data}",
+        *_method_lines(comparison),
+        "",
+        f"{description.metric:16}{'runs':>8}{'against':>10}"
+        f"   difference (95 % interval over patients)",
+    ]
+    for name, own, other, gain in zip([*mean, *description.classes], *columns, strict=True):
+        interval = f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
+        lines.append(f"{name:16}{own.value:8.3f}{other.value:10.3f}   {interval}")
+    return "\n".join(lines)
+
+
+def _column(bootstrap: Bootstrap, method: str, minus: str | None = None) -> list[Interval]:
+    """Returns the result of each class, after the mean if there are several classes."""
+    classes = bootstrap.per_class(method, minus=minus)
+    return [bootstrap.macro(method, minus=minus), *classes] if len(classes) > 1 else classes
+
+
+def _method_lines(comparison: Comparison) -> list[str]:
+    """Returns one line for each method: its settings that the other method has differently."""
+    methods = {"runs": comparison.runs, "against": comparison.against}
+    own = comparison.runs[0].description.settings
+    other = comparison.against[0].description.settings
+    differing = [key for key in own if key in other and own[key] != other[key]]
+    lines = []
+    for name, runs in methods.items():
+        settings = runs[0].description.settings
+        keys = dict.fromkeys(["method", "labelled", *differing])
+        shown = ", ".join(f"{key} {settings[key]}" for key in keys)
+        lines.append(f"{name:8} {shown}; mean of {len(runs)}")
+    return lines
+
+
+def _load(workdirs: Sequence[Path], split: str) -> list[Run]:
+    loaded = [(workdir, *load(workdir)) for workdir in workdirs]
+    return [Run(workdir, description, splits[split]) for workdir, description, splits in loaded]
+
+
+def _task(run: Run) -> dict[str, Any]:
+    """Returns what all runs of a comparison must have in common."""
+    return {key: value for key, value in vars(run.description).items() if key != "settings"}
+
+
+def _refuse_repeated(option: str, workdirs: Sequence[Path]) -> None:
+    if not workdirs or len({path.resolve() for path in workdirs}) < len(workdirs):
+        given = " ".join([option, *map(str, workdirs)])
+        raise InputError(f"{given}: give one workdir or more, each once")
+
+
+def _refuse_difference(run: Run, values: dict, first: Run, first_values: dict) -> None:
+    for key in (*values, *first_values):
+        if values.get(key) != first_values.get(key):
+            problem = (
+                f"{key} is {values.get(key)}, in {first.workdir} it is {first_values.get(key)}"
+            )
+            raise InputError(f"{run.workdir}: {problem}; compare like with like")
+
+
+def _refuse_other_recordings(run: Run, first: Run, split: str) -> None:
+    for name in ("recordings", "patients", "truth"):
+        arrays = [getattr(each.predictions, name) for each in (run, first)]
+        if not np.array_equal(*arrays):
+            problem = f"{name} of {split} differ from those in {first.workdir}"
+            raise InputError(f"{run.workdir}: {problem}; use one data set")
