@@ -48,7 +48,9 @@ def run_all(tree: Path, out: Path) -> None:
 
 def hashes(workdir: Path) -> dict[str, str]:
     """Returns the SHA-256 of each array in the newest checkpoint of a run."""
-    folders = (workdir / "checkpoints").glob("[0-9]*")
+    folders = list((workdir / "checkpoints").glob("[0-9]*"))
+    if not folders:
+        sys.exit(f"error: {workdir}: no checkpoint; run the methods of this tree first")
     newest = max(folders, key=lambda folder: int(folder.name))
     manifest = json.loads(next((newest / "manifest").glob("*.json")).read_text())
     return {name: digest for name, digest in manifest.items() if name != "config"}
