@@ -25,13 +25,12 @@ METHODS = {
 
 def run_all(tree: Path, out: Path) -> None:
     """Runs every method in `tree`; what is in `out` already is not run again."""
-    command = [sys.executable, "-m", "ecgjax.launch"]
     environment = {**os.environ, "PYTHONPATH": str(tree.resolve()), "JAX_PLATFORMS": "cpu"}
     out = out.resolve()
     data = out / "data/synthetic/100hz/1.0.0"
 
     def run(name: str, *options: str | Path) -> None:
-        words = [*command[:-1], f"{command[-1]}.{name}", *map(str, options)]
+        words = [sys.executable, "-m", f"ecgjax.launch.{name}", *map(str, options)]
         subprocess.run(words, cwd=tree, env=environment, check=True)
 
     run("prepare", "--dataset", "synthetic/100hz", "--out", out / "data")

@@ -68,8 +68,8 @@ def main() -> None:
 
     records = Mixture([*map(local, arguments.data)] or [_demo_data()])
     names = "+".join(member.name.split("/")[0] for member in records.members)
-    workdir = arguments.workdir or Path("runs", f"pretrain-{names}")
-    command.writable_folder(workdir, "--workdir")
+    default = Path("runs", f"pretrain-{names}")
+    workdir = arguments.workdir or command.writable_folder(default, "--workdir")
     checkpoint = pretrain(
         arguments.settings,
         records,
