@@ -11,6 +11,7 @@ import pyarrow.parquet
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import splits
 
+from ecgjax.data.binding import FORMAT
 from ecgjax.signals import LEADS
 from tfds_builders.conversion import builder, table
 from tfds_builders.recording.recording import Recording, RecordingsConfig
@@ -29,7 +30,6 @@ class WalksConfig(RecordingsConfig):
 class RandomWalks(builder.RecordingsBuilder):
     """Random walks instead of ECGs; their bytes cost the same."""
 
-    VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = []
     patient_key = b"ecgjax/benchmarks"
 
@@ -82,8 +82,10 @@ def cohort(folder: Path, *, shards: int, patients: int) -> Path:
         "train", [per_shard] * shards, size_bytes, filename_template=template
     )
     builder.info.set_splits(splits.SplitDict([info]))
+    hashes = pa.parquet.read_table(path / table.FILE)["waveform_hash"].combine_chunks()
+    rows = _table(pa.concat_arrays([hashes] * shards), patients)
+    pa.parquet.write_table(rows, path / table.FILE)
     builder.info.write_to_directory(path)
-    pa.parquet.write_table(_table(shards * per_shard, patients), path / table.FILE)
     return path
 
 
@@ -97,8 +99,9 @@ def _builder(folder: Path, recordings: int, samples: int) -> RandomWalks:
     return builder
 
 
-def _table(recordings: int, patients: int) -> pa.Table:
+def _table(waveform_hashes: pa.Array, patients: int) -> pa.Table:
     """Returns a table in the format of `table.make`, of recordings of random patients."""
+    recordings = len(waveform_hashes)
     rng = np.random.default_rng(0)
     binary = [pa.array(["a", "b"]).take(rng.integers(2, size=recordings)) for _ in range(3)]
     codes = pa.array(["NORM", "SR"] * recordings)
@@ -115,9 +118,11 @@ def _table(recordings: int, patients: int) -> pa.Table:
         "fold": pa.array(np.ones(recordings, np.int8)),
         "labels": pa.ListArray.from_arrays(2 * ends, codes),
         "quality": pa.ListArray.from_arrays(0 * ends, codes),
-        "waveform_hash": _hashes(recordings, rng),
+        "waveform_hash": waveform_hashes,
+        "valid_samples": pa.array(np.full(recordings, COHORT_SAMPLES, np.int32)),
     }
-    about = {"dataset": "random_walks/cohort:1.0.0", "rate_hz": 1, "samples": COHORT_SAMPLES}
+    about = {"dataset": "random_walks/cohort:2.0.0", "rate_hz": 1, "samples": COHORT_SAMPLES}
+    about |= {"format": FORMAT}
     return pa.table(columns, schema=table.SCHEMA.with_metadata({"ecgjax": json.dumps(about)}))
 
 

@@ -27,7 +27,7 @@ def run_all(tree: Path, out: Path) -> None:
     """Runs every method in `tree`; what is in `out` already is not run again."""
     environment = {**os.environ, "PYTHONPATH": str(tree.resolve()), "JAX_PLATFORMS": "cpu"}
     out = out.resolve()
-    data = out / "data/synthetic/100hz/1.0.0"
+    data = out / "data/synthetic/100hz/2.0.0"
 
     def run(name: str, *options: str | Path) -> None:
         words = [sys.executable, "-m", f"ecgjax.launch.{name}", *map(str, options)]

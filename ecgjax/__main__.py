@@ -7,6 +7,7 @@ import ecgjax
 
 COMMANDS = {
     "prepare": "convert raw ECG files to a prepared data set",
+    "migrate": "verify a prepared data set, and bind an old one by hashes",
     "pretrain": "pre-train an encoder without labels",
     "finetune": "train and test a classifier with labels",
     "benchmark": "compare encoders from few labels to all",

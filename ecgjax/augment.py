@@ -30,8 +30,9 @@ class Augmentation:
     crop_s: float | None = 2.5
     """Length of a view in seconds, cropped at a random place (Mehari & Strodthoff 2022,
     arXiv:2103.12676: 2.5). None: the whole recording."""
-    lead_mask: float = 0.5
-    """Largest share of leads set to zero; drawn uniformly from 0 to this for each view."""
+    lead_mask: float = 1.0
+    """Largest share of leads set to zero; drawn uniformly from 0 to this for each view. With 1 the
+    encoder learns to use any subset of the leads (docs/results.md)."""
     gain: float = 0.2
     """Spread of the random gain: each view's amplitude is multiplied by exp(N(0, gain))."""
     noise_mv: float = 0.02
@@ -67,6 +68,7 @@ class Augmentation:
             jax.random.split(key, 7)
         )
         view = crop(signal, crop_key, samples=self._samples(signal.shape[0], rate_hz))
+        present = jnp.any(view != 0, axis=0)
         if self.stretch:
             view = stretch(view, stretch_key, most=self.stretch)
         if self.gain:
@@ -75,6 +77,7 @@ class Augmentation:
             view = baseline_wander(view, wander_key, rate_hz=rate_hz, most_mv=self.wander_mv)
         if self.noise_mv:
             view = white_noise(view, noise_key, most_mv=self.noise_mv)
+        view = jnp.where(present, view, 0.0)  # leads that the recording lacks stay without noise
         if self.time_out:
             view = time_out(view, time_key, longest=self.time_out, shortest=self.shortest_time_out)
         if self.lead_mask:
@@ -128,8 +131,10 @@ MEHARI_VIEWS = dataclasses.replace(
 
 
 def crop(signal: jax.Array, key: jax.Array, *, samples: int) -> jax.Array:
-    """Cuts out `samples` consecutive samples; every start is equally likely."""
-    start = jax.random.randint(key, (), 0, signal.shape[0] - samples + 1)
+    """Cuts out `samples` consecutive samples; every start before the padding is equally likely."""
+    present = jnp.any(signal != 0, axis=1)  # missing samples are 0 in all leads
+    length = jnp.max(jnp.where(present, jnp.arange(1, signal.shape[0] + 1), 0))
+    start = jax.random.randint(key, (), 0, jnp.maximum(length - samples, 0) + 1)
     return jax.lax.dynamic_slice_in_dim(signal, start, samples, axis=0)
 
 
@@ -210,8 +215,12 @@ def time_out(
 
 
 def lead_mask(signal: jax.Array, key: jax.Array, *, most: float) -> jax.Array:
-    """Sets each lead to zero with a probability drawn from 0 to `most` for the whole view."""
+    """Sets each lead to zero with a probability drawn from 0 to `most` for the whole view.
+
+    One of the leads that the recording has always stays.
+    """
     share_key, lead_key = jax.random.split(key)
     draw = jax.random.uniform(lead_key, signal.shape[-1:])
-    silent = draw < jax.random.uniform(share_key, maxval=most)
+    largest = jnp.max(jnp.where(jnp.any(signal != 0, axis=0), draw, -1.0))
+    silent = (draw < jax.random.uniform(share_key, maxval=most)) & (draw != largest)
     return jnp.where(silent, 0.0, signal)

@@ -1,7 +1,8 @@
 """Preprocessing of recordings on the device, the same wherever an encoder is used."""
 
 import dataclasses
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +12,14 @@ from ecgjax.devices import map_rows
 from ecgjax.errors import InputError
 from ecgjax.signals import LEADS, MISSING, rate_ratio
 
+Baseline = Literal["none", "mean", "median", "high_pass"]
+Normalisation = Literal["none", "zscore_lead", "zscore_recording"]
+
+BASELINE_S = 1.0
+"""Half length of the triangular window whose average `high_pass` subtracts, in seconds."""
+BLOCK_S = 0.1
+"""Length of the blocks whose averages make up that average, in seconds."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
@@ -19,19 +28,31 @@ class Preprocessing:
     rate_hz: float = 100.0
     """Sampling rate of the encoder's input, in Hz."""
     seconds: float = 10.0
-    """Length of a recording that the encoder expects, in seconds."""
+    """Length of a recording that the encoder expects, in seconds. Longer ones are divided."""
+    window_s: float | None = 5.0
+    """Length of the windows, half overlapping, whose embeddings are averaged, in seconds. Then a
+    shorter recording has similar embeddings. None: one window, the whole recording."""
     leads: tuple[str, ...] = LEADS
     """Leads of the encoder's input, in order."""
     units: Literal["mV"] = "mV"
     """Unit of the encoder's input before normalisation."""
-    normalisation: Literal["none", "zscore_lead", "zscore_recording"] = "none"
+    baseline: Baseline = "high_pass"
+    """Baseline that is removed from each lead before anything else looks at the amplitude: mean or
+    median of its samples, or high_pass, a moving average; none keeps offsets and wander."""
+    normalisation: Normalisation = "none"
     """none keeps mV; zscore_lead and zscore_recording scale to zero mean and unit variance."""
     clip_mv: float = 5.0
     """Limit of the amplitude, in mV: values beyond +-clip_mv are clipped before normalisation."""
 
     def __post_init__(self):
-        if not (self.rate_hz > 0 and self.seconds > 0 and self.clip_mv > 0):
-            raise InputError(f"{self}: rate_hz, seconds and clip_mv must be positive")
+        window_s = self.seconds if self.window_s is None else self.window_s
+        if not (self.rate_hz > 0 and self.seconds > 0 and window_s > 0 and self.clip_mv > 0):
+            raise InputError(f"{self}: rate_hz, seconds, window_s and clip_mv must be positive")
+        if self.rate_hz * min(self.seconds, window_s) < 1:
+            raise InputError(f"{self}: seconds and window_s must last a sample or more")
+        for value, kind in ((self.baseline, Baseline), (self.normalisation, Normalisation)):
+            if value not in get_args(kind):
+                raise InputError(f"preprocessing: {value!r}; give {', '.join(get_args(kind))}")
         if not self.leads or len(set(self.leads)) < len(self.leads):
             raise InputError(
                 f"preprocessing: leads {' '.join(self.leads) or '(none)'}; "
@@ -46,6 +67,14 @@ class Preprocessing:
     def samples(self) -> int:
         """Number of samples of a whole recording at `rate_hz`."""
         return round(self.rate_hz * self.seconds)
+
+
+def absent_leads_note(preprocessing: Preprocessing, leads: Sequence[str], data_set: str) -> str:
+    """Returns a line for the log on the encoder's leads that a data set lacks, or ""."""
+    absent = [lead for lead in preprocessing.leads if lead not in leads]
+    if not absent:
+        return ""
+    return f"{data_set}: lacks lead {', '.join(absent)}; the encoder sees missing samples there"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +95,24 @@ class Preprocessor:
         return preprocess(signal, self.preprocessing, rate_hz=self.stored_hz)
 
 
+def cut_windows(signal: jax.Array, window_s: float | None, *, rate_hz: float) -> jax.Array:
+    """Cuts signals into windows that overlap by about half and together hold every sample.
+
+    Args:
+      signal: [batch, time, lead].
+      window_s: length of a window in seconds; None, or more than the signal: the whole signal.
+      rate_hz: sampling rate of the signal, in Hz.
+
+    Returns:
+      [batch, window, window_s * rate_hz, lead], windows evenly spread.
+    """
+    time = signal.shape[1]
+    length = time if window_s is None else min(round(window_s * rate_hz), time)
+    count = max(1, -(-2 * time // length) - 1)
+    starts = np.linspace(0, time - length, count).round().astype(int)
+    return jnp.stack([signal[:, start : start + length] for start in starts], axis=1)
+
+
 def preprocess(signal: jax.Array, preprocessing: Preprocessing, *, rate_hz: float) -> jax.Array:
     """Turns stored recordings into the encoder's input.
 
@@ -81,19 +128,80 @@ def preprocess(signal: jax.Array, preprocessing: Preprocessing, *, rate_hz: floa
     columns = [LEADS.index(lead) for lead in preprocessing.leads]
     if preprocessing.leads != LEADS:
         signal = signal[..., jnp.array(columns)]
-    signal_mv = jnp.where(signal == MISSING, 0.0, signal.astype(jnp.float32) * 1e-3)
+    present = signal != MISSING
+    signal_mv = jnp.where(present, signal.astype(jnp.float32) * 1e-3, 0.0)
+    signal_mv = remove_baseline(signal_mv, present, preprocessing.baseline, rate_hz=rate_hz)
     signal_mv = resample(signal_mv, from_hz=rate_hz, to_hz=preprocessing.rate_hz)
     signal_mv = jnp.clip(signal_mv, -preprocessing.clip_mv, preprocessing.clip_mv)
     return _normalise(signal_mv, preprocessing)
+
+
+def remove_baseline(
+    signal_mv: jax.Array, present: jax.Array, baseline: str, *, rate_hz: float
+) -> jax.Array:
+    """Subtracts the baseline of each lead, as `Preprocessing.baseline` says.
+
+    Args:
+      signal_mv: float32 [..., time, lead] in mV, 0 where a sample is missing.
+      present: bool of the same shape, False for a missing sample, which counts for nothing.
+      baseline: none, mean, median or high_pass.
+      rate_hz: sampling rate of the signal, in Hz.
+
+    Returns:
+      float32 of the same shape. Missing samples are 0 mV, now the baseline.
+    """
+    if baseline == "none":
+        return signal_mv
+    if baseline == "median":
+        gaps = jnp.where(present, signal_mv, jnp.nan)
+        level_mv = jnp.nan_to_num(jnp.nanmedian(gaps, axis=-2, keepdims=True))
+    else:
+        count = present.sum(-2, keepdims=True, dtype=jnp.float32)
+        level_mv = signal_mv.sum(-2, keepdims=True) / jnp.maximum(count, 1)
+    centred_mv = jnp.where(present, signal_mv - level_mv, 0.0)
+    if baseline != "high_pass":
+        return centred_mv
+    wander_mv = _slow_part(centred_mv, present, rate_hz=rate_hz)
+    return jnp.where(present, centred_mv - wander_mv, 0.0)
+
+
+def _slow_part(signal: jax.Array, present: jax.Array, *, rate_hz: float) -> jax.Array:
+    """Returns the average over about BASELINE_S around each sample, of the present samples.
+
+    Averages of blocks of BLOCK_S are averaged with a triangular window, shorter at both ends, and
+    interpolated linearly: a few small matrix products in place of a long filter.
+    """
+    time = signal.shape[-2]
+    block = max(1, round(BLOCK_S * rate_hz))
+    blocks = -(-time // block)
+    centre = np.minimum((np.arange(blocks) + 0.5) * block, time) - 0.5
+    distance_s = np.abs(centre[:, None] - centre) / rate_hz
+    window = np.maximum(1 - distance_s / BASELINE_S, 0).astype(np.float32)
+    position = np.interp(np.arange(time), centre, np.arange(blocks))
+    between = np.maximum(1 - np.abs(position[:, None] - np.arange(blocks)), 0).astype(np.float32)
+    padding = [(0, 0)] * (signal.ndim - 2) + [(0, blocks * block - time), (0, 0)]
+
+    def window_sum(values: jax.Array) -> jax.Array:
+        whole = jnp.pad(values, padding).reshape(*values.shape[:-2], blocks, block, -1)
+        return jnp.einsum("bc,...cl->...bl", window, whole.sum(-2), precision="highest")
+
+    count = window_sum(present.astype(jnp.float32))
+    average = window_sum(signal) / jnp.maximum(count, 1)
+    return jnp.einsum("tb,...bl->...tl", between, average, precision="highest")
 
 
 def _normalise(signal_mv: jax.Array, preprocessing: Preprocessing) -> jax.Array:
     if preprocessing.normalisation == "none":
         return signal_mv
     axes = (-2,) if preprocessing.normalisation == "zscore_lead" else (-2, -1)
-    centred = signal_mv - signal_mv.mean(axes, keepdims=True)
+    present = None  # all samples
+    if preprocessing.baseline != "none":
+        present = signal_mv != 0  # a missing sample is exactly 0, hardly any other one
+    centred = signal_mv - signal_mv.mean(axes, keepdims=True, where=present)
+    deviation = signal_mv.std(axes, keepdims=True, where=present)
     # At least 0.01 mV: the noise of a flat lead is not amplified.
-    return centred / jnp.maximum(signal_mv.std(axes, keepdims=True), 0.01)
+    scaled = centred / jnp.maximum(jnp.nan_to_num(deviation), 0.01)
+    return scaled if present is None else jnp.where(present, scaled, 0.0)
 
 
 def resample(signal: jax.Array, *, from_hz: float, to_hz: float) -> jax.Array:

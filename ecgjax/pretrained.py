@@ -3,9 +3,9 @@
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import flax.linen as nn
 import jax
@@ -13,18 +13,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax import encoders
-from ecgjax.data.inference import each_batch, read_in_batches
+from ecgjax.data.inference import Windows, average_over_windows, divide, divide_records
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen
 from ecgjax.errors import InputError
-from ecgjax.preprocessing import Preprocessing, Preprocessor
-from ecgjax.signals import MISSING, lead_indices, rate_ratio
+from ecgjax.preprocessing import Preprocessing, Preprocessor, cut_windows
+from ecgjax.signals import MISSING, UV_PER_UNIT, rate_ratio, unit_name
 from ecgjax.train.checkpoint import load_encoder
+from tfds_builders.recording import checks, leads, padding
+from tfds_builders.recording.leads import TWELVE, LeadRule
+from tfds_builders.recording.quality import RecordingError
 
-_UV_PER_UNIT = {"V": 1e6, "mV": 1e3, "uV": 1.0}
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Encoder:
     """A trained or untrained encoder with its preprocessing.
 
@@ -52,6 +53,13 @@ class Encoder:
         weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self.variables))
         return hashlib.sha256(weights).hexdigest()[:16]
 
+    def __repr__(self) -> str:
+        name = type(self.module).__name__
+        count = sum(np.size(leaf) for leaf in jax.tree.leaves(self.variables.get("params", {})))
+        settings = self.preprocessing
+        window = f"{settings.seconds:g} s at {settings.rate_hz:g} Hz, {len(settings.leads)} leads"
+        return f"Encoder({name}, {count:,} parameters, {window}, weights {self.fingerprint})"
+
     def __call__(
         self,
         signal: np.ndarray,
@@ -59,60 +67,113 @@ class Encoder:
         rate_hz: float,
         leads: Sequence[str],
         units: str,
+        allow_missing_leads: bool = False,
+        on_bad: Literal["raise", "nan"] = "raise",
         batch_size: int = 64,
     ) -> np.ndarray:
-        """Embeds raw recordings.
+        """Embeds raw recordings of any length from the shortest window on.
+
+        A recording longer than the encoder's window is embedded in several windows whose embeddings
+        are averaged; see `ecgjax.data.inference`.
 
         Args:
           signal: [time, lead] or [recording, time, lead], floats or integers in `units`; NaN for
-            missing samples.
+            missing samples, in int16 -32768 as in prepared data sets. Missing samples at both ends,
+            and padding in the form of constant ones, count for nothing, as in `prepare`.
           rate_hz: sampling rate of the signal, in Hz.
-          leads: names of its columns, all twelve standard leads in any order.
-          units: "V", "mV" or "uV".
-          batch_size: recordings that are embedded at once.
+          leads: names of its columns in any order, as `prepare` takes them. The encoder needs the
+            leads of its preprocessing; limb leads that follow from two others may be absent.
+          units: V, mV, uV or nV.
+          allow_missing_leads: accept absent leads as missing samples, which suits an encoder that
+            was trained with lead masking.
+          on_bad: "raise" refuses the batch if it holds a recording without a usable ECG, "nan"
+            returns NaN for that recording.
+          batch_size: windows that are embedded at once.
 
         Returns:
           float32 [dimension] or [recording, dimension].
 
         Raises:
-          InputError: the units, leads, shape, length, rate or amplitudes cannot be used.
+          InputError: the units, leads, shape, length or rate cannot be used, or, unless `on_bad` is
+            "nan", a recording is no ECG; the message has its index.
         """
-        signal = np.asarray(signal)
+        signal = _without_mask(signal)
+        if signal.dtype.kind not in "iuf":
+            raise InputError(f"signal of type {signal.dtype}: give floats or integers")
         if signal.ndim not in (2, 3) or signal.shape[-1] != len(leads):
             raise InputError(
                 f"signal of shape {signal.shape} with {len(leads)} leads: "
                 f"give [time, lead] or [recording, time, lead]"
             )
+        if on_bad not in ("raise", "nan"):
+            raise InputError(f"on_bad {on_bad!r}: give 'raise' or 'nan'")
+        if batch_size < 1:
+            raise InputError(f"batch_size {batch_size}: give 1 or more")
         rate_ratio(rate_hz, self.preprocessing.rate_hz)  # refuses an impossible rate
-        seconds = signal.shape[-2] / rate_hz
-        if abs(seconds - self.preprocessing.seconds) > 0.5 / rate_hz:
-            raise InputError(
-                f"{signal.shape[-2]} samples at {rate_hz:g} Hz are {seconds:g} s; this encoder "
-                f"takes {self.preprocessing.seconds:g} s: cut the signal, or check rate_hz"
-            )
-        ordered = signal[..., lead_indices(leads, "signal")]
-        stored = as_stored(ordered.reshape(-1, *ordered.shape[-2:]), units)
-        starts = range(0, len(stored), batch_size)
-        batches = (stored[start : start + batch_size] for start in starts)
-        embeddings = self._embed(batches, rate_hz, batch_size)
+        window_s = self.preprocessing.seconds
+        divide(signal.shape[-2], rate_hz=rate_hz, window_s=window_s)
+        rule = LeadRule(self.preprocessing.leads, allow_missing_leads)
+        recordings = signal if signal.ndim == 3 else signal[None]
+        usable: dict[int, np.ndarray] = {}
+        windows: list[Windows] = []
+        for index, stored in as_stored(recordings, leads, units, rule=rule, on_bad=on_bad):
+            recording = padding.move_to_start(stored, rate_hz)
+            try:
+                samples = padding.valid_samples(recording)
+                windows.append(divide(samples, rate_hz=rate_hz, window_s=window_s))
+                usable[index] = recording
+            except InputError as error:
+                if on_bad == "raise":
+                    raise InputError(f"recording {index}: {error}") from None
+        embeddings = np.full((len(recordings), self.dimension), np.nan, np.float32)
+        rows = np.array([*usable], int)
+        embeddings[rows] = self._embed(
+            lambda positions: np.stack([usable[row] for row in rows[positions]]),
+            windows,
+            rate_hz,
+            batch_size,
+        )
         return embeddings if signal.ndim == 3 else embeddings[0]
 
     def embed(self, records: Records, indices: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
         """Embeds prepared recordings: float32 [len(indices), dimension]."""
-        batches = read_in_batches(records, indices, batch_size)
-        return self._embed(batches, records.rate_hz, batch_size)
+        indices = np.asarray(indices)
+        windows = divide_records(records, indices, window_s=self.preprocessing.seconds)
+        return self._embed(
+            lambda rows: records.read(indices[rows]), windows, records.rate_hz, batch_size
+        )
 
-    def _embed(self, batches: Iterable[np.ndarray], rate_hz: float, batch_size: int) -> np.ndarray:
+    @functools.cached_property
+    def dimension(self) -> int:
+        """Number of features of an embedding."""
+        settings = self.preprocessing
+        signal = jax.ShapeDtypeStruct((1, settings.samples, len(settings.leads)), jnp.float32)
+        apply = functools.partial(self.module.apply, self.variables, train=False)
+        outputs: Any = jax.eval_shape(apply, signal)
+        return outputs[1].shape[-1]
+
+    def _embed(
+        self,
+        read: Callable[[np.ndarray], np.ndarray],
+        windows: Sequence[Windows],
+        rate_hz: float,
+        batch_size: int,
+    ) -> np.ndarray:
+        if not windows:
+            return np.zeros((0, self.dimension), np.float32)
         embed = _jitted_embed(self.module, Preprocessor(self.preprocessing, rate_hz))
         step = functools.partial(embed, jax.device_put(self.variables))
-        return each_batch(step, batches, batch_size)
+        return average_over_windows(step, read, windows, batch_size)
 
 
 @functools.lru_cache(maxsize=8)
 def _jitted_embed(module: nn.Module, preprocess: Preprocessor):
     def embed(variables: dict, signal: jax.Array) -> jax.Array:
-        outputs: Any = module.apply(variables, preprocess(signal), train=False)
-        return outputs[1].astype(jnp.float32)
+        window_s = preprocess.preprocessing.window_s
+        windows = cut_windows(preprocess(signal), window_s, rate_hz=preprocess.rate_hz)
+        outputs: Any = module.apply(variables, windows.reshape(-1, *windows.shape[2:]), train=False)
+        embeddings = outputs[1].astype(jnp.float32)
+        return embeddings.reshape(*windows.shape[:2], -1).mean(1)
 
     return jax.jit(embed)
 
@@ -149,20 +210,56 @@ def _jitted_init(module: nn.Module):
     return jax.jit(functools.partial(module.init, train=False))
 
 
-def as_stored(signal: np.ndarray, units: str) -> np.ndarray:
-    """Converts physical values in `units` to the stored form: int16, 1 uV per LSB, NaN as MISSING.
+def _without_mask(signal: np.ndarray) -> np.ndarray:
+    """Returns an array with NaN in place of masked samples."""
+    if isinstance(signal, np.ma.MaskedArray):
+        return np.ma.filled(signal.astype(np.float64), np.nan)
+    return np.asarray(signal)
+
+
+def as_stored(
+    signal: np.ndarray,
+    names: Sequence[str],
+    units: str,
+    *,
+    rule: LeadRule = TWELVE,
+    on_bad: Literal["raise", "nan"] = "raise",
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Converts raw recordings to the stored form with the functions that `prepare` uses.
+
+    Args:
+      signal: [recording, time, lead] in `units`, NaN (int16: MISSING) for missing samples.
+      names: names of the leads.
+      units: V, mV, uV or nV.
+      rule: the leads that are needed.
+      on_bad: "raise" refuses a recording without a usable ECG, "nan" leaves it out.
+
+    Yields:
+      The index of each recording, and int16 [time, 12], 1 uV per LSB, in the order of LEADS.
 
     Raises:
-      InputError: unknown units, or amplitudes that no ECG in these units has.
+      InputError: unknown units, absent leads, or a recording that is no ECG.
     """
-    if units not in _UV_PER_UNIT:
-        raise InputError(f"units {units!r}: give one of {', '.join(_UV_PER_UNIT)}")
-    signal_uv = np.rint(np.asarray(signal, np.float64) * _UV_PER_UNIT[units])
-    missing = ~np.isfinite(signal_uv)
-    largest_uv = np.abs(np.where(missing, 0, signal_uv)).max(initial=0)
-    if largest_uv > 32767 or 0 < largest_uv < 20:
+    unit = unit_name(units)
+    if unit is None:
+        raise InputError(f"units {units!r}: give one of {', '.join(UV_PER_UNIT)}")
+    try:
+        leads.find(names, "signal", rule)
+    except RecordingError as error:  # its remedy is for the command line
+        problem = str(error).partition("; ")[0]
         raise InputError(
-            f"the largest amplitude is {largest_uv / 1e3:g} mV if these are {units}; "
-            f"check the units"
-        )
-    return np.where(missing, MISSING, signal_uv).astype(np.int16)
+            f"{problem}; name each lead once, or give allow_missing_leads=True"
+        ) from None
+    for index, recording in enumerate(signal):
+        value_uv = np.asarray(recording, np.float64) * UV_PER_UNIT[unit]
+        value_uv[~np.isfinite(value_uv)] = np.nan
+        if recording.dtype.newbyteorder("=") == np.int16:
+            value_uv[recording == MISSING] = np.nan
+        try:
+            stored = leads.to_stored(value_uv, names, f"recording {index}", rule).signal
+            checks.require_ecg(stored, f"recording {index}")
+        except RecordingError as error:
+            if on_bad == "raise":
+                raise InputError(f"{error} (units: {unit}); on_bad='nan' skips it") from error
+        else:
+            yield index, stored

@@ -47,7 +47,8 @@ rest of a step; test_patient_contrast uses all on eight devices, test_augment ea
 SETTINGS = Pretraining(
     objective=PatientContrast(projection=(16, 8), augmentation=CROPS), batch_size=16, num_steps=4
 )
-OPTIONS = ["--batch-size", 16, "--num-steps", 4, "--projection", 16, 8, "--augmentation.gain", 0]
+OPTIONS = ["--batch-size", 16, "--num-steps", 4, "--projection", 16, 8]
+OPTIONS += ["--augmentation.lead-mask", 0.5, "--augmentation.gain", 0]
 for name in ("noise-mv", "wander-mv", "time-out"):
     OPTIONS += [f"--augmentation.{name}", 0]
 """The run in `workdir`, as settings and as options."""

@@ -100,7 +100,8 @@ def test_builders_import_errors_and_signals_and_no_jax():
         for name in _imports(path)
         if name.startswith("ecgjax")
     }
-    assert {name.rpartition(".")[0] for name in names} == {"ecgjax.errors", "ecgjax.signals"}
+    known = {"ecgjax.errors", "ecgjax.signals", "ecgjax.data.binding"}
+    assert {name.rpartition(".")[0] for name in names} == known
     assert not any(name.startswith(("jax", "flax", "grain", "orbax")) for name in names)
     assert not _importers("jax") & {_name(path) for path in BUILDERS.rglob("*.py")}
 
@@ -109,7 +110,12 @@ def test_only_commands_that_convert_import_the_builders():
     assert {name for name in _importers("tfds_builders") if name.startswith("ecgjax")} <= {
         "ecgjax/launch/prepare.py",
         "ecgjax/launch/pretrain.py",
+        "ecgjax/pretrained.py",
     }
+    # An encoder takes raw arrays with the functions of `prepare`, which need no TFDS.
+    imported = _imports(PACKAGE / "pretrained.py")
+    used = {name for name in imported if name.startswith("tfds_builders")}
+    assert all(name.startswith("tfds_builders.recording") for name in used)
 
 
 @each_file

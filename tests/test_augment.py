@@ -82,6 +82,31 @@ def test_a_crop_is_a_piece_of_the_signal_and_every_start_occurs():
     assert np.bincount(starts.astype(int)).min() > 500 / 11 / 2
 
 
+def test_a_crop_leaves_the_padding_out():
+    """Missing samples are zeros; only the ones at the end of all leads are padding."""
+    padded = SIGNAL.at[200:].set(0).at[:, 3].set(0).at[50:60].set(0)
+    crops = _draws(augment.crop, padded, samples=40)
+    assert (np.abs(crops[:, -1]).max(-1) > 0).mean() > 0.9  # the others end in the gap
+    starts = {int(np.flatnonzero(np.asarray(padded)[:, 0] == crop[0, 0])[0]) for crop in crops}
+    assert max(starts) == 160
+    short = _draws(augment.crop, SIGNAL.at[30:].set(0), samples=40)
+    assert (short == np.asarray(SIGNAL.at[30:].set(0))[:40]).all()
+
+
+def test_leads_that_a_recording_lacks_stay_zero():
+    """Noise there would tell training from use."""
+    signal = SIGNAL.at[:, 4:].set(0)
+    views = _draws(Augmentation(crop_s=2).view, signal, rate_hz=100)
+    assert (views[..., 4:] == 0).all() and (views[..., :4] != 0).any((0, 1)).all()
+
+
+def test_a_mask_of_all_leads_keeps_one_that_the_recording_has():
+    signal = SIGNAL.at[:, 6:].set(0)
+    views = _draws(augment.lead_mask, signal, most=1.0)
+    kept = (views != 0).any(1)[:, :6].sum(1)
+    assert kept.min() == 1 and kept.max() == 6
+
+
 def test_stretch_preserves_order_and_all_samples_of_the_piece():
     """The view of a ramp never falls, and holds every sample between its first and its last."""
     position = jnp.arange(80.0)[:, None] + jnp.zeros((1, 2))

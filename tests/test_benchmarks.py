@@ -63,7 +63,7 @@ def test_wfdb_copies_are_the_recordings(tmp_path):
     copy = tiny_ptb_xl.read_by_wfdb(tmp_path / "7", physical=False)
     np.testing.assert_array_equal(copy.d_signal, signal)
     stored, rate_hz = read_record(tmp_path / "7")
-    np.testing.assert_array_equal(stored, signal)
+    np.testing.assert_array_equal(stored.signal, signal)
     assert rate_hz == 100
 
 

@@ -206,6 +206,20 @@ def test_checkpoint_of_another_format_is_refused(tmp_path, fresh):
         load_encoder(_save_as(tmp_path, fresh, {**CONFIG, "format": 99}))
 
 
+def test_a_run_of_an_earlier_version_is_loaded_and_resumed(tmp_path, fresh):
+    """Its config lacks baseline and window_s: offsets stay, whole recordings are embedded."""
+    config = json.loads(json.dumps(CONFIG))
+    config["encoder"]["widths"] = [8]
+    del config["preprocessing"]["baseline"], config["preprocessing"]["window_s"]
+    workdir = _save_as(tmp_path, fresh, config)
+    preprocessing = load_encoder(workdir).preprocessing
+    assert preprocessing == Preprocessing(baseline="none", window_s=None)
+    same = {**config, **encoder_config("compact_resnet", TINY, preprocessing)}
+    _assert_same(_resume(workdir, fresh, same), _after(fresh, 1))
+    with pytest.raises(InputError, match=r"preprocessing.baseline was none, now high_pass"):
+        _resume(workdir, fresh, {**same, **encoder_config("compact_resnet", TINY, Preprocessing())})
+
+
 def test_edited_config_is_refused(workdir, tmp_path):
     """Another rate or order of leads would silently change every embedding."""
     copy = shutil.copytree(workdir, tmp_path / "copy")

@@ -12,6 +12,7 @@ import pytest
 import tensorflow_datasets as tfds
 from helpers import tiny_ptb_xl
 
+from ecgjax.data.records import Records
 from ecgjax.errors import InputError
 from ecgjax.signals import LEADS
 from tfds_builders.cinc2021 import snomed
@@ -22,12 +23,19 @@ pytestmark = pytest.mark.filterwarnings("ignore:The inplace keyword")
 
 
 def _write(
-    record: Path, *, samples: int = 2500, rate_hz: int = 250, age="60", sex="Male", dx="164889003"
+    record: Path,
+    *,
+    samples: int = 2500,
+    rate_hz: int = 250,
+    age="60",
+    sex="Male",
+    dx="164889003",
+    **changes: Any,
 ) -> np.ndarray:
     comments = [f"Age: {age}", f"Sex: {sex}", f"Dx: {dx}", "Rx: Unknown", "Hx: Mr Doe, born 1950"]
     seed = int.from_bytes(record.name.encode(), "big")  # a duplicate would be rejected
     return tiny_ptb_xl.write_record(
-        record, seed=seed, samples=samples, fs=rate_hz, comments=comments
+        record, seed=seed, samples=samples, fs=rate_hz, comments=comments, **changes
     )
 
 
@@ -91,7 +99,31 @@ def test_windows_have_the_same_patient_and_a_short_record_is_rejected(tmp_path):
     assert reasons == {"A0002": "length", "A0004": "header"}
 
 
+@pytest.mark.parametrize(
+    ("name", "gain", "uv_per_lsb"),
+    [
+        ("E00001", 4880.0, 1.0),
+        ("E00002", 1000.0, 1.0),
+        ("HR00001", 200.0, 1.0),
+        ("S0001", 2_000_000.0, 0.5),
+        ("S0002", 2000.0, 0.5),
+        ("I0001", 400_000.0, 2.5),
+        ("JS00001", 200.0, 5.0),
+    ],
+)
+def test_gains_known_to_be_wrong_are_corrected_and_flagged(tmp_path, name, gain, uv_per_lsb):
+    arguments = {"samples": 5000, "rate_hz": 500, "adc_gain": [gain] * 12}
+    stored = _write(tmp_path / "raw" / name, **arguments)
+    config = "cinc2021/500hz_with_ptb_xl"
+    prepared = prepare(config, tmp_path / "out", source=tmp_path / "raw")
+    (row,) = _records(prepared).values()
+    assert ("corrected" in row["quality"]) == (uv_per_lsb != 1000 / gain)
+    (signal,) = Records(prepared).read([0])
+    np.testing.assert_allclose(signal, stored * uv_per_lsb, atol=0.51)
+
+
 def test_a_folder_without_records_of_the_challenge_is_refused(tmp_path):
+    (tmp_path / "raw").mkdir()
     with pytest.raises(
         InputError, match="cinc2021: give the folder of its files as --source; they are at https://"
     ):
@@ -101,7 +133,7 @@ def test_a_folder_without_records_of_the_challenge_is_refused(tmp_path):
     ):
         prepare("cinc2021", tmp_path, source=tmp_path / "absent")
     with pytest.raises(InputError, match="no A0001.hea, JS00001.hea or the like"):
-        prepare("cinc2021", tmp_path, source=tmp_path)
+        prepare("cinc2021", tmp_path / "out", source=tmp_path / "raw")
 
 
 def test_codes_are_translated_to_known_statements_without_repetition():
@@ -112,9 +144,13 @@ def test_codes_are_translated_to_known_statements_without_repetition():
 
 
 def _oracle_uv(header: Path, folder: Path) -> np.ndarray:
-    """Reads a copy of a record with wfdb, without the date in its header, which wfdb refuses."""
+    """Reads a copy of a record with wfdb, without the date in its header, which wfdb refuses.
+
+    The gains known to be wrong are corrected in the copy.
+    """
     shutil.copy(header.with_suffix(".mat"), folder)
     first, rest = header.read_text().split("\n", 1)
+    rest = rest.replace(" 4880/", " 1000/").replace(" 2000000/", " 2000/")
     (folder / header.name).write_text(" ".join(first.split()[:4]).replace(".mat", "") + "\n" + rest)
     oracle = tiny_ptb_xl.read_by_wfdb(folder / header.stem, physical=True)
     assert [name.casefold() for name in oracle.sig_name] == [lead.casefold() for lead in LEADS]
@@ -148,3 +184,5 @@ def test_real_records_equal_those_of_wfdb(tmp_path):
             )
             compared += 1
     assert compared == 43
+    ptb = [signal for name, signal in written.items() if name.startswith("S")]  # at 1000 Hz
+    assert len(ptb) == 22 and all(300 < np.ptp(signal[:, 1]) < 3000 for signal in ptb)

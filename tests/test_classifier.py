@@ -12,10 +12,10 @@ from ecgjax import encoders
 from ecgjax.adapt import linear_probe
 from ecgjax.adapt.finetune import FineTuning
 from ecgjax.adapt.linear_probe import LinearProbing
-from ecgjax.adapt.parts.classifier import _windows, predict
+from ecgjax.adapt.parts.classifier import predict
 from ecgjax.adapt.parts.training import Labelled, Run
 from ecgjax.errors import InputError
-from ecgjax.preprocessing import Preprocessing
+from ecgjax.preprocessing import Preprocessing, cut_windows
 from ecgjax.pretrained import untrained, untrained_twin
 from ecgjax.train.manifest import encoder_config
 
@@ -46,7 +46,7 @@ def _config(encoder):
 )
 def test_windows_cover_the_recording(window_s, count):
     position = np.arange(1000.0)[None, :, None] + np.zeros((2, 1, 12))
-    windows = np.asarray(_windows(position, window_s, 100))
+    windows = np.asarray(cut_windows(position, window_s, rate_hz=100))
     length = min(round((window_s or 10) * 100), 1000)
     assert windows.shape == (2, count, length, 12)
     starts = windows[0, :, 0, 0]

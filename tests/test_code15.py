@@ -13,6 +13,7 @@ import scipy.io
 import tensorflow_datasets as tfds
 
 from ecgjax.errors import InputError
+from ecgjax.signals import MISSING
 from tfds_builders.prepare import prepare
 
 h5py = pytest.importorskip("h5py")
@@ -78,6 +79,10 @@ def test_padding_is_removed_and_short_exams_are_rejected(tmp_path):
         "male",
         ["code15:RBBB", "SBRAD", "AFIB"],
     )
+    padded = _signals(prepare("code15/400hz", tmp_path / "out", source=source, pad_from=7))
+    assert set(padded) == {"11", "12", "13"}
+    np.testing.assert_allclose(padded["12"][:2934], exams[12] * 1000, atol=0.5)
+    assert (padded["12"][2934:] == MISSING).all()
     seven = _signals(prepare("code15/100hz_7s", tmp_path / "out", source=source))
     assert set(seven) == {"11", "12", "13"} and {signal.shape for signal in seven.values()} == {
         (700, 12)

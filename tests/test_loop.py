@@ -192,7 +192,8 @@ def run(records, tmp_path):
         num_steps = settings.pop("num_steps", len(losses))
         settings = {"save_every": 2, "log_every": 3, **settings}
         seen = Seen(np.ones(1, np.uint64), np.ones(1, np.uint64))
-        described = Run(workdir, {"format": 2}, "test", seen, **settings)
+        config = {"format": 2, "preprocessing": {"baseline": "none", "window_s": None}}
+        described = Run(workdir, config, "test", seen, **settings)
         key = jax.random.key(0)
         return train(
             step_fn, state, batches, num_steps=num_steps, run=described, key=key, mesh=data_mesh()

@@ -1,5 +1,6 @@
 """The builder of ludb, on records and annotation files written by wfdb."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -55,10 +56,18 @@ def _annotate(record: Path, lead: str, marks: list[tuple[int, str]]) -> None:
 
 
 def _write(
-    record: Path, *, beats=range(600, 4700, 450), late: dict[str, int] | None = None
+    record: Path,
+    *,
+    beats=range(600, 4700, 450),
+    late: dict[str, int] | None = None,
+    **changes: Any,
 ) -> None:
-    """Writes a recording with the same beats in all leads; `late` delays marks of some leads."""
-    tiny_ptb_xl.write_record(record, seed=int(record.name), samples=5000, fs=500, comments=COMMENTS)
+    """Writes a recording with the same beats in all leads; `late` delays marks of some leads.
+
+    `changes` are arguments of wfdb.wrsamp.
+    """
+    arguments = {"samples": 5000, "fs": 500, "comments": COMMENTS} | changes
+    tiny_ptb_xl.write_record(record, seed=int(record.name), **arguments)
     for lead in LEADS:
         shift = (late or {}).get(lead, 0)
         marks = [(peak + offset + shift, symbol) for peak in beats for symbol, offset in BEAT]
@@ -97,6 +106,20 @@ def test_annotations_become_the_wave_of_each_sample(tmp_path):
     at_500 = Records(tmp_path / "out/ludb/500hz")
     first = next(index for index in range(4) if at_500.row(index)["record_id"] == "001")
     np.testing.assert_array_equal(at_500.read([first])[0], stored)
+
+
+def test_gains_that_scale_each_lead_to_1_mv_are_replaced_and_counted(tmp_path):
+    _write(tmp_path / "raw/data/1")
+    _write(
+        tmp_path / "raw/data/2", adc_gain=[900.0 + lead for lead in range(12)], baseline=[-7] * 12
+    )
+    prepared = prepare("ludb/500hz", tmp_path / "out", source=tmp_path / "raw")
+    assert json.loads((prepared / "report.json").read_text())["quality"]["corrected"] == 1
+    records = Records(prepared)
+    stored = {records.row(index)["record_id"]: records.read([index])[0] for index in (0, 1)}
+    for name in ("1", "2"):
+        published = tiny_ptb_xl.read_by_wfdb(tmp_path / "raw/data" / name, physical=False)
+        np.testing.assert_array_equal(stored[f"00{name}"], published.d_signal)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -187,5 +210,6 @@ def test_a_recording_without_the_annotations_of_a_lead_is_rejected(tmp_path):
 
 
 def test_a_folder_without_records_is_refused(tmp_path):
+    (tmp_path / "raw").mkdir()
     with pytest.raises(InputError, match="no data/1.hea; give the folder of LUDB"):
-        prepare("ludb", tmp_path, source=tmp_path)
+        prepare("ludb", tmp_path / "out", source=tmp_path / "raw")

@@ -1,12 +1,16 @@
 """Several data sets in one pre-training run."""
 
+import shutil
+
 import numpy as np
 import pytest
+from helpers import format_1
 
 from ecgjax.data.batches import pretraining_batches
 from ecgjax.data.mixture import Mixture
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError
+from ecgjax.signals import LEADS
 from tfds_builders.prepare import prepare
 
 
@@ -53,6 +57,22 @@ def test_a_mixture_of_one_data_set_equals_the_data_set(prepared, records):
 def test_recordings_of_all_data_sets_are_seen(both, prepared, other):
     seen = both.seen("train").waveforms
     assert len(seen) == sum(len(Records(path).split("train")) for path in (prepared, other))
+
+
+def test_valid_samples_of_the_second_follow_those_of_the_first(both, prepared, other):
+    expected = [Records(path).valid_samples for path in (prepared, other)]
+    np.testing.assert_array_equal(both.valid_samples, np.concatenate(expected))
+    assert both.valid_samples.dtype == np.int32
+
+
+def test_leads_that_only_one_data_set_holds_are_named(prepared, other, tmp_path, capsys):
+    few = format_1.unbind(shutil.copytree(other, tmp_path / "few"), leads=["I", "II", "V2"])
+    mixed = Mixture([prepared, few])
+    assert mixed.leads == LEADS and mixed.members[1].leads == ("I", "II", "V2")
+    line = capsys.readouterr().err.splitlines()[-1]
+    lacks = "III, aVR, aVL, aVF, V1, V3, V4, V5, V6"
+    assert line.startswith(f"warning: {few}: lacks {lacks}, which another data set holds; ")
+    assert Mixture([few]).leads == ("I", "II", "V2")
 
 
 class Numbers:

@@ -50,10 +50,11 @@ def test_a_recording_is_cut_into_windows(tmp_path):
 
 
 def test_a_folder_without_patients_is_refused(tmp_path):
+    (tmp_path / "raw").mkdir()
     with pytest.raises(
         InputError, match=r"no patient\*/\*.hea; give the folder that holds patient001"
     ):
-        prepare("ptb_diagnostic", tmp_path, source=tmp_path)
+        prepare("ptb_diagnostic", tmp_path / "out", source=tmp_path / "raw")
 
 
 def test_a_real_recording_equals_that_of_wfdb(tmp_path):

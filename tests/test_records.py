@@ -2,13 +2,22 @@
 
 import resource
 import shutil
+import subprocess
+import sys
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 import tensorflow_datasets as tfds
+from helpers import format_1
 
+from ecgjax.data import binding
+from ecgjax.data.migration import migrate
 from ecgjax.data.records import SPLITS, Records
 from ecgjax.errors import InputError
+from ecgjax.launch import migrate as migrate_command
+from ecgjax.signals import LEADS
 
 
 def test_order_and_content_equal_those_of_tfds(records, prepared):
@@ -72,75 +81,96 @@ def copy(prepared, tmp_path):
     return shutil.copytree(prepared, tmp_path / "copy")
 
 
+@pytest.fixture
+def old(copy):
+    """The data set as format 1 had it."""
+    return format_1.unbind(copy)
+
+
 def _shard(folder):
     return next(folder.glob("*-train.array_record-*"))
 
 
-def _cut(folder):
-    shard = _shard(folder)
-    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
-    return shard, "damaged or cut short"
-
-
-def _empty(folder):
-    _shard(folder).write_bytes(b"")
-    return _shard(folder), "damaged or cut short"
-
-
-def _missing(folder):
-    shard = _shard(folder)
-    shard.unlink()
-    return shard, "is missing"
-
-
-def _other_split(folder):
-    shard = _shard(folder)
-    shutil.copy(next(folder.glob("*-test.array_record-*")), shard)
-    return shard, "damaged or cut short"
-
-
-def _garbled_table(folder):
-    (folder / "records.parquet").write_bytes(b"PAR1 not any more")
-    return folder / "records.parquet", "prepare"
-
-
-def _foreign_table(folder):
-    import pyarrow as pa
-    import pyarrow.parquet
-
-    pyarrow.parquet.write_table(pa.table({"x": [1]}), folder / "records.parquet")
-    return folder / "records.parquet", "prepare"
-
-
-def _without_features(folder):
-    (folder / "features.json").unlink()
-    return folder, "features.json"
-
-
-def _garbled_info(folder):
-    (folder / "dataset_info.json").write_text("{")
-    return folder, "dataset_info.json"
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        _cut,
-        _empty,
-        _missing,
-        _other_split,
-        _garbled_table,
-        _foreign_table,
-        _without_features,
-        _garbled_info,
-    ],
-)
-def test_a_damaged_file_is_refused_by_name(copy, damage):
-    culprit, message = damage(copy)
+def _refusal(folder, culprit):
+    """Returns the message of the refusal, one line that names the culprit and a remedy."""
     with pytest.raises(InputError) as error:
-        Records(copy)
+        Records(folder)
     text = str(error.value)
-    assert str(culprit) in text and message in text and "\n" not in text
+    assert str(culprit) in text and "; " in text and "\n" not in text
+    return text
+
+
+def test_a_data_set_of_format_1_opens_with_a_line_that_names_the_remedy(old, records, capsys):
+    opened = Records(old)
+    line = capsys.readouterr().err
+    assert line.startswith(f"warning: {old}: format 1") and line.count("\n") == 1
+    assert line.endswith(f"; verify and bind it: python -m ecgjax.launch.migrate --data {old}\n")
+    np.testing.assert_array_equal(opened.read([3, 1]), records.read([3, 1]))
+    assert opened.valid_samples.tolist() == [1000] * len(records)
+    assert opened.leads == LEADS and not opened.is_bound
+
+
+def test_migration_verifies_and_binds_a_data_set_of_format_1(old, records, capsys):
+    done = []
+    migrate(Records(old, accept_unbound=True), lambda *counts: done.append(counts))
+    assert done[-1] == (len(records), len(records))
+    opened = Records(old)
+    assert opened.is_bound and not capsys.readouterr().err
+    assert opened.table.equals(records.table) and opened.leads == LEADS
+    assert len(tfds.builder_from_directory(old).as_data_source("train")) > 0
+
+
+def test_the_command_binds_a_data_set_and_then_verifies_it(old, records, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["migrate", "--data", str(old)])
+    for done in ("verified and bound by hashes", "verified"):
+        migrate_command.main()
+        assert capsys.readouterr().out == f"{old}: {len(records)} recordings {done}\n"
+
+
+def test_migration_refuses_rows_that_do_not_belong_to_the_samples(old):
+    table = pyarrow.parquet.read_table(old / "records.parquet")
+    order = np.arange(len(table))
+    order[[5, 9]] = order[[9, 5]]
+    pyarrow.parquet.write_table(table.take(order), old / "records.parquet")
+    with pytest.raises(InputError, match="samples of recording .* are not those of its row"):
+        migrate(Records(old, accept_unbound=True), lambda done, total: None)
+    assert not (old / binding.FILE).exists()
+
+
+def test_a_data_set_that_lost_its_hashes_is_refused_and_can_be_bound_anew(copy, records):
+    (copy / binding.FILE).unlink()
+    assert "is missing; copy the whole folder, or verify and" in _refusal(copy, binding.FILE)
+    migrate(Records(copy, accept_unbound=True), lambda done, total: None)
+    assert Records(copy).fingerprint == records.fingerprint
+
+
+def test_of_two_versions_the_newest_is_taken_with_a_line(copy, tmp_path, capsys):
+    for version in ("1.0.0", "2.0.0", "10.0.0"):
+        shutil.copytree(copy, tmp_path / "out/set/100hz" / version)
+    opened = Records(tmp_path / "out")
+    assert opened.path.name == "10.0.0"
+    line = "holds versions 1.0.0, 2.0.0 and 10.0.0; taking 10.0.0"
+    assert capsys.readouterr().err == f"warning: {tmp_path}/out: {line}\n"
+
+
+def test_unfinished_and_deeper_folders_are_not_looked_at(copy, tmp_path):
+    for folder in ("set/100hz/incomplete.K1LLED_2.0.0", ".hidden", "a/b/c/d"):
+        shutil.copytree(copy, tmp_path / "out" / folder)
+    with pytest.raises(InputError, match="no prepared data set"):
+        Records(tmp_path / "out")
+
+
+def test_a_shard_of_which_a_part_is_missing_is_refused_by_its_size(copy):
+    shard = _shard(copy)
+    size = shard.stat().st_size
+    shard.write_bytes(shard.read_bytes()[: size // 2])
+    assert f"{size // 2:,} bytes instead of {size:,}; copy the file again" in _refusal(copy, shard)
+
+
+def test_a_shard_of_format_1_of_which_a_part_is_missing_is_refused(old):
+    shard = _shard(old)
+    shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
+    assert "damaged or cut short (0 of" in _refusal(old, shard)
 
 
 def test_a_flipped_bit_in_a_recording_is_detected_at_reading(copy):
@@ -151,6 +181,49 @@ def test_a_flipped_bit_in_a_recording_is_detected_at_reading(copy):
     records = Records(copy)
     with pytest.raises(InputError, match=f"{shard}: damaged"):
         records.read(records.split("train"))
+
+
+def test_waves_are_compared_with_their_recording_too(old):
+    table = pyarrow.parquet.read_table(old / "records.parquet")
+    order = np.roll(np.arange(len(table)), 1)
+    order[0] = 0
+    pyarrow.parquet.write_table(table.take(order), old / "records.parquet")
+    with pytest.raises(InputError, match="are not those of its row"):
+        Records(old).waves([4])
+
+
+def test_a_column_without_a_needed_value_or_of_wrong_text_is_refused(old):
+    file = old / "records.parquet"
+    table = pyarrow.parquet.read_table(file)
+    place = table.schema.get_field_index("patient_id")
+    values = table["patient_id"].to_pylist()
+    without = pyarrow.array([None, *values[1:]])
+    pyarrow.parquet.write_table(table.set_column(place, "patient_id", without), file)
+    with pytest.raises(InputError, match="records.parquet: .*patient_id has rows without a value"):
+        _ = Records(old).patients
+    wrong = pyarrow.array([b"\xff\xfe" * 16, *(value.encode() for value in values[1:])])
+    wrong = wrong.view(pyarrow.string())
+    pyarrow.parquet.write_table(table.set_column(place, "patient_id", wrong), file)
+    with pytest.raises(InputError, match="records.parquet: damaged, or not .*UTF"):
+        _ = Records(old).patients
+
+
+def test_rows_that_changed_their_split_are_refused(old):
+    file = old / "records.parquet"
+    table = pyarrow.parquet.read_table(file)
+    splits = table["split"].to_pylist()
+    splits[-1] = "train"
+    place = table.schema.get_field_index("split")
+    pyarrow.parquet.write_table(table.set_column(place, "split", pyarrow.array(splits)), file)
+    for split in ("train", "test"):
+        with pytest.raises(InputError, match=f"rows of split {split} are not those of its shards"):
+            Records(old).split(split)
+
+
+def test_opening_does_not_import_tfds(prepared):
+    code = f"import sys; from ecgjax.data.records import Records; Records({str(prepared)!r})"
+    code += "; sys.exit('tensorflow_datasets' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_folders_without_a_data_set_are_refused(tmp_path, prepared):

@@ -30,16 +30,16 @@ def test_a_data_set_is_published_and_copied_back(prepared, store):
     order = []
     put = store.put_file
     store.put_file = lambda source, target: order.append(target) or put(source, target)
-    remote.publish(prepared, "memory://bucket/ptb/1.0.0/")
+    remote.publish(prepared, "memory://bucket/ptb/2.0.0/")
     del store.put_file
     assert order[-1].endswith("records.parquet") and len(order) == len(list(prepared.iterdir()))
-    copy = remote.local("memory://bucket/ptb/1.0.0")
+    copy = remote.local("memory://bucket/ptb/2.0.0")
     assert {file.name: file.read_bytes() for file in copy.iterdir()} == {
         file.name: file.read_bytes() for file in prepared.iterdir()
     }
     assert Records(copy).fingerprint == Records(prepared).fingerprint
-    store.rm("/bucket/ptb/1.0.0/report.html")
-    again = remote.local("memory://bucket/ptb/1.0.0")
+    store.rm("/bucket/ptb/2.0.0/report.html")
+    again = remote.local("memory://bucket/ptb/2.0.0")
     assert again != copy and not (again / "report.html").exists()
 
 
@@ -56,7 +56,7 @@ def test_prepare_writes_to_a_store_and_prints_the_next_command(store, monkeypatc
     words = ["prepare", "--dataset", "synthetic/100hz", "--out", out, "--limit", "4"]
     monkeypatch.setattr("sys.argv", words)
     prepare.main()
-    url = f"{out}/synthetic/100hz-limit4/1.0.0"
+    url = f"{out}/synthetic/100hz-limit4/2.0.0"
     assert f"python -m ecgjax.launch.pretrain --data {url}" in capsys.readouterr().out
     assert len(Records(remote.local(url))) == 12
 

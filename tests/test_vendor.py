@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 from helpers import muse
 
-from ecgjax.signals import LEADS, MISSING
+from ecgjax.signals import LEADS, MISSING, lead_name
 from tfds_builders.formats import vendor, vendor_sandbox
 from tfds_builders.prepare import prepare
 from tfds_builders.recording import checks, leads
@@ -31,19 +31,26 @@ pytest.importorskip("ecgdatakit")
 def _stop_the_sandbox():
     yield
     vendor.read.cache_clear()
-    if vendor._start.cache_info().currsize:
-        vendor._stop(vendor._start())
+    vendor._shared(leads.TWELVE).close()
+
+
+def _read(path: Path) -> vendor.VendorRecording:
+    """Returns the only recording of a file."""
+    (recording,) = vendor.read(path).recordings
+    return recording
 
 
 def test_eight_leads_of_muse_become_twelve(tmp_path):
     stored = muse.write(tmp_path / "raw/a", samples=5100)
-    content = vendor.read(tmp_path / "raw/a")
+    content = _read(tmp_path / "raw/a")
     assert content.names == muse.EIGHT and content.rate_hz == 500
-    assert content.value_uv.shape == (5100, 8)
-    np.testing.assert_allclose(content.value_uv, stored * muse.UV_PER_LSB, atol=1e-6)
-    signal = leads.to_stored(content.value_uv, content.names, "a")
-    one = content.value_uv[:, 0]
-    two = content.value_uv[:, 1]
+    signal = content.to_stored(tmp_path, 500).signal
+    assert signal.shape == (5100, 12)
+    value_uv = stored * muse.UV_PER_LSB
+    columns = [LEADS.index(lead) for lead in muse.EIGHT]
+    np.testing.assert_array_equal(signal[:, columns], np.rint(value_uv))
+    one = value_uv[:, 0]
+    two = value_uv[:, 1]
     expected = {
         "III": two - one,
         "aVR": -(one + two) / 2,
@@ -56,7 +63,7 @@ def test_eight_leads_of_muse_become_twelve(tmp_path):
 
 def test_the_exponent_of_a_rate_is_applied(tmp_path):
     muse.write(tmp_path / "a.xml", rate_hz=5000, exponent=-1)
-    assert vendor.read(tmp_path / "a.xml").rate_hz == 500
+    assert _read(tmp_path / "a.xml").rate_hz == 500
 
 
 ENTITIES = "".join(f'<!ENTITY b{n} "{f"&b{n - 1};" * 10}">' for n in range(1, 12))
@@ -89,7 +96,7 @@ def test_a_faulty_muse_file_is_rejected(tmp_path, case):
     muse.write(tmp_path / "a.xml", **changes)
     builder = vendor_folder.Builder(config="500hz", source=tmp_path, data_dir=tmp_path / "out")
     recording = Recording(
-        record_id="a", source_patient_id="p", split="train", location=("a.xml", 0)
+        record_id="a", source_patient_id="p", split="train", location=(("a.xml", 0, ()), 0)
     )
     with pytest.raises(RecordingError, match="a.xml") as caught:
         checks.require_ecg(builder.read_recording(recording)["signal"], "a.xml")
@@ -104,7 +111,7 @@ OTHER = {
     "html": (b"<html><body>404</body></html>", "format"),
     "dicom": (bytes(128) + b"DICM" + bytes(500), "unreadable"),
     "scp": (bytes(16) + b"SCPECG" + bytes(500), "unreadable"),
-    "edf": (b"0       " + b" " * 600, "unreadable"),
+    "edf": (b"0       " + b" " * 600, "format"),
     "muse": (b"<RestingECG></RestingECG>", "unreadable"),
     "deep": (b"<RestingECG>" + b"<a>" * 100_000, "unreadable"),
     "sierra": ("<restingecgdata xmlns='x'>".encode("utf-16"), "unreadable"),
@@ -121,8 +128,8 @@ def test_a_file_of_another_format_is_rejected(tmp_path, case):
     assert caught.value.reason in (reason, "leads")
 
 
-def test_links_and_folders_are_rejected(tmp_path):
-    (tmp_path / "link.xml").symlink_to("/etc/passwd")
+def test_links_to_nothing_and_folders_are_rejected(tmp_path):
+    (tmp_path / "link.xml").symlink_to("/absent")
     for name in ("link.xml", "absent.xml", "."):
         with pytest.raises(RecordingError) as caught:
             vendor.read(tmp_path / name)
@@ -131,13 +138,16 @@ def test_links_and_folders_are_rejected(tmp_path):
 
 def test_a_reader_that_hangs_is_stopped_and_the_next_file_read(tmp_path, monkeypatch):
     muse.write(tmp_path / "a.xml")
-    with monkeypatch.context() as patch:
-        patch.setattr(vendor, "SECONDS", 0.5)
-        os.kill(vendor._start().pid, signal.SIGSTOP)
-        with pytest.raises(RecordingError, match="was stopped") as caught:
-            vendor.read(tmp_path / "a.xml")
-    assert caught.value.reason == "resources"
-    assert vendor.read(tmp_path / "a.xml").rate_hz == 500
+    with vendor.Sandbox() as sandbox:
+        sandbox.read(tmp_path / "a.xml")
+        with monkeypatch.context() as patch:
+            patch.setattr(vendor, "SECONDS", 0.5)
+            assert sandbox._process
+            os.kill(sandbox._process.pid, signal.SIGSTOP)
+            with pytest.raises(RecordingError, match="was stopped") as caught:
+                sandbox.read(tmp_path / "a.xml")
+        assert caught.value.reason == "resources"
+        assert sandbox.read(tmp_path / "a.xml").recordings[0].rate_hz == 500
 
 
 def test_the_guard_allows_nothing_but_the_file(tmp_path):
@@ -238,8 +248,8 @@ def _sample(name: str) -> Path:
 
 
 def _compare(path: Path, expected_uv: dict[str, np.ndarray]) -> None:
-    content = vendor.read(path)
-    signal = leads.to_stored(content.value_uv, content.names, path)
+    content = _read(path)
+    signal = content.to_stored(path, content.rate_hz).signal
     assert not (signal == MISSING).any()
     for lead, value_uv in expected_uv.items():
         np.testing.assert_allclose(signal[:, LEADS.index(lead)], value_uv, atol=0.51)
@@ -262,10 +272,7 @@ def test_a_real_dicom_waveform_equals_pydicom():
     array = data.waveform_array(0)
     _compare(
         path,
-        {
-            leads.ALIASES[name.casefold()]: column
-            for name, column in zip(names, array.T, strict=True)
-        },
+        {str(lead_name(name)): column for name, column in zip(names, array.T, strict=True)},
     )
 
 
@@ -293,7 +300,7 @@ def test_a_real_aecg_file_equals_its_digits():
     matches = re.findall(pattern, text, re.DOTALL)
     # The first twelve are the rhythm, the others are averages of it.
     expected = {
-        leads.ALIASES[name.casefold()]: np.array(digits.split(), float) * float(scale)
+        str(lead_name(name)): np.array(digits.split(), float) * float(scale)
         for name, scale, digits in matches[:12]
     }
     assert len(expected) == 12
@@ -303,14 +310,14 @@ def test_a_real_aecg_file_equals_its_digits():
 @pytest.mark.parametrize("version", ["1.03", "1.04"])
 def test_the_calibration_pulse_of_a_real_philips_file_is_cut_off(tmp_path, version):
     path = _sample(f"philips-sierra-{version}.xml")
-    content = vendor.read(path)
-    assert content.value_uv.shape == (5500, 12)
+    content = _read(path)
+    assert content.stored.signal.shape == (5500, 12)
     (tmp_path / "raw").mkdir()
     (tmp_path / "raw/a.xml").write_bytes(path.read_bytes())
     settings = {"source": tmp_path / "raw", "patient_key": tmp_path / "key"}
     prepared = prepare("vendor_folder/500hz", tmp_path / "out", **settings)
     assert json.loads((prepared / "report.json").read_text())["written"] == 1
-    signal = leads.to_stored(content.value_uv, content.names, "a")[:5000].astype(int)
+    signal = content.to_stored(path, 500).signal[:5000].astype(int)
     # Within two steps of 5 uV; a pulse of 1 mV in all leads would violate III = II - I.
     assert np.abs(signal[:, 2] - (signal[:, 1] - signal[:, 0])).max() <= 10
     sierraecg = pytest.importorskip("sierraecg")

@@ -15,7 +15,6 @@ from helpers import tiny_ptb_xl
 
 from ecgjax.errors import InputError
 from tfds_builders.conversion import keeper
-from tfds_builders.formats import recordings_csv
 from tfds_builders.prepare import prepare
 from tfds_builders.recording import privacy
 from tfds_builders.wfdb_folder import wfdb_folder_dataset_builder
@@ -34,7 +33,7 @@ def _write(
         comments = ["Name: Jane Doe", "Born: 1931-02-03"]
         tiny_ptb_xl.write_record(folder / file, seed=seed, fs=500, samples=5000, comments=comments)
     if rows:
-        with (folder / recordings_csv.FILE).open("w", newline="") as file:
+        with (folder / "recordings.csv").open("w", newline="") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
@@ -150,42 +149,18 @@ def test_hashes_depend_on_a_key_outside_the_data(tmp_path):
             prepare("wfdb_folder", tmp_path / "out3", source=tmp_path / "raw", patient_key=key)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"file": "../a"}, "row 2: column file is not a path in the folder"),
-        ({"file": "/etc/passwd"}, "row 2: column file is not"),
-        ({"file": ""}, "row 2: column file is not"),
-        ({"file": "link/a"}, "row 2: a file outside the folder"),
-        ({"time": "Jane"}, "row 2: column time is not a date"),
-        ({"age": "-1"}, "row 2: column age is not an age in years"),
-        ({"age": "nan"}, "row 2: column age is not"),
-        ({"sex": "Jane"}, "row 2: column sex is not female or male"),
-        ({"labels": "Jane had chest pain"}, "row 2: column labels is not codes"),
-        ({"split": "dev"}, "row 2: column split is not one of train, validation, test"),
-    ],
-)
-def test_an_invalid_cell_of_the_table_is_not_quoted(tmp_path, changes, message):
-    (tmp_path / "raw").mkdir()
-    (tmp_path / "raw/link").symlink_to(tmp_path)
-    _write(tmp_path / "raw", [ROW | changes])
-    with pytest.raises(InputError, match=message) as caught:
-        recordings_csv.read(tmp_path / "raw")
-    assert "Jane" not in str(caught.value) and "\n" not in str(caught.value)
-
-
-def test_a_table_with_a_repeated_file_or_without_files_is_refused(tmp_path):
-    _write(tmp_path / "raw", [ROW, ROW])
-    with pytest.raises(InputError, match="row 3: a file that an earlier row lists"):
-        recordings_csv.read(tmp_path / "raw")
-    (tmp_path / "raw" / recordings_csv.FILE).write_text("record\na\n")
-    with pytest.raises(InputError, match="lacks column file"):
-        recordings_csv.read(tmp_path / "raw")
+def test_a_folder_without_records_is_refused(tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="no WFDB header"):
-        prepare(
-            "wfdb_folder", tmp_path / "out", source=tmp_path / "empty", patient_key=tmp_path / "key"
-        )
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed/records.zip").write_bytes(b"PK")
+    for source in ("empty", "packed", "packed/records.zip"):
+        with pytest.raises(InputError, match="no WFDB header.*unpack|a file, not a folder; unpack"):
+            prepare(
+                "wfdb_folder",
+                tmp_path / "out",
+                source=tmp_path / source,
+                patient_key=tmp_path / "key",
+            )
 
 
 def test_conversions_to_two_rates_have_separate_journals(tmp_path):
@@ -196,3 +171,64 @@ def test_conversions_to_two_rates_have_separate_journals(tmp_path):
         for rate in ("100hz", "500hz")
     }
     assert len(folders) == 2 and {folder.parent for folder in folders} == {tmp_path}
+
+
+def _rejections(tmp_path: Path) -> dict[str, str]:
+    """Returns the reasons of the rejected recordings by their file, from the table of the key."""
+    with (tmp_path / "secret/key.wfdb_folder.csv").open(newline="") as file:
+        return {row["file"]: row["reason"] for row in csv.DictReader(file) if row["reason"]}
+
+
+def test_everything_below_the_folder_is_counted(tmp_path):
+    raw = _write(tmp_path / "raw", files=("a", "b", ".hidden/c", "d/e"))
+    _write(tmp_path / "elsewhere", files=("x",))
+    (raw / "b.hea").rename(raw / "b.HEA")
+    (raw / "b.dat").rename(raw / "B.DAT")
+    (raw / "._a.hea").write_bytes(b"a file that macOS makes")
+    (raw / "again").symlink_to("d")
+    (raw / "visible").symlink_to(".hidden")
+    (raw / "outside").symlink_to("../elsewhere")
+    (raw / "x.hea").symlink_to("../elsewhere/x.hea")
+    (raw / "gone.hea").symlink_to("nothing.hea")
+    (raw / "more.zip").write_bytes(b"PK")
+    prepared, rows = _prepare(tmp_path)
+    assert len(rows) == 4  # a, b, visible/c and d/e
+    assert _rejections(tmp_path) == {
+        "gone": "file_name",
+        "more.zip": "packed",
+        "outside": "file_name",
+        "x": "file_name",
+    }
+    assert json.loads((prepared / "report.json").read_text())["rejected"] == 4
+
+
+def test_two_headers_whose_endings_differ_in_case_are_two_records(tmp_path):
+    raw = _write(tmp_path / "raw", files=("a", "b"))
+    (raw / "b.hea").rename(raw / "a.HEA")
+    _, rows = _prepare(tmp_path)
+    assert len(rows) == len({row["patient_id"] for row in rows}) == 2
+
+
+def test_the_table_may_name_a_header_in_any_case(tmp_path):
+    raw = _write(tmp_path / "raw", [ROW | {"file": "a.hea"}, ROW | {"file": "c"}], files=("a", "b"))
+    (raw / "a.hea").rename(raw / "a.HEA")
+    _, rows = _prepare(tmp_path)
+    assert [row["age"] for row in rows] == [90.0]
+    assert _rejections(tmp_path) == {"b": "unlisted", "c": "missing_file"}
+
+
+def test_signal_files_without_a_header_are_rejected_by_name(tmp_path):
+    raw = _write(tmp_path / "raw", files=("a", "b", "c", "d/e", "f"))
+    (raw / "b.hea").unlink()
+    (raw / "c.dat").rename(raw / "C.DAT")
+    (raw / "d/e.dat").rename(raw / "store.dat")
+    (raw / "d/e.dat").symlink_to("../store.dat")
+    header = (raw / "f.hea").read_text()
+    (raw / "f.hea").write_text(header.replace("f.dat", "Named.dat"))
+    (raw / "f.dat").rename(raw / "named.DAT")
+    prepared, rows = _prepare(tmp_path)
+    assert len(rows) == 4 and json.loads((prepared / "report.json").read_text())["rejected"] == 1
+    with (tmp_path / "secret/key.wfdb_folder.csv").open() as file:
+        (rejected,) = [row for row in csv.DictReader(file) if row["reason"]]
+    assert (rejected["file"], rejected["reason"]) == ("b.dat", "header")
+    assert "no header names; add its header" in rejected["detail"]

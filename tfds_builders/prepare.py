@@ -1,23 +1,20 @@
 """Preparation of a data set by its name, for the command `ecgjax.launch.prepare`."""
 
 import contextlib
-import dataclasses
 import fcntl
 import functools
 import importlib
-import re
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import tensorflow_datasets as tfds
-
 from ecgjax.errors import InputError
 from tfds_builders.conversion import report, shards, table
-from tfds_builders.conversion.builder import Progress, RecordingsBuilder, Run
+from tfds_builders.conversion.builder import RecordingsBuilder
+from tfds_builders.conversion.plan import Progress, Run
 from tfds_builders.conversion.verify import verify_records
-from tfds_builders.conversion.wfdb_builder import WfdbBuilder
+from tfds_builders.recording.options import change
 from tfds_builders.recording.recording import RecordingsConfig
 
 
@@ -45,9 +42,9 @@ def prepare(
       progress: called with the numbers of recordings done and in total.
       patient_key: file of the secret that the patients of your own files are hashed with; created
         if it is absent.
-      verify: number of WFDB records to compare with the reader of the package wfdb afterwards.
-      options: changed fields of the data set's config, such as limit=100 to keep the first 100
-        recordings of each split. The result has its own folder.
+      verify: number of stored recordings to compare afterwards with another reader of the source.
+      options: changes of the data set's config, see `recording.options`, such as limit=100 to keep
+        the first 100 recordings of each split. The result has its own folder.
 
     Raises:
       InputError: the data set, an option or the source is not valid, or every recording was
@@ -58,18 +55,28 @@ def prepare(
         if value is not None and value < minimum:
             raise InputError(f"--{name} {value}: give a number of at least {minimum}")
     builder_class, config = _find_config(dataset, options)
-    if verify and not issubclass(builder_class, WfdbBuilder):
-        raise InputError(f"--verify {verify}: {dataset} is not read from WFDB; leave --verify out")
+    if verify and builder_class.read_again is RecordingsBuilder.read_again:
+        raise InputError(f"--verify {verify}: {dataset} has no second reader; leave --verify out")
+    if config.columns and builder_class.patient_key is not None:
+        problem = f"--columns {config.columns[0]}: {dataset} has no recordings.csv"
+        raise InputError(f"{problem}; leave --columns out, its builder keeps what is known")
     out = Path(out).expanduser().resolve()
+    if source is not None:
+        source = Path(source).expanduser().resolve()
+        require_apart(out, source)
     builder = builder_class(
         config=config,
         data_dir=out,
-        source=None if source is None else Path(source).expanduser().resolve(),
+        source=source,
         run=_runner(workers, beam),
+        workers=workers,
         progress=progress,
         key_file=None if patient_key is None else Path(patient_key).expanduser().resolve(),
     )
     prepared = Path(builder.data_dir)
+    if source and source.is_relative_to(prepared.parent):
+        problem = f"--source {source}: is a prepared data set below --out"
+        raise InputError(f"{problem}; give the folder of the raw files")
     if not prepared.exists():
         with _exclusive(prepared.parent):
             # Does nothing if another process has prepared it in the meantime.
@@ -80,7 +87,7 @@ def prepare(
     if absent := [name for name in (table.FILE, report.JSON) if not (prepared / name).is_file()]:
         problem = f"{prepared}: lacks {' and '.join(absent)}"
         raise InputError(f"{problem}; delete the folder and prepare it again")
-    if verify and isinstance(builder, WfdbBuilder):
+    if verify:
         print(verify_records(builder, verify))
     return prepared
 
@@ -108,23 +115,18 @@ def _find_config(
     if config_name not in configs:
         problem = f"data set {name} has no config {config_name!r}"
         raise InputError(f"{problem}; choose from {', '.join(configs)}")
-    config = configs[config_name]
-    known = {field.name for field in dataclasses.fields(config)}
-    known -= {field.name for field in dataclasses.fields(tfds.core.BuilderConfig)}
-    if unknown := sorted(set(options) - known):
-        choice = ", ".join(sorted(known))
-        raise InputError(f"data set {name} has no option {unknown[0]!r}; choose from {choice}")
-    return builder_class, _change_config(config, options)
+    return builder_class, change(configs[config_name], options)
 
 
-def _change_config(config: RecordingsConfig, options: dict[str, Any]) -> RecordingsConfig:
-    """Returns the config with the options, whose name lists every option that differs."""
-    changed = {key: value for key, value in options.items() if value != getattr(config, key)}
-    suffix = "".join(
-        f"-{key}{re.sub('[^A-Za-z0-9.]', '_', str(value))}"
-        for key, value in sorted(changed.items())
-    )
-    return dataclasses.replace(config, name=config.name + suffix, **changed)
+def require_apart(out: Path, source: Path) -> None:
+    """Checks that data sets are not written into the folder of the raw files.
+
+    Raises:
+      InputError: they would be.
+    """
+    if out.resolve().is_relative_to(source.resolve()):
+        problem = f"--out {out}: is inside --source {source}"
+        raise InputError(f"{problem}; give a folder outside, since all files in it are read")
 
 
 @contextlib.contextmanager

@@ -62,7 +62,7 @@ class PseudoLabelling:
     arXiv:1703.01780). 0: the trained network itself makes them (FixMatch)."""
     weak: Augmentation = GENTLE_VIEWS
     """Weak augmentation: for labelled recordings, and for views that get pseudo-labels."""
-    strong: Augmentation = Augmentation()
+    strong: Augmentation = dataclasses.replace(Augmentation(), lead_mask=0.5)
     """Strong augmentation: for views that are trained on the pseudo-labels. Its crops may be from
     another part of the recording than the weak ones."""
 

@@ -187,7 +187,7 @@ class LinearProbing:
         with Checkpoints(run.workdir) as checkpoints:
             checkpoints.resume(state, config)  # raises if the workdir holds another run
             checkpoints.save(state, config, encoder.seen | seen_in(records, indices))
-        return Adapted(variables, window_s=None)
+        return Adapted(variables, window_s=encoder.preprocessing.window_s)
 
 
 def _insert_probe(variables: dict, probe: LinearProbe) -> dict:

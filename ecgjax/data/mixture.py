@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ecgjax.data import files
+from ecgjax.data.hashes import distinct, first_digits
 from ecgjax.data.records import Records
-from ecgjax.data.seen import Seen, distinct, first_digits, seen_in
+from ecgjax.data.seen import Seen, seen_in
 from ecgjax.errors import InputError
 from ecgjax.signals import LEADS
 
@@ -21,10 +23,12 @@ class Mixture:
       name: their names, joined by +.
       rate_hz: sampling rate in Hz, the same for all.
       samples: samples of a recording, the same for all.
+      leads: leads that at least one data set holds.
     """
 
     def __init__(self, paths: Sequence[str | Path]):
-        """
+        """Opens all data sets. If their leads differ, a line on standard error says so.
+
         Args:
           paths: folders that `prepare` wrote, one or more.
 
@@ -49,6 +53,15 @@ class Mixture:
         self.name = "+".join(member.name for member in self.members)
         self.rate_hz = first.rate_hz
         self.samples = first.samples
+        self.leads = tuple(
+            lead for lead in LEADS if any(lead in member.leads for member in self.members)
+        )
+        for member in self.members:
+            if absent := [lead for lead in self.leads if lead not in member.leads]:
+                files.warn(
+                    f"{member.path}: lacks {', '.join(absent)}, which another data set holds; "
+                    f"they are missing samples in its recordings"
+                )
         self._starts = np.cumsum([0, *map(len, self.members)])
 
     @property
@@ -87,6 +100,11 @@ class Mixture:
     def recorded_at(self) -> np.ndarray:
         """Time of each recording, datetime64[s] [recording]; NaT if it is not known."""
         return np.concatenate([member.recorded_at for member in self.members])
+
+    @property
+    def valid_samples(self) -> np.ndarray:
+        """Samples of each recording up to its last one, int32 [recording]; the rest is padding."""
+        return np.concatenate([member.valid_samples for member in self.members])
 
     @functools.cached_property
     def fingerprint(self) -> str:

@@ -1,29 +1,30 @@
-"""A prepared data set, written by `prepare`: ArrayRecord shards of int16 recordings and a table."""
+"""A prepared data set, written by `prepare`: ArrayRecord shards of int16 recordings and a table.
 
-import contextlib
+Opening one imports and runs nothing that it names, and opens no file outside its folder. Its files
+are bound together by hashes; `binding` explains which hash is compared when.
+"""
+
 import functools
 import hashlib
-import json
-import resource
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow
 import pyarrow.compute
-import pyarrow.parquet
-import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordReader
-from google.protobuf.json_format import ParseError
-from tensorflow_datasets.proto import tf_example_pb2
 
-from ecgjax.errors import InputError, first_line
+from ecgjax.data import binding, descriptions, files
+from ecgjax.data.descriptions import SPLITS
+from ecgjax.data.hashes import parse
+from ecgjax.data.shards import Shards
+from ecgjax.data.table import VALID_SAMPLES, Table
+from ecgjax.errors import InputError
 from ecgjax.signals import LEADS
 
-_EXAMPLE: Any = tf_example_pb2.Example  # type: ignore[attr-defined]  # made at import
-SPLITS = ("train", "validation", "test")
-TABLE = "records.parquet"
+__all__ = ["SPLITS", "Records"]
+
+_compute: Any = pyarrow.compute  # its functions are made at import
 
 
 class Records:
@@ -31,51 +32,95 @@ class Records:
 
     Attributes:
       path: the folder with the shards, records.parquet and dataset_info.json.
-      name: data set, config and version, e.g. ptb_xl/100hz:1.0.0.
+      name: data set, config and version, e.g. ptb_xl/100hz:2.0.0.
       rate_hz: sampling rate in Hz.
       samples: samples of a recording.
+      leads: leads that the data set holds; all samples of the others are missing.
+      is_bound: whether its files are bound by hashes; those of format 1 are not.
     """
 
-    def __init__(self, path: str | Path):
-        """Opens `path` and checks it without reading signals.
+    def __init__(self, path: str | Path, *, accept_unbound: bool = False):
+        """Opens `path` and checks it without reading signals but the first one.
+
+        A data set of format 1 opens with a warning, one line on standard error.
+
+        Args:
+          path: the folder that `prepare` printed, or one above it.
+          accept_unbound: open a data set without hashes in order to verify and bind it.
 
         Raises:
-          InputError: there is no prepared data set, or a shard is missing, is damaged, or holds
-            another number of recordings than the data set says.
+          InputError: there is no prepared data set; a file is missing, is damaged, or is not the
+            one that was written; or the files contradict each other.
         """
-        self.path = _prepared_folder(Path(path))
-        self._rows, facts = _table_facts(self.path / TABLE)
-        self.name: str = facts["dataset"]
-        self.rate_hz = float(facts["rate_hz"])
-        self.samples = int(facts["samples"])
-        self._shards = _shards(self.path)
-        self._starts = np.cumsum([0] + [count for _, count in self._shards])
-        if self._starts[-1] != self._rows:
+        self.path = files.find(Path(path))
+        bound = binding.read(self.path)
+        description = descriptions.read(self.path, bound)
+        self._shards = Shards(self.path, description.shards, bound)
+        self._table = Table(files.inside(self.path, files.TABLE), len(self._shards), bound)
+        facts = self._table.facts
+        self.name = facts.dataset
+        self.rate_hz = facts.rate_hz
+        self.samples = facts.samples
+        self.leads = facts.leads
+        self.is_bound = bound is not None
+        self._rows = description.rows
+        self._compared = np.zeros(len(self._shards), bool)
+        if description.samples != self.samples:
             raise InputError(
-                f"{self.path}: the shards hold {self._starts[-1]} recordings, {TABLE} "
-                f"{self._rows}; prepare the data set again"
+                f"{self.path}: recordings of {description.samples} samples in "
+                f"{descriptions.FEATURES}, {self.samples} in {files.TABLE}; "
+                f"prepare the data set again"
+            )
+        if not accept_unbound:
+            self._require_binding(facts.format)
+        for _, features in self._shards.read(np.zeros(1, int)):
+            self._check_length(0, self._feature("signal", features))
+
+    def _require_binding(self, form: int) -> None:
+        """Warns of a data set of format 1, refuses one that has lost its hashes."""
+        remedy = f"python -m ecgjax.launch.migrate --data {self.path}"
+        if not self.is_bound and form == 1:
+            files.warn(
+                f"{self.path}: format 1, in which a changed table is not noticed; verify and bind "
+                f"it: {remedy}"
+            )
+        elif not self.is_bound:
+            raise InputError(
+                f"{self.path / binding.FILE}: is missing; copy the whole folder, or verify and "
+                f"bind it anew: {remedy}"
             )
 
     def __len__(self) -> int:
-        return self._rows
+        return len(self._shards)
 
     @functools.cached_property
     def table(self) -> pyarrow.Table:
         """The table, one row for each recording (columns: see tfds_builders/README.md)."""
-        return _read_table(self.path / TABLE)
+        return self._table.read()
+
+    def column(self, name: str) -> pyarrow.ChunkedArray:
+        """Reads one column of the table.
+
+        Training needs three columns; the whole table takes 1.4 GB for 5 million recordings.
+        """
+        return self._table.read(name)[name]
 
     def split(self, name: str) -> np.ndarray:
         """Returns the indices of a split's recordings, ascending.
 
         Raises:
-          InputError: the split has no recording.
+          InputError: the split has no recording, or others in the table than in the shards.
         """
-        compute: Any = pyarrow.compute  # its functions are made at import
-        in_split = compute.equal(self.column("split"), name)
+        in_split = _compute.equal(self.column("split"), name)
         indices = np.flatnonzero(in_split.to_numpy())
         if not len(indices):
             raise InputError(
                 f"{self.path}: no recording in split {name!r}; known: {', '.join(SPLITS)}"
+            )
+        if not np.array_equal(indices, self._rows.get(name, ())):
+            raise InputError(
+                f"{self._table.file}: the rows of split {name} are not those of its shards; "
+                f"prepare the data set again"
             )
         return indices
 
@@ -90,6 +135,16 @@ class Records:
     def recorded_at(self) -> np.ndarray:
         """Time of each recording, datetime64[s] [recording]; NaT if it is not known."""
         return self.column("recorded_at").to_numpy().astype("datetime64[s]")
+
+    @functools.cached_property
+    def valid_samples(self) -> np.ndarray:
+        """Samples of each recording up to its last one, int32 [recording]; the rest is padding.
+
+        In data sets of format 1, no recording is padded.
+        """
+        if VALID_SAMPLES not in self._table.names:
+            return np.full(len(self), self.samples, np.int32)
+        return self.column(VALID_SAMPLES).to_numpy()
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -111,9 +166,15 @@ class Records:
         """Reads int16 [*shape of indices, time, lead], 1 uV per LSB, in the order of `indices`.
 
         Raises:
-          InputError: a recording differs from what was written; ArrayRecord keeps a hash of each.
+          InputError: a recording differs from what was written, or from its row in the table.
         """
-        return self._feature("signal", indices, np.dtype("<i2"), (self.samples, len(LEADS)))
+        shape = (self.samples, len(LEADS))
+        indices = np.asarray(indices)
+        rows = indices.reshape(-1)
+        out = np.empty((len(rows), *shape), np.dtype("<i2"))
+        for place, features in self._shards.read(rows):
+            out[place] = self._checked_samples(int(rows[place]), features)
+        return out.reshape(*indices.shape, *shape)
 
     def waves(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """Reads the wave of each sample, a number in `WAVES` or `UNMARKED`.
@@ -122,146 +183,54 @@ class Records:
           uint8 [*shape of indices, time].
 
         Raises:
-          InputError: the data set has no wave annotations.
+          InputError: the data set has no wave annotations, or as in `read`.
         """
-        return self._feature("waves", indices, np.dtype(np.uint8), (self.samples,))
-
-    def _feature(
-        self, name: str, indices: np.ndarray | Sequence[int], kind: np.dtype, shape: tuple
-    ) -> np.ndarray:
         indices = np.asarray(indices)
         rows = indices.reshape(-1)
-        out = np.empty((len(rows), *shape), kind)
-        shards = np.searchsorted(self._starts, rows, side="right") - 1
-        for shard in np.unique(shards):
-            wanted = np.flatnonzero(shards == shard)
-            positions = (rows[wanted] - self._starts[shard]).tolist()
-            for row, example in zip(wanted, self._examples(int(shard), positions), strict=True):
-                out[row] = np.frombuffer(self._stored(name, example), kind).reshape(shape)
-        return out.reshape(*indices.shape, *shape)
+        out = np.empty((len(rows), self.samples), np.uint8)
+        for place, features in self._shards.read(rows):
+            self._checked_samples(int(rows[place]), features)
+            waves = np.frombuffer(self._feature("waves", features), np.uint8)
+            if len(waves) != self.samples:
+                raise InputError(f"{self.path}: {len(waves)} waves; prepare the data set again")
+            out[place] = waves
+        return out.reshape(*indices.shape, self.samples)
 
-    def _stored(self, name: str, example: bytes) -> bytes:
-        """Returns the bytes of one feature. TFDS's own parser is ten times slower."""
-        features = _EXAMPLE.FromString(example).features.feature
+    def _checked_samples(self, row: int, features: Mapping[str, bytes]) -> np.ndarray:
+        """Returns the samples of a row, after comparing their hash when they are first read.
+
+        SHA-256 takes a fifth of the time of reading 12 leads of 1,000 samples on a processor with
+        instructions for it, and as long as reading on others; so it is not taken in every epoch.
+        """
+        content = self._feature("signal", features)
+        self._check_length(row, content)
+        if not self._compared[row]:
+            digest = hashlib.sha256(content).digest()
+            if digest[: self._hashes.shape[1]] != self._hashes[row].tobytes():
+                raise InputError(
+                    f"{self._shards.shard_file(row)}: the samples of recording "
+                    f"{self.column('record_id')[row]} are not those of its row in {files.TABLE}; "
+                    f"prepare the data set again"
+                )
+            self._compared[row] = True
+        return np.frombuffer(content, "<i2").reshape(self.samples, len(LEADS))
+
+    def _check_length(self, row: int, content: bytes) -> None:
+        expected = self.samples * len(LEADS) * 2  # 2: int16
+        if len(content) != expected:
+            raise InputError(
+                f"{self._shards.shard_file(row)}: a recording of {len(content)} bytes, not "
+                f"{expected}; prepare the data set again"
+            )
+
+    def _feature(self, name: str, features: Mapping[str, bytes]) -> bytes:
         if name not in features:
             raise InputError(
                 f"{self.path}: its recordings have no {name}; choose another task or data set"
             )
-        return features[name].bytes_list.value[0]
+        return features[name]
 
-    def column(self, name: str) -> pyarrow.ChunkedArray:
-        """Reads one column of the table.
-
-        Training needs three columns; the whole table takes 1.4 GB for 5 million recordings.
-        """
-        return _read_table(self.path / TABLE, name)[name]
-
-    def _examples(self, shard: int, positions: list[int]) -> list[bytes]:
-        file, _ = self._shards[shard]
-        try:
-            return _open_shard(str(file)).read(positions)
-        except (RuntimeError, ValueError) as error:  # of the C++ reader
-            raise InputError(
-                f"{file}: damaged ({first_line(error)}); prepare the data set again"
-            ) from error
-
-
-def _prepared_folder(path: Path) -> Path:
-    """Returns `path`, or the one prepared data set below it (name/config/version)."""
-    if not path.is_dir():
-        raise InputError(
-            f"{path}: no such folder; give the folder that ecgjax.launch.prepare printed"
-        )
-    folders = sorted(table.parent for table in path.rglob(TABLE))
-    if len(folders) == 1:
-        return folders[0]
-    problem = "no prepared data set"
-    if folders:
-        problem = f"{len(folders)} prepared data sets ({', '.join(map(str, folders[:4]))})"
-    raise InputError(f"{path}: {problem}; give one that ecgjax.launch.prepare wrote")
-
-
-def _table_facts(file: Path) -> tuple[int, dict]:
-    """Returns the number of rows of the table, and its facts about the data set."""
-    with _damage_named(file):
-        metadata = pyarrow.parquet.read_metadata(file)
-        return metadata.num_rows, json.loads((metadata.metadata or {})[b"ecgjax"])
-
-
-def _read_table(file: Path, *columns: str) -> pyarrow.Table:
-    with _damage_named(file):
-        return pyarrow.parquet.read_table(
-            file, columns=list(columns) or None, read_dictionary=["split"]
-        )
-
-
-@contextlib.contextmanager
-def _damage_named(file: Path) -> Iterator[None]:
-    """Turns errors of a damaged file into an InputError that names the file."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(
-            f"{file}: damaged, or not written by ecgjax.launch.prepare ({first_line(error)}); "
-            f"prepare the data set again"
-        ) from error
-
-
-def _shards(folder: Path) -> list[tuple[Path, int]]:
-    """Returns (file, recordings) of every shard in the order of the table.
-
-    Each shard is opened once to check that it is complete.
-    """
-    try:
-        splits = tfds.builder_from_directory(folder).info.splits
-        shards = [
-            (Path(file), count)
-            for split in SPLITS
-            if split in splits
-            for file, count in zip(
-                splits[split].filepaths, splits[split].shard_lengths, strict=True
-            )
-        ]
-    except (OSError, ValueError, KeyError, ParseError) as error:
-        raise InputError(
-            f"{folder}: dataset_info.json or features.json cannot be read ({first_line(error)}); "
-            f"prepare the data set again"
-        ) from error
-    _allow_open_files(len(shards), folder)
-    for file, count in shards:
-        _check_shard(file, count)
-    return shards
-
-
-def _check_shard(file: Path, count: int) -> None:
-    if not file.exists():
-        raise InputError(f"{file}: is missing; prepare the data set again")
-    readable = _open_shard(str(file)).num_records()
-    if readable != count:
-        raise InputError(
-            f"{file}: is damaged or cut short ({readable} of {count} recordings readable); "
-            f"prepare the data set again"
-        )
-
-
-def _allow_open_files(files: int, folder: Path) -> None:
-    """Raises the process's limit of open files, 1,024 by default.
-
-    Shards stay open, and five million recordings have 4,900 of them.
-    """
-    needed = files + 512  # libraries, checkpoints and logs open some too
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft == resource.RLIM_INFINITY or needed <= soft:
-        return
-    if hard != resource.RLIM_INFINITY and needed > hard:
-        raise InputError(
-            f"{folder}: {files} shards, but a process may open {hard} files; "
-            f"raise ulimit -n to {needed}"
-        )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
-
-
-@functools.cache
-def _open_shard(file: str) -> ArrayRecordReader:
-    # No read-ahead: recordings are read in random order, one at a time.
-    return ArrayRecordReader(file, "readahead_buffer_size:0")
+    @functools.cached_property
+    def _hashes(self) -> np.ndarray:
+        """Waveform hash of each recording, uint8 [recording, 16]."""
+        return parse(self.column("waveform_hash"))

@@ -11,13 +11,10 @@ import dataclasses
 import numpy as np
 import pyarrow
 
+from ecgjax.data.hashes import distinct, first_digits
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError
 
-DIGITS = 32
-"""Hexadecimal digits of a hash in the table."""
-PREFIX = 16
-"""Hexadecimal digits that are stored."""
 HASHES = ("waveform_hash", "patient_id")
 """Columns of records.parquet that hold hashes."""
 
@@ -96,35 +93,3 @@ def refuse_shared(records: Records) -> None:
 def _hashes(records: Records, indices: np.ndarray) -> list[np.ndarray]:
     """Returns uint64 [recording] for each of `HASHES`."""
     return [first_digits(records.column(name))[indices] for name in HASHES]
-
-
-def distinct(hashes: np.ndarray) -> np.ndarray:
-    """Returns the distinct hashes, ascending. numpy.unique takes 70 times as long for millions."""
-    ordered = np.sort(hashes)
-    return ordered[np.diff(ordered, prepend=ordered[:1] + np.uint64(1)) != 0]
-
-
-def first_digits(column: pyarrow.ChunkedArray) -> np.ndarray:
-    """Parses the first `PREFIX` digits of a column of hexadecimal hashes, to uint64 [row].
-
-    Raises:
-      InputError: a hash does not have `DIGITS` digits.
-    """
-    return np.concatenate(
-        [_parse_chunk(chunk) for chunk in column.chunks] or [np.zeros(0, np.uint64)]
-    )
-
-
-def _parse_chunk(chunk: pyarrow.StringArray) -> np.ndarray:
-    """Parses one chunk of `first_digits` from its memory; strings take a minute for millions."""
-    if not len(chunk):
-        return np.zeros(0, np.uint64)
-    _, ends, characters = chunk.buffers()
-    ends = np.frombuffer(ends, np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
-    if (np.diff(ends) != DIGITS).any():
-        raise InputError(f"a hash without {DIGITS} digits; prepare the data set again")
-    rows = np.frombuffer(characters, np.uint8)[ends[0] : ends[-1]].reshape(-1, DIGITS)
-    digits = rows[:, :PREFIX]
-    nibbles = (digits & 15) + 9 * (digits >> 6)  # 0-9, a-f
-    octets = np.ascontiguousarray(nibbles[:, ::2] << 4 | nibbles[:, 1::2])
-    return octets.view(">u8").astype(np.uint64)[:, 0]

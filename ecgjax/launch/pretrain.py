@@ -64,12 +64,14 @@ def main() -> None:
     command.keep_compiled_programs()
     command.log_devices()
     # Imported late: --help need not wait for scikit-learn and matplotlib.
-    from ecgjax.workflows.first_look import first_look, print_next
+    from ecgjax.workflows.first_look import first_look, missing_part, print_next
 
     records = Mixture([*map(local, arguments.data)] or [_demo_data()])
     names = "+".join(member.name.split("/")[0] for member in records.members)
     default = Path("runs", f"pretrain-{names}")
     workdir = arguments.workdir or command.writable_folder(default, "--workdir")
+    if arguments.first_look and (note := missing_part(records.members[0])):
+        print(note)
     checkpoint = pretrain(
         arguments.settings,
         records,

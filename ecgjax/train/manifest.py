@@ -16,6 +16,9 @@ from ecgjax.preprocessing import Preprocessing
 
 FORMAT = 2
 """Version of the checkpoint layout that this ecgjax writes and reads."""
+EARLIER_PREPROCESSING = {"baseline": "none", "window_s": None}
+"""Settings that checkpoints of earlier versions lack, which kept the offsets of the leads and
+embedded whole recordings."""
 
 
 class CheckpointDamaged(InputError):
@@ -45,7 +48,7 @@ def check_arrays(arrays: dict, manifest: dict[str, str], path: Path) -> None:
 
 
 def check_config(config: dict, manifest: dict[str, str], path: Path) -> dict:
-    """Returns the config after checking it against the manifest.
+    """Returns the config after checking it against the manifest, with the settings it lacks.
 
     Raises:
       CheckpointDamaged: it differs from what was saved.
@@ -58,7 +61,7 @@ def check_config(config: dict, manifest: dict[str, str], path: Path) -> dict:
             f"{path}: checkpoint format {config.get('format')}, this ecgjax reads {FORMAT}; "
             f"train again, or use the ecgjax that wrote it"
         )
-    return config
+    return {**config, "preprocessing": {**EARLIER_PREPROCESSING, **config["preprocessing"]}}
 
 
 def check_same_run(saved: dict, present: dict, path: Path) -> None:

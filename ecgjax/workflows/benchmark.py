@@ -30,6 +30,7 @@ from ecgjax.errors import InputError
 from ecgjax.evaluate.low_label_table import Row, make_row, seed_rows, write_csv
 from ecgjax.evaluate.metrics import patient_bootstrap
 from ecgjax.evaluate.tasks import Task
+from ecgjax.preprocessing import absent_leads_note
 from ecgjax.pretrained import Encoder, untrained_twin
 from ecgjax.train.manifest import encoder_config
 from ecgjax.train.runlog import console
@@ -104,6 +105,8 @@ def benchmark(
       InputError: the encoder was trained on test recordings, splits share patients, or no task has
         enough labelled recordings.
     """
+    if note := absent_leads_note(encoder.preprocessing, records.leads, records.name):
+        console.print(note)
     every_task = [_task_data(records, task, settings.split) for task in tasks]
     refuse_shared(records)
     for data in every_task:

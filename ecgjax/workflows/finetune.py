@@ -19,7 +19,7 @@ from ecgjax.evaluate.predictions import (
     RunDescription,
     describe_run,
 )
-from ecgjax.preprocessing import Preprocessing
+from ecgjax.preprocessing import Preprocessing, absent_leads_note
 from ecgjax.pretrained import Encoder, load, untrained
 from ecgjax.train.manifest import encoder_config
 from ecgjax.train.runlog import console, read_metrics
@@ -63,6 +63,8 @@ def finetune(
     )
     rate_hz = encoder.preprocessing.rate_hz
     records = Records(data)
+    if note := absent_leads_note(encoder.preprocessing, records.leads, records.name):
+        console.print(note)
     available = target.recordings(records, "train")
     # Test recordings are checked now: a problem with them should not appear after training.
     tested = {split: target.recordings(records, split) for split in TESTED_SPLITS}

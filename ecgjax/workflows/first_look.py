@@ -2,8 +2,10 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow.compute
 
 from ecgjax.data.records import Records
 from ecgjax.evaluate import ecg_sheet, plots
@@ -17,6 +19,8 @@ SEEDS = 3
 """Number of draws of labelled recordings, each with its own random encoder."""
 MIN_CASES = 10
 """Minimum number of cases in a split; a condition with fewer is left out of the table."""
+MIN_MAP = 4
+"""Minimum number of validation recordings; t-SNE needs four points."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,29 +37,47 @@ class Comparison:
 
 def first_look(checkpoint: Path, records: Records, workdir: Path) -> Comparison | None:
     """Prints the table and the next command; writes loss.png, pair.png and map.png to `workdir`."""
-    encoder = load(checkpoint)
+    pictures = {"loss curve": workdir / "loss.png", "positive pair": workdir / "pair.png"}
     _plot_loss(workdir)
-    _plot_pair(records, workdir / "pair.png")
-    validation = records.split("validation")
-    embeddings = encoder.embed(records, validation)
-    _plot_map(embeddings, records, validation, workdir / "map.png")
-    comparison = compare(encoder, records)
-    if comparison:
-        _print_table(comparison)
-    else:
-        print("\nno condition has enough labelled recordings here for a table")
-    print(f"\nloss curve     {workdir / 'loss.png'}")
-    print(f"positive pair  {workdir / 'pair.png'}")
-    print(f"embeddings     {workdir / 'map.png'}")
-    print_next(checkpoint, records, workdir)
+    _plot_pair(records, pictures["positive pair"])
+    comparison = None
+    if not missing_part(records):
+        encoder = load(checkpoint)
+        pictures["embeddings"] = workdir / "map.png"
+        validation = records.split("validation")
+        embeddings = encoder.embed(records, validation)
+        _plot_map(embeddings, records, validation, pictures["embeddings"])
+        comparison = compare(encoder, records)
+        if comparison:
+            _print_table(comparison)
+        else:
+            print("\nno condition has enough labelled recordings here for a table")
+    print()
+    for name, path in pictures.items():
+        print(f"{name:14} {path}")
+    print_next(checkpoint, records, workdir, labelled=comparison is not None)
     return comparison
 
 
-def print_next(checkpoint: Path, records: Records, workdir: Path) -> None:
-    """Prints the checkpoint's folder and the command to run next."""
-    options = f"--checkpoint {workdir} --data {records.path} --tasks af mi"
+def missing_part(records: Records) -> str:
+    """Returns a line on the parts of the first look that a data set lacks recordings for, or ""."""
+    compute: Any = pyarrow.compute  # its functions are made at import
+    in_split = compute.equal(records.column("split"), "validation")
+    count = compute.sum(in_split).as_py() or 0
+    if count >= MIN_MAP:
+        return ""
+    problem = f"{records.path}: {count} recordings in split 'validation', fewer than {MIN_MAP}"
+    return f"{problem}; the map of embeddings and the table of AUROC are left out"
+
+
+def print_next(checkpoint: Path, records: Records, workdir: Path, *, labelled: bool = True) -> None:
+    """Prints the checkpoint's folder and the command to run next, which needs labels or not."""
     print(f"checkpoint     {checkpoint}")
-    print(f"next           python -m ecgjax.launch.benchmark {options}")
+    if labelled:
+        options = f"--checkpoint {workdir} --data {records.path} --tasks af mi"
+        print(f"next           python -m ecgjax.launch.benchmark {options}")
+    else:
+        print(f"next           in Python: ecgjax.load({str(workdir)!r}) embeds recordings")
 
 
 def compare(encoder: Encoder, records: Records, *, labelled: int = 200) -> Comparison | None:

@@ -29,9 +29,12 @@ from ecgjax.preprocessing import Preprocessing
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.workflows.pretrain import Pretraining
 
+# Beyond the papers, each preset removes the baseline of each lead. Encoders that are trained on
+# whole recordings embed whole recordings.
+
 # 4,096 samples in 10 s, in millivolts without normalisation. Nothing is clipped: int16 ends at
 # 32.8 mV.
-PCLR_INPUT = Preprocessing(rate_hz=409.6, clip_mv=33.0)
+PCLR_INPUT = Preprocessing(rate_hz=409.6, clip_mv=33.0, window_s=None)
 # Adam with linear warm-up and cosine decay. The paper adds the weight decay of 1e-5 to the
 # gradient; here it is decoupled.
 MEHARI_OPTIMIZER = Optimizer(learning_rate=2.29e-3, weight_decay=1e-5)
@@ -83,6 +86,7 @@ PRESETS: dict[str, Pretraining] = {
     "mehari_cpc": Pretraining(
         objective=Cpc(),
         encoder="conv_lstm",
+        preprocessing=Preprocessing(window_s=None),
         optimizer=Optimizer(learning_rate=1e-4, weight_decay=1e-3, warmup=0.0, schedule="constant"),
         batch_size=32,
     ),
@@ -122,7 +126,7 @@ PRESETS: dict[str, Pretraining] = {
     "sawano_2024": Pretraining(
         objective=MaskedAutoencoder(span_samples=250),
         encoder="vit1d_leads",
-        preprocessing=Preprocessing(rate_hz=500.0),
+        preprocessing=Preprocessing(rate_hz=500.0, window_s=None),
     ),
     # Na et al. 2024, arXiv:2402.09450; bakqui/ST-MEM: 250 Hz, z-score over the recording, AdamW
     # with a learning rate of 1.5e-4 for batches of 256, weight decay 0.01, 800 epochs [M]. The
@@ -131,7 +135,7 @@ PRESETS: dict[str, Pretraining] = {
     "st_mem": Pretraining(
         objective=MaskedAutoencoder(lead_wise=True, normalised_targets=True),
         encoder="vit1d_st_mem",
-        preprocessing=Preprocessing(rate_hz=250.0, normalisation="zscore_recording"),
+        preprocessing=Preprocessing(rate_hz=250.0, normalisation="zscore_recording", window_s=None),
         optimizer=Optimizer(learning_rate=1.5e-4, weight_decay=0.01, betas=(0.9, 0.95)),
         batch_size=256,
     ),
@@ -143,7 +147,7 @@ PRESETS: dict[str, Pretraining] = {
     "weimann_jepa": Pretraining(
         objective=Jepa(),
         encoder="vit1d",
-        preprocessing=Preprocessing(rate_hz=500.0, normalisation="zscore_lead"),
+        preprocessing=Preprocessing(rate_hz=500.0, normalisation="zscore_lead", window_s=None),
         optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.01, warmup=0.1, betas=(0.9, 0.99)),
         batch_size=2048,
     ),
@@ -152,7 +156,7 @@ PRESETS: dict[str, Pretraining] = {
     "tssl_2025": Pretraining(
         objective=TemporalSpatial(),
         encoder="lead_branches",
-        preprocessing=Preprocessing(rate_hz=500.0, normalisation="zscore_lead"),
+        preprocessing=Preprocessing(rate_hz=500.0, normalisation="zscore_lead", window_s=None),
     ),
     # DeepECG-SSL 2025; HeartWise-AI/DeepECG-SSL-finetune, w2v_cmsc_rlm.yaml: 10 s at 250 Hz,
     # constant learning rate of 5e-5, batches of 342 on three GPUs, accumulated over two. The

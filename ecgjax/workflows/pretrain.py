@@ -20,7 +20,7 @@ from ecgjax.encoders import ENCODERS
 from ecgjax.errors import InputError
 from ecgjax.objectives import Objective
 from ecgjax.objectives.patient_contrast import PatientContrast
-from ecgjax.preprocessing import Preprocessing, Preprocessor
+from ecgjax.preprocessing import Preprocessing, Preprocessor, absent_leads_note
 from ecgjax.train.device_cache import DeviceCache
 from ecgjax.train.loop import Run, train
 from ecgjax.train.manifest import encoder_config
@@ -102,6 +102,8 @@ def pretrain(
             f"{records.path} are {recording_s:g} s long; give {recording_s:g}, or prepare them at "
             f"another length"
         )
+    if note := absent_leads_note(settings.preprocessing, records.leads, records.name):
+        console.print(note)
     settings = with_precision(settings)
     mesh = data_mesh()
     parts = records.parts("train")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Pre-trains on an existing slice of Cloud TPU VMs:
-#   TPU=my-slice ZONE=europe-west4-b launch/tpu_vm/pretrain.sh --data /mnt/data/ptb_xl/100hz/1.0.0 --workdir /mnt/runs/pretrain
+#   TPU=my-slice ZONE=europe-west4-b launch/tpu_vm/pretrain.sh --data /mnt/data/ptb_xl/100hz/2.0.0 --workdir /mnt/runs/pretrain
 # /mnt is a disk or bucket that every worker mounts. Only committed files are copied to the workers:
 # no recordings, no runs, no virtual environment, no change that is not committed.
 set -euo pipefail

@@ -29,7 +29,7 @@ def read(record: Path) -> str:
     blank = Recording(record_id="a", source_patient_id="p", split="train", location=None)
     try:
         for window in wfdb.find_windows(record.parent, record.name, lambda header: blank, config):
-            signal = wfdb.read_window(record.parent, window, config)
+            signal = wfdb.read_window(record.parent, window, config)["signal"]
             checks.require_ecg(signal, str(record))
             checks.find_flags(signal, config.rate_hz)
     except quality.RecordingError as error:

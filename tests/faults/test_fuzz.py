@@ -5,6 +5,7 @@ ten times the number of XML files; ECGJAX_FUZZ_SEED is the random seed of the da
 """
 
 import os
+import re
 import sys
 import time
 
@@ -14,6 +15,7 @@ from helpers import muse, tiny_ptb_xl
 
 from ecgjax.signals import LEADS
 from tfds_builders.formats import vendor_sandbox, wfdb
+from tfds_builders.recording.leads import TWELVE
 from tfds_builders.recording.quality import RecordingError
 
 # wfdb 4.3 calls pandas in ways that pandas 3.1 deprecates.
@@ -135,7 +137,8 @@ def test_a_damaged_record_is_read_or_rejected(tmp_path):
             started = time.perf_counter()
             _watched = []
             try:
-                signal, rate_hz = wfdb.read_record(tmp_path / "a")
+                stored, rate_hz = wfdb.read_record(tmp_path / "a")
+                signal = stored.signal
                 assert signal.dtype == np.int16 and signal.shape[1] == len(LEADS) and rate_hz > 0
                 read += 1
             except RecordingError as error:
@@ -149,6 +152,33 @@ def test_a_damaged_record_is_read_or_rejected(tmp_path):
     assert slowest < 5 and 0 < read < CASES
 
 
+def test_a_damaged_record_in_segments_is_read_or_rejected(tmp_path):
+    global _watched
+    rng = np.random.default_rng(SEED)
+    header, data, _ = next(_records(tmp_path))
+    masters = (b"a/3 12 100 90\na_1 40\n~ 10\na_2 40\n", b"a/3 12 100\nl 0\na_1 40\na_2 40\n")
+    layout = re.sub(rb"a\.dat 16", b"~ 0", header.replace(b"a 12 100 40", b"l 12 100 0"))
+    originals = {"a_1.hea": header, "a_2.hea": header, "l.hea": layout, "a.dat": data}
+    read = 0
+    for number in range(CASES // 4):
+        files = originals | {"a.hea": masters[number % 2]}
+        name = list(files)[int(rng.integers(len(files)))]
+        files[name] = _damaged(files[name], rng)
+        for file, content in files.items():
+            (tmp_path / file).write_bytes(content)
+        _watched = []
+        try:
+            stored, _ = wfdb.read_record(tmp_path / "a")
+            assert stored.signal.dtype == np.int16 and stored.signal.shape[1] == len(LEADS)
+            read += 1
+        except RecordingError as error:
+            assert "\n" not in str(error) and error.reason
+        opened = _watched
+        _watched = None
+        assert all(path.startswith(os.path.realpath(tmp_path)) for path in opened), opened
+    assert 0 < read < CASES // 4
+
+
 def test_a_damaged_xml_file_is_read_or_refused(tmp_path):
     pytest.importorskip("ecgdatakit")
     rng = np.random.default_rng(SEED)
@@ -158,7 +188,7 @@ def test_a_damaged_xml_file_is_read_or_refused(tmp_path):
     for _ in range(CASES // 10):
         (tmp_path / "a.xml").write_bytes(_damaged(original, rng))
         started = time.perf_counter()
-        answer = vendor_sandbox.answer(tmp_path / "a.xml")
+        facts, signals = vendor_sandbox.answer(tmp_path / "a.xml", TWELVE)
         slowest = max(slowest, time.perf_counter() - started)
-        assert "refused" in answer[0] or answer[1].ndim == 2
+        assert "refused" in facts or all(signal.ndim == 2 for signal in signals)
     assert slowest < 5

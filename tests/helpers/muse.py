@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import itertools
 import zlib
 from pathlib import Path
 
@@ -36,32 +37,44 @@ class Muse:
     """Number added to the right checksum of each lead."""
     doctype: str = '<!DOCTYPE RestingECG SYSTEM "restecg.dtd">'
     statement: str = "Jane has a normal ECG"
+    kinds: tuple[str, ...] = ("Rhythm",)
+    """Kind of each waveform."""
+    starts_s: tuple[float, ...] = (0,)
+    """Start of each waveform after the acquisition, or of the first ones."""
 
     def text(self, stored: np.ndarray) -> str:
-        """Returns a file with int16 [time, lead] as its rhythm."""
+        """Returns a file with int16 [waveform, time, lead]."""
         test = _elements({"AcquisitionTime": "05:06:07", "AcquisitionDate": self.date, "Site": 7})
         test += _elements({"AcquisitionTechLastName": "Roe"})
         statement = _elements({"StmtText": self.statement})
         diagnosis = _elements({"DiagnosisStatement": statement})
-        waveform = _elements(
-            {
-                "WaveformType": "Rhythm",
-                "NumberofLeads": len(self.leads),
-                "SampleType": "CONTINUOUS_SAMPLES",
-                "SampleBase": self.rate_hz,
-                "SampleExponent": self.exponent,
-            }
-        )
-        for name, column in zip(self.leads, stored.T, strict=True):
-            waveform += self._lead(name, column.astype("<i2").tobytes())
         parts = {
             "PatientDemographics": _elements(self.person),
             "TestDemographics": test,
             "Diagnosis": diagnosis,
-            "Waveform": waveform,
         }
-        xml = '<?xml version="1.0" encoding="ISO-8859-1"?>'
-        return f"{xml}\n{self.doctype}\n{_elements({'RestingECG': _elements(parts)})}"
+        starts_s = itertools.chain(self.starts_s, itertools.repeat(0))
+        waveforms = [
+            _elements({"Waveform": self._waveform(kind, start_s, samples)})
+            for kind, start_s, samples in zip(self.kinds, starts_s, stored, strict=False)
+        ]
+        content = _elements({"RestingECG": _elements(parts) + "".join(waveforms)})
+        return f'<?xml version="1.0" encoding="ISO-8859-1"?>\n{self.doctype}\n{content}'
+
+    def _waveform(self, kind: str, start_s: float, stored: np.ndarray) -> str:
+        fields = {
+            "WaveformType": kind,
+            "WaveformStartTime": start_s,
+            "NumberofLeads": len(self.leads),
+            "SampleType": "CONTINUOUS_SAMPLES",
+            "SampleBase": self.rate_hz,
+            "SampleExponent": self.exponent,
+        }
+        leads = [
+            self._lead(name, column.astype("<i2").tobytes())
+            for name, column in zip(self.leads, stored.T, strict=True)
+        ]
+        return _elements(fields) + "".join(leads)
 
     def _lead(self, name: str, data: bytes) -> str:
         fields = {
@@ -90,10 +103,14 @@ def _elements(contents: dict[str, object]) -> str:
 
 
 def write(path: Path, *, seed: int = 0, samples: int = 5000, **changes) -> np.ndarray:
-    """Writes a file and returns its samples, int16 [time, lead]; `changes` are fields of `Muse`."""
+    """Writes a file and returns its samples; `changes` are fields of `Muse`.
+
+    Returns:
+      int16 [time, lead], or [waveform, time, lead] if there are several.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     content = Muse(**changes)
-    shape = (samples, len(content.leads))
+    shape = (len(content.kinds), samples, len(content.leads))
     stored = np.random.default_rng(seed).integers(-200, 200, shape).astype(np.int16)
     path.write_text(content.text(stored), encoding="latin-1")
-    return stored
+    return stored if len(stored) > 1 else stored[0]

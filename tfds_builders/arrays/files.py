@@ -1,210 +1,158 @@
-"""Arrays of recordings in files of several kinds.
+"""The recordings in files of several kinds: arrays, text and Parquet."""
 
-For each kind, one function opens an array, from which one recording can be read without the others.
-"""
-
-import functools
-import math
-import zipfile
-from collections.abc import Callable
+import json
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute
-import pyarrow.parquet
 
+from tfds_builders.arrays import choice, containers, parquet
+from tfds_builders.arrays.containers import Index
 from tfds_builders.arrays.description import Description
-from tfds_builders.formats import hdf5
-from tfds_builders.formats.wfdb_header import MAX_VALUES, require_plain
+from tfds_builders.formats import text_signals
+from tfds_builders.formats.source_folder import has_ending
+from tfds_builders.recording.leads import LeadRule
 from tfds_builders.recording.quality import RecordingError
 
-MOST_BYTES = 1 << 31
-"""Largest size of an array in an npz or MATLAB file, which is unpacked as a whole."""
+MAX_VALUES = 30_000_000
+"""Largest number of samples of all leads of a recording, 40 minutes of 12 leads at 1000 Hz: a
+worker of the conversion must hold them in memory."""
+STORES = (".zarr",)
+"""Endings of folders that count as one file."""
+PARQUET = (".parquet", ".pq")
+ENDINGS = (*containers.KINDS, *PARQUET, *text_signals.ENDINGS)
+ONE_OF_SEVERAL = (
+    "arrays beside others in their file, each read as a recording; if they are no recordings of "
+    "their own, name the right one as `array` in arrays.json"
+)
 
 
-def find(folder: Path) -> list[str]:
-    """Returns the supported files as paths in the folder; a Zarr store counts as one file."""
-    paths = [path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.suffix in KINDS]
-    return [
-        str(path) for path in paths if not any(parent.suffix == ".zarr" for parent in path.parents)
-    ]
+class Place(NamedTuple):
+    """The place of a recording in its file."""
+
+    samples: int
+    array: str = ""
+    """Name of the array, in a file with arrays."""
+    index: int = 0
+    """Number of the recording along the axis `recording`, or of the row in Parquet."""
+    notes: tuple[str, ...] = ()
+    """Parts of the file that are left out, and other facts that users should know."""
 
 
-def lengths(path: Path, about: Description) -> list[int]:
-    """Returns the number of samples of each recording in a file.
+class Signals(NamedTuple):
+    """A recording as it is in its file."""
+
+    value_uv: np.ndarray
+    """float64 [time, signal], NaN for a missing sample."""
+    names: tuple[str, ...]
+    """Name of each signal."""
+
+
+def find(path: Path, about: Description, rule: LeadRule) -> dict[str, Place]:
+    """Returns the recordings of a file by their names in it.
+
+    The name is empty if the file holds one recording; otherwise it is a number, or the name of an
+    array or group.
 
     Raises:
       RecordingError: the file cannot be read, or contradicts arrays.json.
     """
-    if path.suffix == ".parquet":
-        return _parquet_lengths(path, about)
-    shape = _open(path, about).shape
-    if len(shape) != len(about.axes) or shape[about.axes.index("lead")] != len(about.leads):
-        expected = f"{' x '.join(about.axes)} with {len(about.leads)} leads"
-        problem = f"{path}: shape {list(shape)}, not {expected}"
-        raise RecordingError("shape", f"{problem}; correct arrays.json or the file")
-    count = shape[0] if "recording" in about.axes else 1
-    return [shape[about.axes.index("time")]] * count
+    if has_ending(path, text_signals.ENDINGS):
+        extent = text_signals.measure(path, expected(about, rule))
+        return {"": Place(extent.samples, notes=extent.notes)}
+    if has_ending(path, PARQUET):
+        counts = parquet.lengths(path, about.leads)
+        return _by_number(path, [Place(count, index=row) for row, count in enumerate(counts)])
+    arrays = containers.find(path)
+    shapes = {name: array.shape for name, array in arrays.items()}
+    chosen = choice.choose(shapes, containers.links(path), about, path)
+    if "recording" not in about.axes:
+        places = {key: _place(shapes[name], name, about) for key, name in chosen.items()}
+        by_array = "" not in chosen and chosen.keys() == {*chosen.values()}
+        notes = (ONE_OF_SEVERAL,) * by_array
+        return {key: place._replace(notes=notes) for key, place in places.items()}
+    (name,) = chosen.values()
+    _require_fit(shapes[name], about, _label(path, name))
+    samples = shapes[name][about.axes.index("time")]
+    count = shapes[name][about.axes.index("recording")]
+    return _by_number(path, [Place(samples, name, index) for index in range(count)])
 
 
-def read(path: Path, index: int, about: Description) -> np.ndarray:
-    """Reads recording `index` of a file as float64 [time, lead] in uV, NaN for a missing sample.
+def _by_number(path: Path, places: list[Place]) -> dict[str, Place]:
+    if not places:
+        raise RecordingError("shape", f"{path}: holds no recording; leave the file out")
+    return {str(place.index): place for place in places}
+
+
+def _place(shape: tuple[int, ...], name: str, about: Description) -> Place:
+    """Returns the place of the only recording in an array; a wrong shape is found by `read`."""
+    shape = about.squeeze(shape)
+    return Place(shape[about.axes.index("time")] if about.fits(shape) else 0, name)
+
+
+def read(path: Path, place: Place, about: Description, rule: LeadRule) -> Signals:
+    """Reads a recording.
 
     Raises:
-      RecordingError: as in `lengths`, or the file has no such recording, or it is too long.
+      RecordingError: as in `find`, or it is too long or holds no real numbers.
     """
-    samples = lengths(path, about)
-    if index >= len(samples):
-        problem = f"{path}: has {len(samples)} recordings, no number {index}"
-        raise RecordingError("missing_file", f"{problem}; correct the table")
-    if samples[index] * len(about.leads) > MAX_VALUES:
-        problem = f"{path}: {samples[index]} samples"
+    if place.samples * max(1, len(about.leads)) > MAX_VALUES:
+        problem = f"{path}: {place.samples} samples"
         remedy = f"give recordings of {MAX_VALUES} numbers at most"
         raise RecordingError("length", f"{problem}; {remedy}")
-    is_parquet = path.suffix == ".parquet"
-    numbers = _parquet_row(path, index, about) if is_parquet else _element(path, index, about)
+    names = about.leads
+    if has_ending(path, text_signals.ENDINGS):
+        numbers, names = text_signals.read(path, expected(about, rule))
+    elif has_ending(path, PARQUET):
+        numbers = parquet.read(path, place.index, about.leads)
+    else:
+        numbers = _read_array(path, place, about)
     if numbers.dtype.kind not in "fiu":
         problem = f"{path}: numbers of type {numbers.dtype}"
         raise RecordingError("format", f"{problem}; give real ones")
     numbers = numbers.astype(np.float64)
     if about.missing is not None:
         numbers[numbers == about.missing] = np.nan
-    numbers = numbers * about.uv_per_lsb
-    return numbers if about.axes[-1] == "lead" or is_parquet else numbers.T
+    return Signals(numbers * about.uv_per_lsb, names)
 
 
-def _element(path: Path, index: int, about: Description) -> np.ndarray:
-    array = _open(path, about)
-    return np.asarray(array[index] if "recording" in about.axes else array[:])
+def _read_array(path: Path, place: Place, about: Description) -> np.ndarray:
+    """Reads one recording of an array as [time, lead]."""
+    array = containers.find(path)[place.array]
+    shape = about.squeeze(array.shape)
+    _require_fit(shape, about, _label(path, place.array))
+    index: Index = (slice(None),) * len(array.shape)
+    if "recording" in about.axes:
+        index = tuple(place.index if axis == "recording" else slice(None) for axis in about.axes)
+    axes = [axis for axis in about.axes if axis != "recording"]
+    lengths = [length for axis, length in zip(about.axes, shape, strict=True) if axis in axes]
+    numbers = np.asarray(array[index]).reshape(lengths)
+    if "lead" not in axes:
+        return numbers[:, None]
+    return numbers if axes == ["time", "lead"] else numbers.T
 
 
-def _open(path: Path, about: Description) -> Any:
-    """Opens an array that has a shape and can be indexed by recording."""
-    if path.suffix != ".zarr":
-        require_plain(path)
-    if not path.exists():
-        raise RecordingError("missing_file", f"{path}: no such file; is the source complete?")
-    try:
-        open_array = KINDS[path.suffix]
-        assert open_array  # not for Parquet
-        return open_array(path, about.array)
-    except RecordingError:
-        raise
-    except Exception as error:  # the libraries raise many kinds
-        problem = " ".join(str(error).split())[:200]
-        message = f"{path}: content does not match its ending ({problem}); write it again"
-        raise RecordingError("format", message) from error
+def _require_fit(shape: tuple[int, ...], about: Description, label: str) -> None:
+    if about.fits(shape):
+        return
+    problem = f"{label}: shape {list(shape)}, not {' x '.join(about.axes)}"
+    problem += f" with {len(about.leads)} leads"
+    remedy = "correct arrays.json or the file"
+    if fitting := about.fitting_axes(shape):
+        remedy = f"axes {json.dumps(list(fitting[0]))} in arrays.json would fit"
+    raise RecordingError("shape", f"{problem}; {remedy}")
 
 
-def _npy(path: Path, name: str) -> np.ndarray:
-    return np.load(path, mmap_mode="r")
+def _label(path: Path, array: str) -> str:
+    return f"{path}: array {array}" if array else str(path)
 
 
-@functools.lru_cache(maxsize=1)
-def _npz(path: Path, name: str) -> np.ndarray:
-    with zipfile.ZipFile(path) as archive:
-        _check_size(path, name, archive.getinfo(f"{name}.npy").file_size)
-    with np.load(path) as archive:
-        return archive[name]
-
-
-@functools.lru_cache(maxsize=1)
-def _mat(path: Path, name: str) -> np.ndarray:
-    import scipy.io  # here: it is slow to import, and few users have such files
-
-    shapes = {array: shape for array, shape, _ in scipy.io.whosmat(str(path))}
-    _check_size(path, name, 8 * math.prod(shapes[name]))
-    return np.asarray(scipy.io.loadmat(str(path), variable_names=[name])[name])
-
-
-def _check_size(path: Path, name: str, size: int) -> None:
-    if size > MOST_BYTES:
-        problem = f"{path}: {name} unpacks to {size} bytes, over {MOST_BYTES}"
-        raise RecordingError("length", f"{problem}; write npy files")
-
-
-class _Hdf5:
-    """An array of an HDF5 file."""
-
-    def __init__(self, path: Path, name: str):
-        self.path = path
-        self.name = name
-        self.shape = hdf5.shape(path, name)
-
-    def __getitem__(self, index: int | slice) -> np.ndarray:
-        return hdf5.read(self.path, self.name, index)
-
-
-def _zarr(path: Path, name: str) -> Any:
-    try:
-        import zarr  # pyright: ignore[reportMissingImports]
-    except ImportError as error:
-        problem = f"{path}: Zarr is not installed"
-        raise RecordingError("format", f"{problem}; pip install 'ecgjax[zarr]'") from error
-    return zarr.open_group(str(path), mode="r")[name]
-
-
-def _parquet(path: Path) -> pyarrow.parquet.ParquetFile:
-    require_plain(path)
-    return _arrow(path, lambda: pyarrow.parquet.ParquetFile(path))
-
-
-def _arrow(path: Path, call: Callable[[], Any]) -> Any:
-    """Calls Arrow and turns its exceptions into a RecordingError."""
-    try:
-        return call()
-    except (OSError, pa.ArrowException) as error:
-        problem = " ".join(str(error).split())[:200]
-        message = f"{path}: not Parquet ({problem}); write it again"
-        raise RecordingError("format", message) from error
-
-
-@functools.lru_cache(maxsize=2)
-def _parquet_lengths(path: Path, about: Description) -> list[int]:
-    names = _parquet(path).schema_arrow.names
-    if absent := [lead for lead in about.leads if lead not in names]:
-        problem = f"{path}: lacks column {', '.join(absent)}"
-        remedy = "give one column per lead, or correct arrays.json"
-        raise RecordingError("leads", f"{problem}; {remedy}")
-    lead = about.leads[0]
-    column = _arrow(path, lambda: _parquet(path).read([lead])[lead])
-    if not pa.types.is_list(column.type) and not pa.types.is_large_list(column.type):
-        problem = f"{path}: column {lead} has type {column.type}"
-        raise RecordingError("shape", f"{problem}; give a list of samples in each row")
-    functions: Any = pyarrow.compute  # created at run time, so that pyright does not know them
-    return [length or 0 for length in functions.list_value_length(column).to_pylist()]
-
-
-def _parquet_row(path: Path, index: int, about: Description) -> np.ndarray:
-    """Reads row `index` as [time, lead]."""
-    metadata = _parquet(path).metadata
-    group = 0
-    start = 0
-    while index >= start + metadata.row_group(group).num_rows:  # `lengths` has checked the index
-        start += metadata.row_group(group).num_rows
-        group += 1
-    row = _parquet_group(path, group, about.leads).slice(index - start, 1)
-    columns = [row[lead][0].values.to_numpy(zero_copy_only=False) for lead in about.leads]
-    if len({len(column) for column in columns}) > 1:
-        problem = f"{path}: row {index}: leads of different lengths"
-        raise RecordingError("shape", f"{problem}; write it again")
-    return np.stack(columns, axis=1)
-
-
-@functools.lru_cache(maxsize=1)
-def _parquet_group(path: Path, group: int, leads: tuple[str, ...]) -> pa.Table:
-    return _arrow(path, lambda: _parquet(path).read_row_group(group, list(leads)))
-
-
-KINDS: dict[str, Callable[[Path, str], Any] | None] = {
-    ".npy": _npy,
-    ".npz": _npz,
-    ".h5": _Hdf5,
-    ".hdf5": _Hdf5,
-    ".mat": _mat,
-    ".zarr": _zarr,
-    ".parquet": None,
-}
-"""Function that opens an array, by the ending of the file. Parquet is read by column instead."""
+def expected(about: Description, rule: LeadRule) -> text_signals.Expected:
+    """Returns the description for text files."""
+    return text_signals.Expected(
+        about.leads,
+        about.units,
+        about.rate_hz,
+        by_lead="lead" in about.axes and about.axes.index("lead") < about.axes.index("time"),
+        lead_names=rule.names,
+    )

@@ -8,12 +8,10 @@ import re
 from pathlib import PurePosixPath
 from typing import Any, cast
 
-import tensorflow_datasets as tfds
-
 from ecgjax.errors import InputError
 from tfds_builders.cinc2021 import snomed
 from tfds_builders.conversion.wfdb_builder import WfdbBuilder
-from tfds_builders.formats import wfdb_header
+from tfds_builders.formats import wfdb, wfdb_header
 from tfds_builders.recording import splits
 from tfds_builders.recording.recording import Recording, RecordingsConfig
 
@@ -34,6 +32,38 @@ SITES_WITH_REPEATED_PATIENTS = {"I", "S", "HR"}
 which ones, so all recordings of these sources are for training."""
 
 
+def in_microvolts(signal: wfdb_header.Signal) -> wfdb_header.Signal:
+    """Returns a signal line of Georgia or PTB-XL with 1 uV per LSB.
+
+    The first headers of the challenge gave 4880 per mV for Georgia and 200 for PTB-XL, the headers
+    of 2021 give 1000. Georgia's samples are rounded multiples of 2.44, a step of its devices in uV,
+    and PTB-XL's are equal to PTB-XL's own, which are in uV.
+    """
+    return signal._replace(uv_per_lsb=1.0)
+
+
+def without_second_factor(signal: wfdb_header.Signal) -> wfdb_header.Signal:
+    """Returns a signal line of PTB or INCART with a gain that is 1000 times too large corrected.
+
+    The first headers of the challenge gave 2,000,000 and up to millions per mV for these sources,
+    whose own headers give 2000 (PTB) and hundreds (INCART) for the same samples.
+    """
+    if signal.uv_per_lsb < SMALLEST_STEP_UV:
+        return signal._replace(uv_per_lsb=1000 * signal.uv_per_lsb)
+    return signal
+
+
+SMALLEST_STEP_UV = 0.01
+"""No source of the challenge has a finer resolution than PTB's 0.5 uV."""
+CORRECTIONS: dict[str, wfdb.Correction] = {
+    "E": in_microvolts,
+    "HR": in_microvolts,
+    "S": without_second_factor,
+    "I": without_second_factor,
+}
+"""Correction of signal lines by the letters of a record's name."""
+
+
 @dataclasses.dataclass(eq=False, kw_only=True)
 class CincConfig(RecordingsConfig):
     """The challenge's recordings at one sampling rate."""
@@ -45,8 +75,7 @@ class CincConfig(RecordingsConfig):
 class Builder(WfdbBuilder):
     """Windows of 10 s of the recordings of eight sources."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "The public training set of 2021, which contains that of 2020."}
+    RELEASE_NOTES = {"2.0.0": "The public training set of 2021, which contains that of 2020."}
     BUILDER_CONFIGS = [
         CincConfig(
             name=f"{rate}hz{'_with_ptb_xl' * ptb_xl}",
@@ -73,7 +102,7 @@ class Builder(WfdbBuilder):
 
     def _describe(self, record: str, header: wfdb_header.Header | None) -> Recording:
         name = PurePosixPath(record).name
-        letters = name.rstrip("0123456789")
+        letters = _letters(name)
         number = int(name.removeprefix(letters))
         chapman_or_ningbo = "chapman_shaoxing" if number <= LAST_OF_CHAPMAN else "ningbo"
         split = splits.assign_split(name, self.secret())
@@ -85,6 +114,13 @@ class Builder(WfdbBuilder):
             site=SITES.get(letters, chapman_or_ningbo),
             **(_metadata(wfdb_header.fields(header.comments)) if header else {}),
         )
+
+    def correction(self, record: str) -> wfdb.Correction | None:
+        return CORRECTIONS.get(_letters(PurePosixPath(record).name))
+
+
+def _letters(name: str) -> str:
+    return name.rstrip("0123456789")
 
 
 def _metadata(fields: dict[str, str]) -> dict[str, Any]:

@@ -8,19 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
-from ecgjax.signals import LEADS
+from ecgjax.signals import LEADS, UV_PER_UNIT
 from tfds_builders.conversion import builder
 from tfds_builders.formats import csv_table, hdf5
 from tfds_builders.recording import splits, windows
 from tfds_builders.recording.quality import RecordingError
 from tfds_builders.recording.recording import Recording, RecordingsConfig, rates
+from tfds_builders.second_readers import array_files
+from tfds_builders.second_readers.reading import Reading
 
 TABLE = "exams.csv"
 REMEDY = "replace the file by Zenodo's"
 RATE_HZ = 400
-UV_PER_UNIT = 1e3
+SAMPLES = 4096
+"""Length of every exam in the files, zeros before and after it included."""
 ABSENT = -1
 """Index of an exam that is not in its file."""
 LABELS = {
@@ -38,8 +40,7 @@ LABELS = {
 class Builder(builder.RecordingsBuilder):
     """Recordings of 10 s. Those of 7 s are rejected, except in the config 100hz_7s."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "CODE-15 % 1.0.0."}
+    RELEASE_NOTES = {"2.0.0": "CODE-15 % 1.0.0."}
     BUILDER_CONFIGS = [
         *rates(100, 400, 500),
         RecordingsConfig(
@@ -52,7 +53,14 @@ class Builder(builder.RecordingsBuilder):
     def find_recordings(self) -> list[Recording]:
         rows = csv_table.read_cells(self.source / TABLE, PARSERS, REMEDY)
         # In the order of the files, since a chunk of a file holds many recordings.
-        return sorted(map(self._describe, rows), key=lambda recording: recording.location)
+        exams = sorted(map(self._describe, rows), key=lambda recording: recording.location)
+        return [
+            window
+            for exam in exams
+            for window in windows.divide(
+                exam, samples=SAMPLES, from_hz=RATE_HZ, config=self.builder_config
+            )
+        ]
 
     def _describe(self, cells: dict[str, Any]) -> Recording:
         file = cells["trace_file"]
@@ -67,8 +75,8 @@ class Builder(builder.RecordingsBuilder):
             labels=tuple(label for column, label in LABELS.items() if cells[column]),
         )
 
-    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
-        file, index = recording.location
+    def read_recording(self, recording: Recording) -> dict[str, Any]:
+        (file, index), window = recording.location
         path = self.source / file
         origin = f"{path}: exam {recording.record_id}"
         if index == ABSENT:
@@ -76,15 +84,22 @@ class Builder(builder.RecordingsBuilder):
                 "missing_file", f"{origin} is not in the file; is the source complete?"
             )
         signal_mv = hdf5.read(path, "tracings", index).astype(np.float64)
-        signal = windows.convert(
-            _without_padding(signal_mv, origin) * UV_PER_UNIT,
+        return windows.convert(
+            _without_padding(signal_mv, origin) * UV_PER_UNIT["mV"],
             LEADS,
             from_hz=RATE_HZ,
-            window=0,
+            window=window,
             config=self.builder_config,
             origin=origin,
         )
-        return {"signal": signal}
+
+    def read_again(self, recording: Recording) -> list[Reading]:
+        (file, index), _ = recording.location
+        place = array_files.Place("tracings", index, ("recording", "time", "lead"), LEADS)
+        again = array_files.read(self.source / file, place)
+        recorded = np.flatnonzero(again.numbers.any(axis=1))
+        signal_mv = again.numbers[recorded[0] : recorded[-1] + 1]
+        return [Reading(again.reader, LEADS, signal_mv * UV_PER_UNIT["mV"], RATE_HZ)]
 
 
 def _without_padding(signal: np.ndarray, origin: str) -> np.ndarray:

@@ -11,33 +11,41 @@ a prepared data set is either complete or absent.
 import abc
 import functools
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+import types
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import pyarrow.parquet
 import tensorflow_datasets as tfds
-from tensorflow_datasets.core import dataset_builder, splits
+from tensorflow_datasets.core import dataset_builder
 
+from ecgjax.data.binding import FORMAT
 from ecgjax.errors import InputError
 from ecgjax.signals import LEADS
-from tfds_builders.conversion import keeper, report, shards, table
-from tfds_builders.conversion.plan import Plan, RecordingReader, Shard, select
+from tfds_builders.conversion import final_names, keeper, report, sample, shards, summary, table
+from tfds_builders.conversion.bound_info import BoundInfo
+from tfds_builders.conversion.plan import (
+    Plan,
+    Progress,
+    Run,
+    Shard,
+    SourceTable,
+    check_space,
+    divide,
+    select,
+)
 from tfds_builders.recording import privacy
-from tfds_builders.recording.recording import SPLITS, Recording, RecordingsConfig, rates
-
-Progress = Callable[[int, int], None]
-"""Called as progress(recordings done, recordings in total) after each shard."""
-Run = Callable[[RecordingReader, Sequence[Plan]], Iterator[Shard]]
-"""Yields the shards in the order of the plans: `shards.write_all`, or on other machines."""
+from tfds_builders.recording.recording import Recording, RecordingsConfig, rates
+from tfds_builders.second_readers.reading import Reading
 
 
 class RecordingsBuilder(dataset_builder.FileReaderBuilder):
     """Base class of all builders, with `RecordingsConfig`s as BUILDER_CONFIGS."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}
+    VERSION = tfds.core.Version("2.0.0")
+    RELEASE_NOTES = {"2.0.0": "Bound by hashes; valid_samples and the user's further columns."}
     BUILDER_CONFIGS = rates(100, 500)
     """The first config is the default."""
     url: str | None = None
@@ -46,6 +54,13 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
     """Key of the patient hash. A constant for public data sets, whose patient ids are pseudonyms
     already, so that tables prepared by different people agree. None for a user's own files, whose
     key is a secret file."""
+    source_table: SourceTable | None = None
+    """The user's table of recordings, if the source has one; set by `find_recordings`."""
+    notes: Mapping[str, int] = types.MappingProxyType({})
+    """Numbers of files by what was left out of them or was odd; set by `find_recordings`."""
+    source_description: str = ""
+    """Facts on the whole source that its samples depend on; set by `find_recordings`. A shard of an
+    interrupted conversion is not used again if they have changed."""
     recordings_per_shard = 1024
     """Fixed, so that the shards do not depend on the number of workers."""
 
@@ -54,12 +69,14 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         *,
         source: Path | None = None,
         run: Run | None = None,
+        workers: int = 1,
         progress: Progress | None = None,
         key_file: Path | None = None,
         **tfds_arguments,
     ):
         self._source = source
         self.run = run or functools.partial(shards.write_all, workers=1)
+        self.workers = workers
         self.progress = progress or (lambda done, total: None)
         self.key_file = key_file
         super().__init__(file_format="array_record", **tfds_arguments)
@@ -69,19 +86,28 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         """Returns all recordings of the source, in the order of the prepared splits."""
 
     @abc.abstractmethod
-    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, Any]:
         """Returns an example: "signal" and the extra features.
 
         Runs in a worker process, on a copy of the builder with `builder_config` and `source` only.
 
         Returns:
-          "signal", int16 [samples, 12] at 1 uV per LSB, leads in the order of LEADS; and a value
-          for each name in `extra_features`.
+          "signal", int16 [samples, 12] at 1 uV per LSB, leads in the order of LEADS; a value for
+          each name in `extra_features`; and, if there are any, "flags", quality flags that the
+          samples do not show any more.
 
         Raises:
           InputError: the recording is rejected. The report counts the reason of a
             `quality.RecordingError`, and any other InputError as "unreadable".
         """
+
+    def read_again(self, recording: Recording) -> list[Reading]:
+        """Returns readings of a whole recording by other software, one of which was stored.
+
+        Raises:
+          CannotRead: that software cannot read it.
+        """
+        raise NotImplementedError(f"{self.name} has no second reader")
 
     @property
     def source(self) -> Path:
@@ -94,8 +120,10 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
             problem = f"{self.name}: give the folder of its files as --source"
             raise InputError(f"{problem}; they are at {self.url}" if self.url else problem)
         if not self._source.is_dir():
-            problem = f"{self._source}: no such folder"
-            raise InputError(f"{problem}; give the one that holds {self.name} as --source")
+            is_file = self._source.is_file()
+            problem = f"{self._source}: {'a file, not a folder' if is_file else 'no such folder'}"
+            remedy = "unpack archives, and give" if is_file else "give"
+            raise InputError(f"{problem}; {remedy} the one that holds {self.name} as --source")
         return self._source
 
     def download(self, dl_manager: tfds.download.DownloadManager) -> Path | None:
@@ -150,27 +178,34 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         return super()._create_builder_config(builder_config, version)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        return self.dataset_info_from_configs(features=self.features())
+        about = self.get_metadata()
+        return BoundInfo(
+            builder=self,
+            features=self.features(),
+            description=about.description,
+            citation=about.citation,
+        )
 
     def _download_and_prepare(self, dl_manager, download_config=None) -> None:
         self._source = self._source or self.download(dl_manager)
         recordings = select(self.find_recordings(), self.builder_config.limit)
         plans = self._plan(recordings)
-        self._check_space(plans)
+        check_space(plans, self.builder_config.samples, Path(self.data_dir))
         written = shards.without_duplicates(self._write_shards(plans))
-        try:
-            shards.verify(written, recordings=len(recordings))
-        except InputError:  # after a corrected source, these shards are of no use
-            self._delete_unfinished()
-            raise
+        shards.verify(written, recordings=len(recordings))
+        key_table = None
         if self.patient_key is None:
-            rejections = [rejection for shard in written for rejection in shard.rejections]
-            key_file = cast(Path, self.key_file)
-            keeper.write_key_table(key_file, self.name, recordings, rejections)
+            key_table = keeper.add_to_key_table(
+                cast(Path, self.key_file), self._full_name, self._source, recordings, written
+            )
             written = [keeper.redact(shard) for shard in written]
-        self._name_shards(written)
-        self._write_table_and_report(written)
-        self._delete_unfinished()
+        if not any(shard.kept for shard in written):
+            self.delete_unfinished()  # after a corrected source, these shards are of no use
+            raise summary.all_rejected(written, key_table)
+        accepted = sample.draw(written, self.features())
+        self.info.set_splits(final_names.give(written, self._get_filename_template))
+        self._write_table_and_report(written, accepted)
+        self.delete_unfinished()
 
     def _write_shards(self, plans: Sequence[Plan]) -> list[Shard]:
         total = sum(len(plan.recordings) for plan in plans)
@@ -182,17 +217,28 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
             self.progress(done, total)
         return written
 
-    def _write_table_and_report(self, written: Sequence[Shard]) -> None:
+    @property
+    def _full_name(self) -> str:
+        return f"{self.name}/{self.builder_config.name}:{self.version}"
+
+    def _write_table_and_report(
+        self, written: Sequence[Shard], accepted: Sequence[sample.Accepted]
+    ) -> None:
         config = self.builder_config
-        about = {"dataset": f"{self.name}/{config.name}:{self.version}", "rate_hz": config.rate_hz}
-        about |= {"samples": config.samples, "leads": LEADS, "limit": config.limit}
+        about = {"dataset": self._full_name, "rate_hz": config.rate_hz}
+        leads = [lead for lead in LEADS if lead in config.leads]
+        about |= {"samples": config.samples, "leads": leads, "limit": config.limit}
+        about |= {"format": FORMAT}
         kept = [row for shard in written for row in shard.kept]
-        rejections = [rejection for shard in written for rejection in shard.rejections]
-        flagged = [row for row in kept if row.small is not None]
         folder = Path(self.data_dir)
         records = table.make(kept, patient_key=self.secret(), about=about)
         pyarrow.parquet.write_table(records, folder / table.FILE)
-        report.write(folder, about, records, rejections, flagged)
+        about |= {"allow_missing_leads": config.allow_missing_leads, "notes": dict(self.notes)}
+        about |= {"pad_from_s": config.pad_from_s, "own_files": self.patient_key is None}
+        about |= {"table": self.source_table.summary() if self.source_table else None}
+        report.write(
+            folder, summary.summarise(about, records, written, accepted), written, accepted
+        )
 
     @property
     def _unfinished(self) -> Path:
@@ -215,47 +261,17 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
             f"{key_file.name}.{self.name}-{self.builder_config.name}.unfinished"
         )
 
-    def _delete_unfinished(self) -> None:
+    def delete_unfinished(self) -> None:
+        """Deletes what is kept to continue an interrupted conversion."""
         for folder in {self._unfinished, self._journals}:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _check_space(self, plans: Sequence[Plan]) -> None:
-        recordings = sum(len(plan.recordings) for plan in plans if not plan.path.exists())
-        needed_mb = recordings * self.builder_config.samples * len(LEADS) * 2 / 1e6  # 2: int16
-        free_mb = shutil.disk_usage(self.data_dir).free / 1e6
-        if needed_mb > free_mb:
-            problem = f"{self.data_dir}: needs {needed_mb:,.0f} MB, {free_mb:,.0f} MB are free"
-            raise InputError(f"{problem}; choose another folder for the output, or --limit")
-
     def _plan(self, recordings: Sequence[Recording]) -> list[Plan]:
-        plans = []
-        size = self.recordings_per_shard
-        about = f"{self.name} {self.version} {self.builder_config} {self._source}"
-        for folder in (self._unfinished, self._journals):
+        about = f"{self._full_name} {self.builder_config} {self._source} {self.source_description}"
+        folders = (self._unfinished, self._journals)
+        for folder in folders:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for split in SPLITS:
-            in_split = [recording for recording in recordings if recording.split == split]
-            for start in range(0, len(in_split), size):
-                path = self._unfinished / f"{split}-{start}.part"
-                journal = self._journals / f"{split}-{start}.json"
-                plans.append(Plan(path, journal, about, split, in_split[start : start + size]))
-        return plans
-
-    def _name_shards(self, written: Sequence[Shard]) -> None:
-        """Gives the shards their final names and TFDS their lengths; drops empty shards."""
-        infos = []
-        for split in dict.fromkeys(shard.split for shard in written if shard.kept):
-            filled = [shard for shard in written if shard.split == split and shard.kept]
-            template = self._get_filename_template(split)
-            size_bytes = 0
-            for index, shard in enumerate(filled):
-                name = template.sharded_filepath(shard_index=index, num_shards=len(filled))
-                size_bytes += shard.path.rename(name).stat().st_size
-            lengths = [len(shard.kept) for shard in filled]
-            infos.append(
-                tfds.core.SplitInfo(split, lengths, size_bytes, filename_template=template)
-            )
-        self.info.set_splits(splits.SplitDict(infos))
+        return divide(recordings, self.recordings_per_shard, about, folders)
 
     def _log_download_bytes(self) -> None:
         """Prints nothing, since `prepare` reports through `progress`."""

@@ -24,7 +24,10 @@ from tfds_builders.conversion.plan import Kept, Plan, Rejection, Shard
 def save(plan: Plan, shard: Shard) -> None:
     """Writes the journal of a shard that is on disk."""
     kept = [
-        [row.recording.record_id, row.quality, row.waveform_hash, _to_text(row.small)]
+        [
+            *(row.recording.record_id, row.quality, row.waveform_hash, row.valid_samples),
+            _to_text(row.small),
+        ]
         for row in shard.kept
     ]
     rejected = [
@@ -48,8 +51,8 @@ def load(plan: Plan) -> Shard | None:
         return None
     planned = {recording.record_id: recording for recording in plan.recordings}
     kept = [
-        Kept(planned[record_id], flags, digest, _from_text(small))
-        for record_id, flags, digest, small in journal["kept"]
+        Kept(planned[record_id], flags, digest, valid_samples, _from_text(small))
+        for record_id, flags, digest, valid_samples, small in journal["kept"]
     ]
     rejections = [
         Rejection(record_id, plan.split, reason, detail, _from_text(small))
@@ -60,7 +63,11 @@ def load(plan: Plan) -> Shard | None:
 
 def _digest(plan: Plan) -> str:
     """Hash of a plan's request, so that no shard of another source or option is reused."""
-    request = [plan.about, plan.split, [recording.record_id for recording in plan.recordings]]
+    recordings = [
+        [recording.record_id, repr(recording.location), recording.problem]
+        for recording in plan.recordings
+    ]
+    request = [plan.about, plan.split, recordings]
     return hashlib.sha256(json.dumps(request).encode()).hexdigest()
 
 

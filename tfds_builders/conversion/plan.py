@@ -1,15 +1,17 @@
 """The plan of a shard, the outcome of writing it, and the part of a builder that a worker needs."""
 
 import dataclasses
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import tensorflow_datasets as tfds
 
 from ecgjax.errors import InputError
+from ecgjax.signals import LEADS
 from tfds_builders.recording.recording import SPLITS, Recording, RecordingsConfig
 
 
@@ -28,8 +30,16 @@ class RecordingReader(Protocol):
         """Returns the features of an example."""
         ...
 
-    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, Any]:
         """Returns the example of a recording, or raises an InputError to reject it."""
+        ...
+
+
+class SourceTable(Protocol):
+    """The table of recordings that a user gives."""
+
+    def summary(self) -> dict[str, Any]:
+        """Returns what was used of the table and what was not, for `summary.summarise`."""
         ...
 
 
@@ -54,6 +64,8 @@ class Kept:
     quality: list[str]
     waveform_hash: str
     """First 32 hex digits of the SHA-256 of the int16 samples."""
+    valid_samples: int
+    """Samples up to the last one that is not missing in all leads; the rest is padding."""
     small: np.ndarray | None = None
     """Thumbnail for report.html if the recording has flags: int16 [POINTS, 12]."""
 
@@ -96,6 +108,12 @@ class Shard:
     rejections: list[Rejection]
 
 
+Progress = Callable[[int, int], None]
+"""Called as progress(recordings done, recordings in total) after each shard."""
+Run = Callable[[RecordingReader, Sequence[Plan]], Iterator[Shard]]
+"""Yields the shards in the order of the plans: `shards.write_all`, or on other machines."""
+
+
 def select(recordings: list[Recording], limit: int | None) -> list[Recording]:
     """Returns the recordings to convert, split by split, after checks of the whole list.
 
@@ -123,3 +141,41 @@ def select(recordings: list[Recording], limit: int | None) -> list[Recording]:
             raise InputError(f"{problem}; give all recordings of a patient the same split")
     by_split = {split: [r for r in recordings if r.split == split] for split in SPLITS}
     return [recording for in_split in by_split.values() for recording in in_split[:limit]]
+
+
+def divide(
+    recordings: Sequence[Recording], size: int, about: str, folders: tuple[Path, Path]
+) -> list[Plan]:
+    """Returns the plans of all shards, split by split.
+
+    Args:
+      recordings: the recordings to convert.
+      size: recordings in a shard.
+      about: data set, version, settings and source.
+      folders: folder of the unfinished shards, and of their journals.
+    """
+    parts, journals = folders
+    plans = []
+    for split in SPLITS:
+        in_split = [recording for recording in recordings if recording.split == split]
+        for start in range(0, len(in_split), size):
+            path = parts / f"{split}-{start}.part"
+            journal = journals / f"{split}-{start}.json"
+            plans.append(Plan(path, journal, about, split, in_split[start : start + size]))
+    return plans
+
+
+def check_space(plans: Sequence[Plan], samples: int, folder: Path) -> None:
+    """Raises an InputError if the absent shards do not fit on the disk.
+
+    Args:
+      plans: all shards.
+      samples: samples of a stored recording.
+      folder: the folder of the data set.
+    """
+    recordings = sum(len(plan.recordings) for plan in plans if not plan.path.exists())
+    needed_mb = recordings * samples * len(LEADS) * 2 / 1e6  # 2 bytes: int16
+    free_mb = shutil.disk_usage(folder).free / 1e6
+    if needed_mb > free_mb:
+        problem = f"{folder}: needs {needed_mb:,.0f} MB, {free_mb:,.0f} MB are free"
+        raise InputError(f"{problem}; choose another folder for the output, or --limit")

@@ -12,18 +12,19 @@ import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
-from tensorflow_datasets.core import example_serializer
 
 from ecgjax.errors import InputError
 from ecgjax.signals import LEADS
 from tfds_builders.conversion import journal
+from tfds_builders.conversion.examples import Serializer
 from tfds_builders.conversion.plan import Kept, Plan, RecordingReader, Rejection, Shard
 from tfds_builders.conversion.thumbnails import DRAWN, shrink
 from tfds_builders.recording import checks
+from tfds_builders.recording.padding import valid_samples
 from tfds_builders.recording.quality import RecordingError
 from tfds_builders.recording.recording import Recording, RecordingsConfig
 
@@ -115,32 +116,35 @@ def write(builder: RecordingReader, plan: Plan) -> None:
 
 
 def _write(builder: RecordingReader, plan: Plan, writer: ArrayRecordWriter) -> Shard:
-    features = builder.features()
-    specs: Any = features.get_serialized_info()
-    serializer = example_serializer.ExampleSerializer(specs)
+    serializer = Serializer(builder.features())
     config = builder.builder_config
     kept: list[Kept] = []
     rejections: list[Rejection] = []
     for recording in plan.recordings:
         signal = None
         try:
+            if recording.problem:
+                raise RecordingError(*recording.problem)
             example = builder.read_recording(recording)
-            signal = _require_form(example["signal"], config, recording.record_id)
+            flags = example.pop("flags", ())
+            signal = _require_form(example.pop("signal"), config, recording.record_id)
             checks.require_ecg(signal, f"recording {recording.record_id}")
         except InputError as error:
             rejections.append(_rejection(recording, error, signal))
             continue
-        encoded = features.encode_example({"record_id": recording.record_id, **example})
-        # deterministic: otherwise the order of a map in the proto differs between processes.
-        writer.write(serializer.get_tf_example(encoded).SerializeToString(deterministic=True))
-        kept.append(_kept(recording, signal, config.rate_hz))
+        writer.write(serializer.serialize(recording.record_id, signal, example))
+        kept.append(_kept(recording, signal, flags, config))
     return Shard(plan.path, plan.split, _limit_thumbnails(kept), _limit_thumbnails(rejections))
 
 
-def _kept(recording: Recording, signal: np.ndarray, rate_hz: float) -> Kept:
+def _kept(
+    recording: Recording, signal: np.ndarray, known_flags: Sequence[str], config: RecordingsConfig
+) -> Kept:
     digest = hashlib.sha256(signal.tobytes()).hexdigest()[:32]
-    flags = checks.find_flags(signal, rate_hz)
-    return Kept(recording, flags, digest, shrink(signal) if flags else None)
+    found = checks.find_flags(signal, config.rate_hz, config.required_leads)
+    flags = list(dict.fromkeys([*known_flags, *found]))
+    small = shrink(signal) if flags else None
+    return Kept(recording, flags, digest, valid_samples(signal), small)
 
 
 def _rejection(recording: Recording, error: InputError, signal: np.ndarray | None) -> Rejection:
@@ -217,14 +221,13 @@ def _rewrite(path: Path, indices: list[int]) -> None:
 
 
 def verify(shards: Sequence[Shard], recordings: int) -> None:
-    """Checks against the files that all recordings are written or rejected, and some are written.
+    """Checks against the files that all recordings are written or rejected.
 
     Args:
       shards: the shards as they are on disk.
       recordings: number of recordings in all plans together.
 
     Raises:
-      InputError: all recordings were rejected.
       OSError: a file holds fewer recordings than were written to it.
     """
     for shard in shards:
@@ -238,6 +241,3 @@ def verify(shards: Sequence[Shard], recordings: int) -> None:
     if written + rejected != recordings:
         counts = f"wrote {written} and rejected {rejected}"
         raise RuntimeError(f"found {recordings} recordings, {counts}; report this as a bug")
-    if not written:
-        detail = next(shard.rejections[0].detail for shard in shards if shard.rejections)
-        raise InputError(f"all {recordings} recordings were rejected, the first because {detail}")

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from ecgjax.errors import InputError
 from tfds_builders.conversion.plan import Kept
 
 FILE = "records.parquet"
@@ -24,9 +25,11 @@ SCHEMA = pa.schema(
         "labels": pa.list_(pa.string()),
         "quality": pa.list_(pa.string()),
         "waveform_hash": pa.string(),
+        "valid_samples": pa.int32(),
     }
 )
-"""Columns, explained at `Recording` and `Kept`; patient_id is `patient_hash`."""
+"""Columns, explained at `Recording` and `Kept`; patient_id is `patient_hash`. The columns of
+`Recording.extra` follow."""
 
 
 def make(kept: Sequence[Kept], *, patient_key: bytes, about: dict[str, Any]) -> pa.Table:
@@ -36,14 +39,30 @@ def make(kept: Sequence[Kept], *, patient_key: bytes, about: dict[str, Any]) -> 
       kept: the recordings that were written.
       patient_key: key of the patient hash.
       about: stored as JSON under "ecgjax" in the schema's metadata.
+
+    Raises:
+      InputError: a further column has the name of a column of the format.
     """
     columns = {name: [getattr(row.recording, name, None) for row in kept] for name in SCHEMA.names}
     columns["patient_id"] = [
         patient_hash(row.recording.source_patient_id, patient_key) for row in kept
     ]
     columns["quality"] = [row.quality for row in kept]
-    columns["waveform_hash"] = [row.waveform_hash for row in kept]
-    return pa.table(columns, schema=SCHEMA.with_metadata({"ecgjax": json.dumps(about)}))
+    for name in ("waveform_hash", "valid_samples"):
+        columns[name] = [getattr(row, name) for row in kept]
+    extra = _extra_columns(kept)
+    schema = pa.schema([*SCHEMA, *((name, pa.string()) for name in extra)])
+    return pa.table(columns | extra, schema=schema.with_metadata({"ecgjax": json.dumps(about)}))
+
+
+def _extra_columns(kept: Sequence[Kept]) -> dict[str, list[str | None]]:
+    """Returns the further columns of the user's table; None where a recording has no value."""
+    extras = [dict(row.recording.extra) for row in kept]
+    names = dict.fromkeys(name for extra in extras for name in extra)
+    if clashes := names.keys() & set(SCHEMA.names):
+        problem = f"column {sorted(clashes)[0]!r} is kept, but records.parquet has one of that name"
+        raise InputError(f"{problem}; rename it in your table")
+    return {name: [extra.get(name) for extra in extras] for name in names}
 
 
 def patient_hash(source_patient_id: str, key: bytes) -> str:

@@ -1,36 +1,32 @@
 """The sandbox in which vendors' files are read: `python -m tfds_builders.formats.vendor_sandbox`.
 
-tfds_builders.formats.vendor starts it. The readers are those of ecgdatakit, and the files may come
+tfds_builders.formats.vendor starts it. Most readers are those of ecgdatakit, and the files may come
 from anybody. Therefore this process has little memory and time, cannot write files, start processes
 or use the network, and can open only the requested file and the files of Python itself. It answers
-with a line of JSON followed by the samples as raw bytes, which cannot execute anything.
+with JSON followed by the samples as raw bytes, which cannot execute anything.
 """
 
-import importlib
 import json
 import os
-import re
 import resource
 import sys
 import sysconfig
-import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
+from ecgjax.signals import LEADS
+from tfds_builders.formats import vendor_content, vendor_readers
+from tfds_builders.formats.vendor_content import Content, Refused
+from tfds_builders.recording.leads import LeadRule
+
 MEMORY_BYTES = 2 << 30
 """Limit of the address space, much of which is used by libraries."""
 MOST_FILE_BYTES = 64 << 20
-MOST_VALUES = 30_000_000
-XML_PARSERS = {
-    "RestingECG": "ge_muse_xml.GEMuseXMLParser",
-    "restingecgdata": "sierra_xml.SierraXMLParser",
-    "AnnotatedECG": "hl7_aecg.HL7aECGParser",
-}
-"""Parser by the name of an XML file's root element."""
-UV_PER_UNIT = {"V": 1e6, "mV": 1e3, "uV": 1.0, "nV": 1e-3}
-SEXES = {"m": "male", "male": "male", "f": "female", "female": "female"}
+SIZE_BYTES = 8
+"""Bytes in front of an answer that hold the length of its facts."""
 FORBIDDEN = (
     "socket.",
     "subprocess.",
@@ -51,86 +47,6 @@ FORBIDDEN = (
     "ctypes.",
 )
 """Prefixes of the audit events that are never allowed."""
-
-
-class Refused(Exception):
-    """A rejected file, with the reason and a message that does not contain the file's name."""
-
-
-def find_parser(start: bytes) -> str:
-    """Returns MODULE.CLASS of ecgdatakit.parsing.parsers for a file, from its first bytes.
-
-    The name of the file does not matter.
-    """
-    if start[128:132] == b"DICM":
-        return "dicom_waveform.DICOMWaveformParser"
-    if start[16:22] == b"SCPECG" or _begins_with_scp_pointer(start):
-        return "scp_ecg.SCPECGParser"
-    if start[:8] == b"0       ":
-        return "edf.EDFParser"
-    encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
-    text = start[: len(start) // 2 * 2].decode(encoding, "replace")
-    root = re.search(r"<(?:[\w.-]+:)?([A-Za-z_][\w.-]*)", text)
-    is_xml = text.lstrip("\ufeff\xef\xbb\xbf \r\n\t").startswith("<")
-    if is_xml and root and root[1] in XML_PARSERS:
-        return XML_PARSERS[root[1]]
-    formats = "GE MUSE XML, Philips Sierra XML, HL7 aECG, SCP-ECG, DICOM, EDF"
-    raise Refused("format", f"none of {formats}; leave it out")
-
-
-def _begins_with_scp_pointer(start: bytes) -> bool:
-    """Tells whether the first section has number 0 and points to itself, at byte 7."""
-    return (start[8:10] + start[22:24], start[28:32]) == (bytes(4), b"\x07\0\0\0")
-
-
-def parse(path: Path) -> tuple[dict[str, Any], np.ndarray]:
-    """Returns the metadata of a file and its samples, float64 [time, lead] in uV.
-
-    The metadata are rate_hz, names of the leads, patient, time, age and sex.
-    """
-    if path.stat().st_size > MOST_FILE_BYTES:
-        raise Refused("length", f"over {MOST_FILE_BYTES} bytes; leave it out")
-    with path.open("rb") as file:
-        module, name = find_parser(file.read(1 << 16)).split(".")
-    parser = getattr(importlib.import_module(f"ecgdatakit.parsing.parsers.{module}"), name)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        warnings.simplefilter("error", importlib.import_module("ecgdatakit").ChecksumWarning)
-        record = parser().parse(path)
-    _check_leads(record.leads)
-    signal = np.stack([_in_uv(lead) for lead in record.leads], axis=1)
-    person = record.patient
-    time = record.recording.date
-    metadata = {
-        "rate_hz": float(record.leads[0].sampling_rate),
-        "names": [str(lead.label) for lead in record.leads],
-        "patient": str(person.patient_id or ""),
-        "time": time.replace(tzinfo=None).isoformat() if time else None,
-        "age": None if person.age is None else float(person.age),
-        "sex": SEXES.get(str(person.sex).casefold()),
-    }
-    return metadata, signal
-
-
-def _check_leads(leads: list) -> None:
-    """Checks that there are samples, not too many, and the same number in each lead."""
-    if not leads or not len(leads[0].samples):
-        raise Refused("leads", "holds no samples of a lead; leave it out")
-    if len({(len(lead.samples), lead.sampling_rate) for lead in leads}) > 1:
-        raise Refused("shape", "holds leads of different lengths or rates; export it again")
-    if len(leads) * len(leads[0].samples) > MOST_VALUES:
-        raise Refused("length", f"holds over {MOST_VALUES} samples; export parts of it")
-
-
-def _in_uv(lead: Any) -> np.ndarray:
-    has_gain = lead.resolution and lead.resolution_unit
-    if not np.isfinite(lead.resolution) or (lead.is_raw and not has_gain):
-        raise Refused("units", "has no gain, so that its numbers are no voltages; export it again")
-    physical = lead.to_physical()
-    unit = str(physical.units).replace("µ", "u").replace("μ", "u")
-    if unit not in UV_PER_UNIT:
-        raise Refused("units", f"has units {unit[:20]!r}; export it in {', '.join(UV_PER_UNIT)}")
-    return np.asarray(physical.samples, np.float64) * UV_PER_UNIT[unit]
 
 
 class Guard:
@@ -164,31 +80,68 @@ class Guard:
         return (os.path.realpath(os.fsdecode(folder)) + os.sep).startswith(self.libraries)
 
 
-def answer(path: Path) -> tuple[dict[str, Any], np.ndarray]:
-    """Returns the result of `parse`, or {"refused": (reason, message)} and an empty array."""
+Answer = tuple[dict[str, Any], list[np.ndarray]]
+"""Facts of a file and the samples of its recordings in stored form, int16 [time, 12]."""
+
+
+def parse(path: Path, rule: LeadRule) -> Answer:
+    """Returns patient, age, sex, notes and recordings of a file, and the samples.
+
+    A recording has names of its signals, rate_hz, time, flags and shape; or "refused" with a reason
+    and a message.
+    """
+    if path.stat().st_size > MOST_FILE_BYTES:
+        raise Refused("length", f"over {MOST_FILE_BYTES} bytes; leave it out")
+    content = vendor_readers.read(path, rule)
+    recordings = list(_recordings(content, rule))
+    facts = content.facts() | {"recordings": [facts for facts, _ in recordings]}
+    return facts, [signal for _, signal in recordings]
+
+
+def _recordings(content: Content, rule: LeadRule) -> Iterator[tuple[dict[str, Any], np.ndarray]]:
+    for rhythm in content.rhythms:
+        facts: dict[str, Any] = {"time": content.stated_time(rhythm)}
+        signal = np.zeros((0, len(LEADS)), np.int16)
+        try:
+            signal, facts["flags"] = vendor_content.to_stored(rhythm.channels, rule)
+            facts["names"] = [channel.name for channel in rhythm.channels]
+            facts["rate_hz"] = vendor_content.rate_hz(rhythm.channels, rule)
+        except Refused as refusal:
+            facts["refused"] = refusal.args
+        facts["shape"] = signal.shape
+        yield facts, signal
+
+
+def answer(path: Path, rule: LeadRule) -> Answer:
+    """Returns the result of `parse`, or {"refused": (reason, message)} and no samples."""
     try:
-        return parse(path)
+        return parse(path, rule)
     except Refused as refusal:
         refused = refusal.args
     except MemoryError:
         refused = ("memory", "needs too much memory; leave it out")
     except Exception as error:  # readers raise any exception of their libraries
         problem = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        reason = "checksum" if "Checksum" in type(error).__name__ else "unreadable"
-        refused = (reason, f"cannot be read ({problem}); export it again")
-    return {"refused": refused}, np.zeros((0, 0))
+        refused = ("unreadable", f"cannot be read ({problem}); export it again")
+    return {"refused": refused, "recordings": []}, []
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
-    """Answers requests, one path per line as JSON, until the stream ends."""
+    """Answers requests, each a line of JSON, until the stream ends."""
     guard = Guard()
     sys.addaudithook(guard)
     for line in requests:
-        path = Path(json.loads(line))
-        guard.file = os.path.realpath(path)
-        metadata, signal = answer(path)
-        data = np.ascontiguousarray(signal, "<f8").tobytes()
-        answers.write(json.dumps(metadata | {"shape": signal.shape}).encode() + b"\n" + data)
+        request = json.loads(line)
+        guard.file = os.path.realpath(request["path"])
+        rule = LeadRule(
+            kept=tuple(request["leads"]),
+            allow_missing=request["allow_missing"],
+            names=tuple((name, lead) for name, lead in request["lead_names"]),
+        )
+        facts, signals = answer(Path(request["path"]), rule)
+        text = json.dumps(facts).encode()
+        samples = [np.ascontiguousarray(signal, "<i2").tobytes() for signal in signals]
+        answers.write(b"".join([len(text).to_bytes(SIZE_BYTES), text, *samples]))
         answers.flush()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tfds_builders.formats import wfdb_header
+from tfds_builders.formats.source_folder import locate
 from tfds_builders.recording.quality import RecordingError
 
 NORMAL = 1
@@ -47,7 +47,7 @@ def read(path: Path) -> list[Annotation]:
     Raises:
       RecordingError: the file is absent or is not in MIT format.
     """
-    wfdb_header.require_plain(path)
+    path = locate(path)
     try:
         with path.open("rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -40,6 +40,14 @@ def _decode_16(data: bytes, values: int) -> np.ndarray:
     return np.frombuffer(data, "<i2", count=values)
 
 
+def _decode_61(data: bytes, values: int) -> np.ndarray:
+    return np.frombuffer(data, ">i2", count=values).astype(np.int16)
+
+
+def _decode_160(data: bytes, values: int) -> np.ndarray:
+    return np.frombuffer(data, "<u2", count=values).view(np.int16) ^ np.int16(-32768)
+
+
 def _decode_80(data: bytes, values: int) -> np.ndarray:
     return np.frombuffer(data, np.uint8, count=values).astype(np.int16) - 128
 
@@ -71,7 +79,9 @@ FORMATS = {
     16: Format(16, _decode_16),
     24: Format(24, _decode_24),
     32: Format(32, _decode_32),
+    61: Format(16, _decode_61),
     80: Format(8, _decode_80),
+    160: Format(16, _decode_160),
     212: Format(12, _decode_212),
     508: Format(8),
     516: Format(16),
@@ -80,18 +90,18 @@ FORMATS = {
 """Supported formats by their number in the header."""
 
 
-def read(path: Path, number: int, *, offset: int, samples: int, signals: int) -> np.ndarray:
-    """Reads a signal file, which stores frames of one sample of each signal.
+def read(path: Path, number: int, *, offset: int, frames: int, columns: int) -> np.ndarray:
+    """Reads a signal file.
 
     Args:
       path: the file.
       number: its format, a key of FORMATS.
       offset: number of bytes before the first sample.
-      samples: number of samples of each signal.
-      signals: number of signals in the file.
+      frames: number of frames.
+      columns: number of samples in a frame: the signals in the file, unless one has several.
 
     Returns:
-      The stored integers [samples, signals].
+      The stored integers [frames, columns].
 
     Raises:
       RecordingError: the file is absent, or its length or format differs.
@@ -99,27 +109,48 @@ def read(path: Path, number: int, *, offset: int, samples: int, signals: int) ->
     signal_format = FORMATS[number]
     try:
         if signal_format.decode is None:
-            return _read_flac(path, signal_format.bits, offset, samples, signals)
-        data = _read_bytes(path, signal_format, offset, samples, signals)
+            return _read_flac(path, signal_format.bits, offset, frames, columns)
+        data = _read_bytes(path, signal_format, offset, frames, columns)
     except OSError as error:
-        problem = f"{path}: {error.strerror}"
-        raise RecordingError("missing_file", f"{problem}; is the source complete?") from error
-    return signal_format.decode(data, samples * signals).reshape(samples, signals)
+        raise _absent(path, error) from error
+    return signal_format.decode(data, frames * columns).reshape(frames, columns)
 
 
-def _read_bytes(
-    path: Path, signal_format: Format, offset: int, samples: int, signals: int
-) -> bytes:
+def count_frames(path: Path, number: int, *, offset: int, columns: int) -> int:
+    """Returns the number of whole frames in a signal file, for a header that does not say it.
+
+    Raises:
+      RecordingError: the file is absent or empty.
+    """
+    try:
+        if FORMATS[number].decode is None:
+            frames = _count_flac(path)
+        else:
+            frames = (path.stat().st_size - offset) * 8 // (FORMATS[number].bits * columns)
+    except OSError as error:
+        raise _absent(path, error) from error
+    if frames < 1:
+        problem = f"{path}: holds no samples, and the header does not say how many"
+        raise RecordingError("length", f"{problem}; fetch the file again")
+    return frames
+
+
+def _absent(path: Path, error: OSError) -> RecordingError:
+    problem = f"{path}: {error.strerror}"
+    return RecordingError("missing_file", f"{problem}; is the source complete?")
+
+
+def _read_bytes(path: Path, signal_format: Format, offset: int, frames: int, columns: int) -> bytes:
     """Returns the bytes of all samples, after a check of the file's size."""
-    sizes = signal_format.sizes(samples * signals)
+    sizes = signal_format.sizes(frames * columns)
     size = path.stat().st_size
     if size - offset not in sizes:
-        layout = f"{samples} samples of {signals} signals"
+        layout = f"{frames} frames of {columns} samples"
         problem = f"{path}: {size} bytes, but {offset + sizes[0]} by its header ({layout})"
         raise RecordingError("length", f"{problem}; fetch the file again")
     data = path.read_bytes()
     if path.suffix == ".mat":
-        _check_matlab(path, data[:offset], samples, signals)
+        _check_matlab(path, data[:offset], frames, columns)
     return data[offset:] if offset else data
 
 
@@ -132,6 +163,16 @@ def _check_matlab(path: Path, preamble: bytes, samples: int, signals: int) -> No
     if len(preamble) < 20 or struct.unpack_from("<4i", preamble) != expected:
         layout = f"a MATLAB 4 file with a matrix of {signals} x {samples} 16-bit integers"
         raise RecordingError("format", f"{path}: does not begin as {layout}; fetch the file again")
+
+
+def _count_flac(path: Path) -> int:
+    import soundfile
+
+    try:
+        with path.open("rb") as file, soundfile.SoundFile(file) as sound:
+            return sound.frames
+    except soundfile.LibsndfileError as error:
+        raise _not_flac(path, error) from error
 
 
 def _read_flac(path: Path, bits: int, offset: int, samples: int, signals: int) -> np.ndarray:
@@ -154,9 +195,13 @@ def _read_flac(path: Path, bits: int, offset: int, samples: int, signals: int) -
                 raise RecordingError("length", f"{problem}, not {expected}; fetch the file again")
             values: Any = file.read(dtype="int32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        problem = " ".join(f"{path}: not a complete FLAC file ({error})".split())
-        raise RecordingError("format", f"{problem}; fetch the file again") from error
+        raise _not_flac(path, error) from error
     if len(values) != samples:
         problem = f"{path}: ends after {len(values)} of {samples} samples"
         raise RecordingError("length", f"{problem}; fetch it again")
     return values >> (32 - bits)  # soundfile aligns samples to the highest bit
+
+
+def _not_flac(path: Path, error: Exception) -> RecordingError:
+    problem = " ".join(f"{path}: not a complete FLAC file ({error})".split())
+    return RecordingError("format", f"{problem}; fetch the file again")

@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from ecgjax.errors import InputError
-from ecgjax.signals import LEADS
+from ecgjax.signals import LEADS, UNMARKED
 from tfds_builders.conversion.wfdb_builder import WfdbBuilder
-from tfds_builders.formats import wfdb_annotations, wfdb_header
+from tfds_builders.formats import wfdb, wfdb_annotations, wfdb_header
 from tfds_builders.ludb import waves
 from tfds_builders.recording import splits
 from tfds_builders.recording.quality import RecordingError
@@ -31,11 +31,19 @@ RHYTHMS = {
 """SCP-ECG statement by rhythm, as the comments of a header write it."""
 
 
+def in_microvolts(signal: wfdb_header.Signal) -> wfdb_header.Signal:
+    """Returns a signal line with the gain and baseline that LUDB's integers have.
+
+    The gains and baselines of the published headers scale each lead of each recording to 1 mV peak
+    to peak. The integers are microvolts: III = II - I holds exactly in all 200 recordings.
+    """
+    return signal._replace(uv_per_lsb=1.0, baseline=0)
+
+
 class Builder(WfdbBuilder):
     """All recordings, with the wave of each sample."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "LUDB 1.0.1, one track of waves for all leads."}
+    RELEASE_NOTES = {"2.0.0": "LUDB 1.0.1, one track of waves for all leads."}
     url = "https://physionet.org/content/ludb/1.0.1/"
     patient_key = b"ecgjax/ludb"
 
@@ -59,7 +67,10 @@ class Builder(WfdbBuilder):
             **(_metadata(header.comments) if header else {}),
         )
 
-    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
+    def correction(self, record: str) -> wfdb.Correction:
+        return in_microvolts
+
+    def read_recording(self, recording: Recording) -> dict[str, Any]:
         return super().read_recording(recording) | {"waves": self._read_waves(recording)}
 
     def _read_waves(self, recording: Recording) -> np.ndarray:
@@ -71,7 +82,8 @@ class Builder(WfdbBuilder):
         config = self.builder_config
         stored = window * config.samples + np.arange(config.samples)
         nearest = np.rint(stored * header.rate_hz / config.rate_hz).astype(int)
-        return waves.majority(labels)[np.minimum(nearest, header.samples - 1)]
+        marks = waves.majority(labels)[np.minimum(nearest, header.samples - 1)]
+        return np.where(nearest <= header.samples, marks, np.uint8(UNMARKED))
 
     def extra_features(self) -> dict[str, tfds.features.FeatureConnector]:
         shape = (self.builder_config.samples,)

@@ -6,11 +6,9 @@ https://physionet.org/content/mimic-iv-ecg/1.0/
 import datetime
 import re
 
-import tensorflow_datasets as tfds
-
 from tfds_builders.conversion.wfdb_builder import WfdbBuilder
 from tfds_builders.formats import csv_table
-from tfds_builders.recording import splits
+from tfds_builders.recording import splits, windows
 from tfds_builders.recording.recording import Recording
 
 TABLE = "record_list.csv"
@@ -20,22 +18,29 @@ REMEDY = "replace the file by PhysioNet's"
 class Builder(WfdbBuilder):
     """All recordings. Their leads are in the order aVR, aVF, aVL and are found by name."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "MIMIC-IV-ECG 1.0."}
+    RELEASE_NOTES = {"2.0.0": "MIMIC-IV-ECG 1.0."}
     url = "https://physionet.org/content/mimic-iv-ecg/1.0/"
     patient_key = b"ecgjax/mimic_iv_ecg"
 
     def find_recordings(self) -> list[Recording]:
         key = self.secret()
-        return [
+        recordings = [
             Recording(
                 record_id=cells["study_id"],
                 source_patient_id=cells["subject_id"],
                 split=splits.assign_split(cells["subject_id"], key),
-                location=(cells["path"], 0),  # all last 10 s, so that no header is read here
+                location=cells["path"],
                 recorded_at=cells["ecg_time"],
             )
             for cells in csv_table.read_cells(self.source / TABLE, PARSERS, REMEDY)
+        ]
+        # All last 10 s at 500 Hz, so that no header is read here.
+        return [
+            window
+            for recording in recordings
+            for window in windows.divide(
+                recording, samples=5000, from_hz=500, config=self.builder_config
+            )
         ]
 
 

@@ -7,8 +7,6 @@ import datetime
 import re
 from typing import Any
 
-import tensorflow_datasets as tfds
-
 from ecgjax.errors import InputError
 from tfds_builders.conversion.wfdb_builder import WfdbBuilder
 from tfds_builders.formats import wfdb_header
@@ -36,8 +34,7 @@ not kept."""
 class Builder(WfdbBuilder):
     """Windows of 10 s; the recordings last half a minute to two minutes, at 1000 Hz."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "PTB Diagnostic 1.0.0, the twelve standard leads."}
+    RELEASE_NOTES = {"2.0.0": "PTB Diagnostic 1.0.0, the twelve standard leads."}
     BUILDER_CONFIGS = rates(100, 500, 1000)
     url = "https://physionet.org/content/ptbdb/1.0.0/"
     patient_key = b"ecgjax/ptb_diagnostic"

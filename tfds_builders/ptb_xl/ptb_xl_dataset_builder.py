@@ -10,7 +10,6 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.download.util import DownloadError
 
@@ -18,6 +17,7 @@ from ecgjax.errors import InputError
 from tfds_builders.conversion.wfdb_builder import WfdbBuilder
 from tfds_builders.formats import csv_table, wfdb
 from tfds_builders.formats.csv_table import optional, whole_number
+from tfds_builders.recording import windows
 from tfds_builders.recording.quality import RecordingError
 from tfds_builders.recording.recording import Recording, RecordingsConfig
 
@@ -25,6 +25,8 @@ FOLDER = "ptb-xl-a-large-publicly-available-electrocardiography-dataset-1.0.3"
 ZIP_URL = f"https://physionet.org/static/published-projects/ptb-xl/{FOLDER}.zip"
 TABLE = "ptbxl_database.csv"
 REMEDY = "replace the file by PhysioNet's"
+SECONDS = 10
+"""Length of every record."""
 LOCATION_COLUMNS = {100: "filename_lr", 500: "filename_hr"}
 """Column with the path of the record, by sampling rate in Hz."""
 SPLIT_BY_FOLD = {**dict.fromkeys(range(1, 9), "train"), 9: "validation", 10: "test"}
@@ -34,8 +36,7 @@ SPLIT_BY_FOLD = {**dict.fromkeys(range(1, 9), "train"), 9: "validation", 10: "te
 class Builder(WfdbBuilder):
     """PTB-XL at one of its two sampling rates."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "PTB-XL 1.0.3, all 21,799 recordings."}
+    RELEASE_NOTES = {"2.0.0": "PTB-XL 1.0.3, all 21,799 recordings."}
     BUILDER_CONFIGS = [
         RecordingsConfig(
             name="100hz", rate_hz=100, samples=1000, description="Downsampled by the authors."
@@ -68,23 +69,37 @@ class Builder(WfdbBuilder):
             raise InputError(f"{problem}; choose the config of a rate that the source holds")
         column = LOCATION_COLUMNS[int(rate_hz)]
         rows = csv_table.read_cells(table, PARSERS | {column: _record}, REMEDY)
-        return [_describe(cells, record=cells[column]) for cells in rows]
+        length: dict[str, Any] = {"samples": round(SECONDS * rate_hz), "from_hz": rate_hz}
+        length["config"] = self.builder_config
+        if windows.count(**length) == 1:  # without a copy of each of 21,799 recordings
+            return [_describe(cells, (cells[column], 0)) for cells in rows]
+        return [
+            window
+            for cells in rows
+            for window in windows.divide(_describe(cells, cells[column]), **length)
+        ]
 
-    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, Any]:
         path = self.record_path(recording)
-        signal, rate_hz = wfdb.read_record(path)
-        if rate_hz != self.builder_config.rate_hz:
-            problem = f"{path}: {rate_hz:g} Hz instead of {self.builder_config.rate_hz:g} Hz"
+        config = self.builder_config
+        stored, rate_hz = wfdb.read_record(path, config.lead_rule)
+        if rate_hz != config.rate_hz:
+            problem = f"{path}: {rate_hz:g} Hz instead of {config.rate_hz:g} Hz"
             raise RecordingError("rate", f"{problem}; fetch the record again")
-        return {"signal": signal}
+        if len(stored.signal) != round(SECONDS * rate_hz):
+            problem = f"{path}: {len(stored.signal)} samples instead of {SECONDS} s"
+            raise RecordingError("length", f"{problem}; fetch the record again")
+        stored = windows.to_rate(stored, from_hz=rate_hz, to_hz=rate_hz, origin=path)
+        _, window = recording.location
+        return {"signal": windows.cut(stored.signal, window, config, path), "flags": stored.flags}
 
 
-def _describe(cells: dict[str, Any], record: str) -> Recording:
+def _describe(cells: dict[str, Any], location: Any) -> Recording:
     return Recording(
         record_id=cells["ecg_id"],
         source_patient_id=cells["patient_id"],
         split=SPLIT_BY_FOLD[cells["strat_fold"]],
-        location=(record, 0),
+        location=location,
         recorded_at=cells["recording_date"],
         age=cells["age"],
         sex=cells["sex"],

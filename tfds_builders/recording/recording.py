@@ -6,6 +6,9 @@ from typing import Any
 
 import tensorflow_datasets as tfds
 
+from ecgjax.signals import LEADS
+from tfds_builders.recording.leads import LeadRule
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -33,6 +36,10 @@ class Recording:
     """The source's own fold for cross-validation."""
     labels: tuple[str, ...] = ()
     """SCP-ECG statement codes as PTB-XL writes them."""
+    extra: tuple[tuple[str, str], ...] = ()
+    """(column, text) of further columns of the user's table that are kept on request."""
+    problem: tuple[str, str] | None = None
+    """(reason, message) if the recording is known to be rejected before its signal is read."""
 
 
 @dataclasses.dataclass(eq=False, kw_only=True)
@@ -45,6 +52,26 @@ class RecordingsConfig(tfds.core.BuilderConfig):
     """Samples of a stored recording."""
     limit: int | None = None
     """Number of recordings to keep of each split, the first ones; None keeps all."""
+    leads: tuple[str, ...] = LEADS
+    """Leads that the data set holds; the others are missing samples."""
+    allow_missing_leads: bool = False
+    """Accept recordings that lack some of `leads`."""
+    lead_names: tuple[tuple[str, str], ...] = ()
+    """(name in the source, lead) for names that are in no table."""
+    pad_from_s: float | None = None
+    """Recordings of at least this length are filled up with missing samples; None: of `samples`."""
+    columns: tuple[str, ...] = ()
+    """Further columns of the user's recordings.csv to keep in records.parquet."""
+
+    @property
+    def lead_rule(self) -> LeadRule:
+        """The leads of the data set, for `leads.find`."""
+        return LeadRule(self.leads, self.allow_missing_leads, self.lead_names)
+
+    @property
+    def required_leads(self) -> tuple[str, ...]:
+        """Leads that every recording has."""
+        return () if self.allow_missing_leads else self.leads
 
 
 def rates(*rates_hz: int) -> list[RecordingsConfig]:

@@ -8,19 +8,19 @@ import re
 from typing import Any
 
 import numpy as np
-import tensorflow_datasets as tfds
 
-from ecgjax.signals import LEADS
+from ecgjax.signals import LEADS, UV_PER_UNIT
 from tfds_builders.conversion import builder
 from tfds_builders.formats import csv_table, hdf5
 from tfds_builders.recording import splits, windows
 from tfds_builders.recording.quality import RecordingError
 from tfds_builders.recording.recording import Recording
+from tfds_builders.second_readers import array_files
+from tfds_builders.second_readers.reading import Reading
 
 TABLE = "metadata.csv"
 REMEDY = "replace the file by Figshare's"
 RATE_HZ = 500
-UV_PER_UNIT = 1e3
 SCP = {
     1: "NORM",
     21: "STACH",
@@ -55,8 +55,7 @@ complete."""
 class Builder(builder.RecordingsBuilder):
     """Windows of 10 s; the recordings last 10 to 60 s."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First version."}
+    RELEASE_NOTES = {"2.0.0": "First version."}
     url = "https://doi.org/10.6084/m9.figshare.c.5779802"
     patient_key = b"ecgjax/sph"
 
@@ -79,22 +78,27 @@ class Builder(builder.RecordingsBuilder):
             recording, samples=cells["N"], from_hz=RATE_HZ, config=self.builder_config
         )
 
-    def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
+    def read_recording(self, recording: Recording) -> dict[str, Any]:
         file, window = recording.location
         path = self.source / file
         signal_mv = hdf5.read(path, "ecg").astype(np.float64)
         if signal_mv.ndim != 2 or len(signal_mv) != len(LEADS):
             problem = f"{path}: shape {list(signal_mv.shape)}, not [12, time]"
             raise RecordingError("format", f"{problem}; fetch it again")
-        signal = windows.convert(
-            signal_mv.T * UV_PER_UNIT,
+        return windows.convert(
+            signal_mv.T * UV_PER_UNIT["mV"],
             LEADS,
             from_hz=RATE_HZ,
             window=window,
             config=self.builder_config,
             origin=path,
         )
-        return {"signal": signal}
+
+    def read_again(self, recording: Recording) -> list[Reading]:
+        file, _ = recording.location
+        place = array_files.Place("ecg", 0, ("lead", "time"), LEADS)
+        again = array_files.read(self.source / file, place)
+        return [Reading(again.reader, LEADS, again.numbers * UV_PER_UNIT["mV"], RATE_HZ)]
 
 
 def _labels(text: str) -> tuple[str, ...]:

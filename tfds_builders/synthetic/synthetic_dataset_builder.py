@@ -7,10 +7,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from ecgjax.errors import InputError
+from ecgjax.signals import LEADS, MISSING, UNMARKED
 from tfds_builders.conversion import builder
+from tfds_builders.recording import windows
 from tfds_builders.recording.recording import Recording, RecordingsConfig
 from tfds_builders.synthetic.patient import SITES
 from tfds_builders.synthetic.recording import Plan, plan_patient, simulate
+from tfds_builders.synthetic.rhythm import SECONDS
 
 SPLITS_BY_REMAINDER = ("train",) * 12 + ("validation",) * 2 + ("test",) * 4
 """Split of a patient by its index modulo 18: two thirds train, a ninth validation, two ninths test,
@@ -30,8 +33,7 @@ class CohortConfig(RecordingsConfig):
 class Builder(builder.RecordingsBuilder):
     """A simulated cohort; README.md describes its content."""
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "First cohort."}
+    RELEASE_NOTES = {"2.0.0": "First cohort."}
     BUILDER_CONFIGS = [
         CohortConfig(name="100hz", rate_hz=100, samples=1000, description="The quick one."),
         CohortConfig(
@@ -51,13 +53,27 @@ class Builder(builder.RecordingsBuilder):
             if value < least:
                 raise InputError(f"{option} {value}: give a number of at least {least}")
         return [
-            _recording(plan)
+            window
             for index in range(config.patients)
             for plan in plan_patient(config.seed, index)
+            for window in windows.divide(
+                _recording(plan),
+                samples=round(SECONDS * config.rate_hz),
+                from_hz=config.rate_hz,
+                config=config,
+            )
         ]
 
     def read_recording(self, recording: Recording) -> dict[str, np.ndarray]:
-        return simulate(recording.location, rate_hz=int(self.builder_config.rate_hz))
+        plan, window = recording.location
+        config = self.builder_config
+        example = simulate(plan, rate_hz=int(config.rate_hz))
+        absent = [column for column, lead in enumerate(LEADS) if lead not in config.leads]
+        example["signal"][:, absent] = MISSING
+        marks = example["waves"][window * config.samples :][: config.samples]
+        padded = np.pad(marks, (0, config.samples - len(marks)), constant_values=UNMARKED)
+        signal = windows.cut(example["signal"], window, config, recording.record_id)
+        return {"signal": signal, "waves": padded}
 
     def extra_features(self) -> dict[str, tfds.features.FeatureConnector]:
         shape = (self.builder_config.samples,)

@@ -16,10 +16,10 @@ import optax
 
 from ecgjax.adapt.parts.training import from_encoder
 from ecgjax.augment import Augmentation
-from ecgjax.data.inference import each_batch, read_in_batches
+from ecgjax.data.inference import average_over_windows, divide_records
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError
-from ecgjax.preprocessing import Preprocessor
+from ecgjax.preprocessing import Preprocessor, cut_windows
 from ecgjax.pretrained import Encoder
 
 
@@ -133,8 +133,13 @@ def predict(
         adapted.window_s,
     )
     variables = jax.device_put(adapted.variables)
-    batches = read_in_batches(records, indices, batch_size)
-    return each_batch(functools.partial(step, variables), batches, batch_size)
+    windows = divide_records(records, indices, window_s=encoder.preprocessing.seconds)
+    return average_over_windows(
+        functools.partial(step, variables),
+        lambda rows: records.read(indices[rows]),
+        windows,
+        batch_size,
+    )
 
 
 @functools.lru_cache(maxsize=16)
@@ -144,19 +149,8 @@ def _jitted_predict(
     model = Classifier(encoder=encoder, classes=classes)
 
     def step(variables: dict, signal: jax.Array) -> jax.Array:
-        windows = _windows(preprocess(signal), window_s, preprocess.rate_hz)
+        windows = cut_windows(preprocess(signal), window_s, rate_hz=preprocess.rate_hz)
         logits: Any = model.apply(variables, windows.reshape(-1, *windows.shape[2:]), train=False)
         return jax.nn.sigmoid(logits).reshape(*windows.shape[:2], classes).mean(1)
 
     return jax.jit(step)
-
-
-def _windows(signal: jax.Array, window_s: float | None, rate_hz: float) -> jax.Array:
-    """Cuts signals [batch, time, lead] into windows [batch, window, window_s * rate_hz, lead].
-
-    Windows overlap by half. The last one ends with the recording, so no sample is left out.
-    """
-    time = signal.shape[1]
-    length = time if window_s is None else min(round(window_s * rate_hz), time)
-    starts = [*range(0, time - length, max(1, length // 2)), time - length]
-    return jnp.stack([signal[:, start : start + length] for start in starts], axis=1)

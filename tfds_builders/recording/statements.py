@@ -1,0 +1,91 @@
+"""Meanings of the label codes, the SCP-ECG statements that PTB-XL uses.
+
+SCP-ECG is the standard of stored electrocardiograms (EN 1064, ISO 11073-91064). PTB-XL writes its
+statements without their modifiers (Wagner et al. 2020, doi:10.1038/s41597-020-0495-6).
+"""
+
+MEANINGS = {
+    "NORM": "normal ECG",
+    "IMI": "inferior infarction",
+    "ASMI": "anteroseptal infarction",
+    "AMI": "anterior infarction",
+    "ALMI": "anterolateral infarction",
+    "ILMI": "inferolateral infarction",
+    "LMI": "lateral infarction",
+    "PMI": "posterior infarction",
+    "IPMI": "inferoposterior infarction",
+    "IPLMI": "inferoposterolateral infarction",
+    "INJAS": "subendocardial injury, anteroseptal",
+    "INJAL": "subendocardial injury, anterolateral",
+    "INJLA": "subendocardial injury, lateral",
+    "INJIN": "subendocardial injury, inferior",
+    "INJIL": "subendocardial injury, inferolateral",
+    "NDT": "nondiagnostic T wave changes",
+    "NST_": "nonspecific ST changes",
+    "DIG": "effect of digitalis",
+    "LNGQT": "long QT interval",
+    "ANEUR": "ST-T changes that suggest a ventricular aneurysm",
+    "EL": "disturbance of electrolytes, or effect of a drug",
+    "ISC_": "nonspecific ischemia",
+    "ISCAL": "ischemia, anterolateral",
+    "ISCAS": "ischemia, anteroseptal",
+    "ISCLA": "ischemia, lateral",
+    "ISCAN": "ischemia, anterior",
+    "ISCIN": "ischemia, inferior",
+    "ISCIL": "ischemia, inferolateral",
+    "LAFB": "left anterior fascicular block",
+    "LPFB": "left posterior fascicular block",
+    "IRBBB": "incomplete right bundle branch block",
+    "CRBBB": "complete right bundle branch block",
+    "CLBBB": "complete left bundle branch block",
+    "ILBBB": "incomplete left bundle branch block",
+    "IVCD": "nonspecific intraventricular conduction disturbance",
+    "WPW": "Wolff-Parkinson-White syndrome",
+    "1AVB": "first-degree atrioventricular block",
+    "2AVB": "second-degree atrioventricular block",
+    "3AVB": "third-degree atrioventricular block",
+    "LVH": "left ventricular hypertrophy",
+    "RVH": "right ventricular hypertrophy",
+    "SEHYP": "septal hypertrophy",
+    "LAO/LAE": "left atrial overload or enlargement",
+    "RAO/RAE": "right atrial overload or enlargement",
+    "ABQRS": "abnormal QRS complex",
+    "PVC": "premature ventricular complex",
+    "STD_": "ST depression",
+    "VCLVH": "voltage criteria of left ventricular hypertrophy",
+    "QWAVE": "Q waves present",
+    "LOWT": "low T waves",
+    "NT_": "nonspecific T wave changes",
+    "PAC": "premature atrial complex",
+    "LPR": "long PR interval",
+    "INVT": "inverted T waves",
+    "LVOLT": "low QRS voltages",
+    "HVOLT": "high QRS voltages",
+    "TAB_": "abnormal T waves",
+    "STE_": "ST elevation",
+    "PRC(S)": "premature complexes",
+    "SR": "sinus rhythm",
+    "AFIB": "atrial fibrillation",
+    "STACH": "sinus tachycardia",
+    "SARRH": "sinus arrhythmia",
+    "SBRAD": "sinus bradycardia",
+    "PACE": "normally working pacemaker",
+    "SVARR": "supraventricular arrhythmia",
+    "BIGU": "bigeminy of unknown origin",
+    "AFLT": "atrial flutter",
+    "SVTAC": "supraventricular tachycardia",
+    "PSVT": "paroxysmal supraventricular tachycardia",
+    "TRIGU": "trigeminy of unknown origin",
+}
+OTHER_CODES = {
+    "snomed:": "SNOMED CT code, for which there is no SCP-ECG statement",
+    "aha:": "statement of AHA/ACC/HRS (Mason et al. 2007), for which there is no SCP-ECG statement",
+    "code15:": "column of CODE-15 %, for which there is no SCP-ECG statement",
+}
+"""Meaning of a code that begins with one of the keys."""
+
+
+def meaning(code: str) -> str:
+    """Returns the meaning of a label in plain English."""
+    others = (text for prefix, text in OTHER_CODES.items() if code.startswith(prefix))
+    return MEANINGS.get(code) or next(others, "the source's own code")
