@@ -199,11 +199,10 @@ class Probes:
     def __init__(self, records: Records, split: str):
         self.train = records.split("train")
         self.tested = records.split(split)
-        self._patients = records.patients
         self._labelled = {
             name: (
-                task_recordings(records, TASKS[name], "train"),
-                task_recordings(records, TASKS[name], split),
+                task_recordings(records, TASKS[name], self.train),
+                task_recordings(records, TASKS[name], self.tested),
             )
             for name in TASK_NAMES
         }
@@ -212,12 +211,12 @@ class Probes:
         """Fits the probe of each task to embeddings of `train`."""
         return {
             name: linear_probe.fit(
-                embeddings[np.searchsorted(self.train, indices)],
-                targets,
-                self._patients[indices],
+                embeddings[np.searchsorted(self.train, train.indices)],
+                train.targets,
+                train.patients,
                 seed=0,
             )
-            for name, ((indices, targets), _) in self._labelled.items()
+            for name, (train, _) in self._labelled.items()
         }
 
     def score(
@@ -226,9 +225,10 @@ class Probes:
         """Returns the macro AUROC of each task on embeddings of `tested`."""
         return {
             name: macro_auroc(
-                targets, fitted[name].scores(embeddings[np.searchsorted(self.tested, indices)])
+                test.targets,
+                fitted[name].scores(embeddings[np.searchsorted(self.tested, test.indices)]),
             )
-            for name, (_, (indices, targets)) in self._labelled.items()
+            for name, (_, test) in self._labelled.items()
         }
 
 

@@ -39,10 +39,11 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """
     sources = {name: path for path, name in PAGES.items()}
     source = sources.get(page.file.src_uri, f"docs/{page.file.src_uri}")
-    return LINK.sub(lambda link: _site_link(link, source, files), markdown)
+    folder = posixpath.dirname(page.file.src_uri)
+    return LINK.sub(lambda link: _site_link(link, source, files, folder), markdown)
 
 
-def _site_link(link: re.Match, source: str, files: Files) -> str:
+def _site_link(link: re.Match, source: str, files: Files, folder: str) -> str:
     image, text, target = link.groups()
     path, _, anchor = target.partition("#")
     if ":" in target or not path:  # a URL, or an anchor of the same page
@@ -51,4 +52,5 @@ def _site_link(link: re.Match, source: str, files: Files) -> str:
     name = PAGES.get(path, path.removeprefix("docs/"))
     if files.get_file_from_path(name) is None and not path.startswith("docs/"):
         return text
+    name = posixpath.relpath(name, folder or ".")
     return f"{image}[{text}]({name}{'#' if anchor else ''}{anchor})"

@@ -10,6 +10,7 @@ import numpy as np
 
 from ecgjax.devices import map_rows
 from ecgjax.errors import InputError
+from ecgjax.filters import Filters, apply_filters
 from ecgjax.signals import LEADS, MISSING, rate_ratio
 
 Baseline = Literal["none", "mean", "median", "high_pass"]
@@ -39,6 +40,8 @@ class Preprocessing:
     baseline: Baseline = "high_pass"
     """Baseline that is removed from each lead before anything else looks at the amplitude: mean or
     median of its samples, or high_pass, a moving average; none keeps offsets and wander."""
+    filters: Filters = "none"
+    """Filters that a published encoder expects, applied at rate_hz: clef or ecgfounder."""
     normalisation: Normalisation = "none"
     """none keeps mV; zscore_lead and zscore_recording scale to zero mean and unit variance."""
     clip_mv: float = 5.0
@@ -50,7 +53,11 @@ class Preprocessing:
             raise InputError(f"{self}: rate_hz, seconds, window_s and clip_mv must be positive")
         if self.rate_hz * min(self.seconds, window_s) < 1:
             raise InputError(f"{self}: seconds and window_s must last a sample or more")
-        for value, kind in ((self.baseline, Baseline), (self.normalisation, Normalisation)):
+        for value, kind in (
+            (self.baseline, Baseline),
+            (self.filters, Filters),
+            (self.normalisation, Normalisation),
+        ):
             if value not in get_args(kind):
                 raise InputError(f"preprocessing: {value!r}; give {', '.join(get_args(kind))}")
         if not self.leads or len(set(self.leads)) < len(self.leads):
@@ -132,6 +139,7 @@ def preprocess(signal: jax.Array, preprocessing: Preprocessing, *, rate_hz: floa
     signal_mv = jnp.where(present, signal.astype(jnp.float32) * 1e-3, 0.0)
     signal_mv = remove_baseline(signal_mv, present, preprocessing.baseline, rate_hz=rate_hz)
     signal_mv = resample(signal_mv, from_hz=rate_hz, to_hz=preprocessing.rate_hz)
+    signal_mv = apply_filters(signal_mv, preprocessing.filters, rate_hz=preprocessing.rate_hz)
     signal_mv = jnp.clip(signal_mv, -preprocessing.clip_mv, preprocessing.clip_mv)
     return _normalise(signal_mv, preprocessing)
 
@@ -153,8 +161,7 @@ def remove_baseline(
     if baseline == "none":
         return signal_mv
     if baseline == "median":
-        gaps = jnp.where(present, signal_mv, jnp.nan)
-        level_mv = jnp.nan_to_num(jnp.nanmedian(gaps, axis=-2, keepdims=True))
+        level_mv = _median(signal_mv, present)
     else:
         count = present.sum(-2, keepdims=True, dtype=jnp.float32)
         level_mv = signal_mv.sum(-2, keepdims=True) / jnp.maximum(count, 1)
@@ -163,6 +170,16 @@ def remove_baseline(
         return centred_mv
     wander_mv = _slow_part(centred_mv, present, rate_hz=rate_hz)
     return jnp.where(present, centred_mv - wander_mv, 0.0)
+
+
+def _median(signal: jax.Array, present: jax.Array) -> jax.Array:
+    """Median of the present samples, [..., 1, lead]; 0 without any; exporters lack nanmedian."""
+    ordered = jnp.sort(jnp.where(present, signal, jnp.inf), axis=-2)
+    count = present.sum(-2, keepdims=True, dtype=jnp.int32)
+    place = jax.lax.broadcasted_iota(jnp.int32, signal.shape, signal.ndim - 2)
+    middle = (jnp.abs(2 * place - (count - 1)) <= 1) & (count > 0)  # one sample or two
+    total = jnp.where(middle, ordered, 0.0).sum(-2, keepdims=True)
+    return total / jnp.maximum(middle.sum(-2, keepdims=True, dtype=jnp.float32), 1)
 
 
 def _slow_part(signal: jax.Array, present: jax.Array, *, rate_hz: float) -> jax.Array:

@@ -1,11 +1,11 @@
-"""Encoders ready for use: raw recordings in, embeddings out. `ecgjax.load` reads a checkpoint."""
+"""Encoders ready for use: recordings in, embeddings out."""
 
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -13,16 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax import encoders
-from ecgjax.data.inference import Windows, average_over_windows, divide, divide_records
+from ecgjax.apply import Application, OnBad, Step
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen
-from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing, Preprocessor, cut_windows
-from ecgjax.signals import MISSING, UV_PER_UNIT, rate_ratio, unit_name
-from ecgjax.train.checkpoint import load_encoder
-from tfds_builders.recording import checks, leads, padding
-from tfds_builders.recording.leads import TWELVE, LeadRule
-from tfds_builders.recording.quality import RecordingError
+from ecgjax.train.model import SavedModel, load_model, save_model
 
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
@@ -50,8 +45,7 @@ class Encoder:
         """Hash of the weights, 16 hex digits of their SHA-256; "random weights" if untrained."""
         if not self.restored:
             return "random weights"
-        weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(self.variables))
-        return hashlib.sha256(weights).hexdigest()[:16]
+        return hash_variables(self.variables)
 
     def __repr__(self) -> str:
         name = type(self.module).__name__
@@ -60,7 +54,7 @@ class Encoder:
         window = f"{settings.seconds:g} s at {settings.rate_hz:g} Hz, {len(settings.leads)} leads"
         return f"Encoder({name}, {count:,} parameters, {window}, weights {self.fingerprint})"
 
-    def __call__(
+    def embed(
         self,
         signal: np.ndarray,
         *,
@@ -68,13 +62,13 @@ class Encoder:
         leads: Sequence[str],
         units: str,
         allow_missing_leads: bool = False,
-        on_bad: Literal["raise", "nan"] = "raise",
+        on_bad: OnBad = "raise",
         batch_size: int = 64,
     ) -> np.ndarray:
         """Embeds raw recordings of any length from the shortest window on.
 
         A recording longer than the encoder's window is embedded in several windows whose embeddings
-        are averaged; see `ecgjax.data.inference`.
+        are averaged; see `ecgjax.data.inference`. `encoder(signal, ...)` is the same.
 
         Args:
           signal: [time, lead] or [recording, time, lead], floats or integers in `units`; NaN for
@@ -97,50 +91,42 @@ class Encoder:
           InputError: the units, leads, shape, length or rate cannot be used, or, unless `on_bad` is
             "nan", a recording is no ECG; the message has its index.
         """
-        signal = _without_mask(signal)
-        if signal.dtype.kind not in "iuf":
-            raise InputError(f"signal of type {signal.dtype}: give floats or integers")
-        if signal.ndim not in (2, 3) or signal.shape[-1] != len(leads):
-            raise InputError(
-                f"signal of shape {signal.shape} with {len(leads)} leads: "
-                f"give [time, lead] or [recording, time, lead]"
-            )
-        if on_bad not in ("raise", "nan"):
-            raise InputError(f"on_bad {on_bad!r}: give 'raise' or 'nan'")
-        if batch_size < 1:
-            raise InputError(f"batch_size {batch_size}: give 1 or more")
-        rate_ratio(rate_hz, self.preprocessing.rate_hz)  # refuses an impossible rate
-        window_s = self.preprocessing.seconds
-        divide(signal.shape[-2], rate_hz=rate_hz, window_s=window_s)
-        rule = LeadRule(self.preprocessing.leads, allow_missing_leads)
-        recordings = signal if signal.ndim == 3 else signal[None]
-        usable: dict[int, np.ndarray] = {}
-        windows: list[Windows] = []
-        for index, stored in as_stored(recordings, leads, units, rule=rule, on_bad=on_bad):
-            recording = padding.move_to_start(stored, rate_hz)
-            try:
-                samples = padding.valid_samples(recording)
-                windows.append(divide(samples, rate_hz=rate_hz, window_s=window_s))
-                usable[index] = recording
-            except InputError as error:
-                if on_bad == "raise":
-                    raise InputError(f"recording {index}: {error}") from None
-        embeddings = np.full((len(recordings), self.dimension), np.nan, np.float32)
-        rows = np.array([*usable], int)
-        embeddings[rows] = self._embed(
-            lambda positions: np.stack([usable[row] for row in rows[positions]]),
-            windows,
-            rate_hz,
-            batch_size,
+        return self._application.to_signal(
+            signal,
+            rate_hz=rate_hz,
+            leads=leads,
+            units=units,
+            allow_missing_leads=allow_missing_leads,
+            on_bad=on_bad,
+            batch_size=batch_size,
         )
-        return embeddings if signal.ndim == 3 else embeddings[0]
 
-    def embed(self, records: Records, indices: np.ndarray, *, batch_size: int = 256) -> np.ndarray:
+    __call__ = embed
+
+    def embed_records(
+        self, records: Records, indices: np.ndarray, *, batch_size: int = 256
+    ) -> np.ndarray:
         """Embeds prepared recordings: float32 [len(indices), dimension]."""
-        indices = np.asarray(indices)
-        windows = divide_records(records, indices, window_s=self.preprocessing.seconds)
-        return self._embed(
-            lambda rows: records.read(indices[rows]), windows, records.rate_hz, batch_size
+        return self._application.to_records(records, indices, batch_size=batch_size)
+
+    def embed_stored(
+        self,
+        signals: np.ndarray,
+        valid_samples: np.ndarray,
+        *,
+        rate_hz: float,
+        batch_size: int = 256,
+    ) -> np.ndarray:
+        """Embeds stored samples: float32 [recording, dimension]; see `Application.to_stored`."""
+        return self._application.to_stored(
+            signals, valid_samples, rate_hz=rate_hz, batch_size=batch_size
+        )
+
+    def save(self, folder: Path) -> None:
+        """Writes a model folder, which `ecgjax.load` reads."""
+        save_model(
+            folder,
+            SavedModel(self.module, self.variables, self.preprocessing, self.config, self.seen),
         )
 
     @functools.cached_property
@@ -152,44 +138,60 @@ class Encoder:
         outputs: Any = jax.eval_shape(apply, signal)
         return outputs[1].shape[-1]
 
-    def _embed(
-        self,
-        read: Callable[[np.ndarray], np.ndarray],
-        windows: Sequence[Windows],
-        rate_hz: float,
-        batch_size: int,
-    ) -> np.ndarray:
-        if not windows:
-            return np.zeros((0, self.dimension), np.float32)
-        embed = _jitted_embed(self.module, Preprocessor(self.preprocessing, rate_hz))
-        step = functools.partial(embed, jax.device_put(self.variables))
-        return average_over_windows(step, read, windows, batch_size)
+    @property
+    def _application(self) -> Application:
+        def make_step(rate_hz: float) -> Step:
+            embed = _jitted_embed(self.module, Preprocessor(self.preprocessing, rate_hz))
+            return functools.partial(embed, jax.device_put(self.variables))
+
+        return Application(self.preprocessing, self.dimension, make_step)
+
+
+def hash_variables(variables: dict) -> str:
+    """Returns 16 hex digits of the SHA-256 of all arrays."""
+    weights = b"".join(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(variables))
+    return hashlib.sha256(weights).hexdigest()[:16]
 
 
 @functools.lru_cache(maxsize=8)
 def _jitted_embed(module: nn.Module, preprocess: Preprocessor):
-    def embed(variables: dict, signal: jax.Array) -> jax.Array:
-        window_s = preprocess.preprocessing.window_s
-        windows = cut_windows(preprocess(signal), window_s, rate_hz=preprocess.rate_hz)
-        outputs: Any = module.apply(variables, windows.reshape(-1, *windows.shape[2:]), train=False)
-        embeddings = outputs[1].astype(jnp.float32)
-        return embeddings.reshape(*windows.shape[:2], -1).mean(1)
-
-    return jax.jit(embed)
+    return jax.jit(functools.partial(embed_step, module, preprocess))
 
 
-def load(path: str | Path) -> Encoder:
-    """Loads a pre-trained or fine-tuned encoder.
+def embed_step(
+    module: nn.Module, preprocess: Preprocessor, variables: dict, signal: jax.Array
+) -> jax.Array:
+    """Embeds stored samples int16 [batch, time, 12]: float32 [batch, dimension]."""
+    window_s = preprocess.preprocessing.window_s
+    windows = cut_windows(preprocess(signal), window_s, rate_hz=preprocess.rate_hz)
+    outputs: Any = module.apply(variables, windows.reshape(-1, *windows.shape[2:]), train=False)
+    embeddings = outputs[1].astype(jnp.float32)
+    return embeddings.reshape(*windows.shape[:2], -1).mean(1)
+
+
+def load_encoder(path: str | Path) -> Encoder:
+    """Loads the encoder of a model, without its head if it has one.
 
     Args:
-      path: a checkpoint, or the workdir of a run (its newest checkpoint is taken).
+      path: a model folder, a checkpoint, the workdir of a run, or the name of an encoder that is
+        shipped with ecgjax, such as "ptb-xl".
 
     Raises:
       InputError: there is no checkpoint, it is damaged, or its weights do not fit its architecture.
     """
-    saved = load_encoder(path)
-    restored = len(jax.tree.leaves(saved.variables))
-    return Encoder(**vars(saved), restored=restored)
+    return from_saved(load_model(path))
+
+
+def from_saved(saved: SavedModel) -> Encoder:
+    """Returns the encoder of a model that was read."""
+    return Encoder(
+        saved.module,
+        saved.variables,
+        saved.preprocessing,
+        saved.config,
+        saved.seen,
+        restored=len(jax.tree.leaves(saved.variables)),
+    )
 
 
 def untrained(name: str, preprocessing: Preprocessing, *, seed: int = 0) -> Encoder:
@@ -208,58 +210,3 @@ def untrained_twin(encoder: Encoder, *, seed: int = 0) -> Encoder:
 @functools.lru_cache(maxsize=8)
 def _jitted_init(module: nn.Module):
     return jax.jit(functools.partial(module.init, train=False))
-
-
-def _without_mask(signal: np.ndarray) -> np.ndarray:
-    """Returns an array with NaN in place of masked samples."""
-    if isinstance(signal, np.ma.MaskedArray):
-        return np.ma.filled(signal.astype(np.float64), np.nan)
-    return np.asarray(signal)
-
-
-def as_stored(
-    signal: np.ndarray,
-    names: Sequence[str],
-    units: str,
-    *,
-    rule: LeadRule = TWELVE,
-    on_bad: Literal["raise", "nan"] = "raise",
-) -> Iterator[tuple[int, np.ndarray]]:
-    """Converts raw recordings to the stored form with the functions that `prepare` uses.
-
-    Args:
-      signal: [recording, time, lead] in `units`, NaN (int16: MISSING) for missing samples.
-      names: names of the leads.
-      units: V, mV, uV or nV.
-      rule: the leads that are needed.
-      on_bad: "raise" refuses a recording without a usable ECG, "nan" leaves it out.
-
-    Yields:
-      The index of each recording, and int16 [time, 12], 1 uV per LSB, in the order of LEADS.
-
-    Raises:
-      InputError: unknown units, absent leads, or a recording that is no ECG.
-    """
-    unit = unit_name(units)
-    if unit is None:
-        raise InputError(f"units {units!r}: give one of {', '.join(UV_PER_UNIT)}")
-    try:
-        leads.find(names, "signal", rule)
-    except RecordingError as error:  # its remedy is for the command line
-        problem = str(error).partition("; ")[0]
-        raise InputError(
-            f"{problem}; name each lead once, or give allow_missing_leads=True"
-        ) from None
-    for index, recording in enumerate(signal):
-        value_uv = np.asarray(recording, np.float64) * UV_PER_UNIT[unit]
-        value_uv[~np.isfinite(value_uv)] = np.nan
-        if recording.dtype.newbyteorder("=") == np.int16:
-            value_uv[recording == MISSING] = np.nan
-        try:
-            stored = leads.to_stored(value_uv, names, f"recording {index}", rule).signal
-            checks.require_ecg(stored, f"recording {index}")
-        except RecordingError as error:
-            if on_bad == "raise":
-                raise InputError(f"{error} (units: {unit}); on_bad='nan' skips it") from error
-        else:
-            yield index, stored

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from ecgjax.adapt import linear_probe
+from ecgjax.classifier import load
 from ecgjax.errors import InputError
 from ecgjax.evaluate.tasks import TASKS
-from ecgjax.pretrained import load, untrained_twin
+from ecgjax.pretrained import untrained_twin
 from ecgjax.workflows.benchmark import Benchmark, benchmark
 from ecgjax.workflows.low_label import draw_labelled, task_recordings
 
@@ -23,8 +24,9 @@ def test_draws_share_random_encoders_in_turn(workdir, records, tmp_path):
         labels=("16", "all"), seeds=3, random_encoders=2, trained=(), random_scores=folder
     )
     benchmark(settings, encoder, records, [task], tmp_path / "out")
-    indices, targets = task_recordings(records, task, "train")
-    tested, _ = task_recordings(records, task, "test")
+    train = task_recordings(records, task, records.split("train"))
+    indices, targets = train.indices, train.targets
+    tested = records.split("test")
     files = {file.name: file for file in folder.glob("*/*.npy")}
     every = len(indices)
     few = {"af-16-0.npy", "af-16-1.npy", "af-16-2-weights-0.npy"}
@@ -34,10 +36,10 @@ def test_draws_share_random_encoders_in_turn(workdir, records, tmp_path):
     drawn = draw_labelled(targets, patients, 16, seed=2, balanced=True)
     twin = untrained_twin(encoder, seed=0)
     probe = linear_probe.fit(
-        twin.embed(records, indices[drawn]), targets[drawn], patients[drawn], seed=2
+        twin.embed_records(records, indices[drawn]), targets[drawn], patients[drawn], seed=2
     )
     scores = np.load(files["af-16-2-weights-0.npy"])
-    np.testing.assert_allclose(scores, probe.scores(twin.embed(records, tested)), rtol=1e-4)
+    np.testing.assert_allclose(scores, probe.scores(twin.embed_records(records, tested)), rtol=1e-4)
     with (tmp_path / "out/per_seed.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["way"] == "random"]
     numbers = [(int(row["labels"]), int(row["seed"])) for row in rows]
@@ -50,7 +52,7 @@ def test_amounts_of_labels_become_numbers_of_recordings(workdir, records, tmp_pa
     labels = ("16", "0.25", "25%", "1.0", "all")
     settings = Benchmark(labels=labels, seeds=1, trained=())
     rows = benchmark(settings, load(workdir), records, [task], tmp_path)
-    every = len(task_recordings(records, task, "train")[0])
+    every = len(task_recordings(records, task, records.split("train")).indices)
     quarter = round(every / 4)
     frozen = [row for row in rows if row.way == "frozen"]
     assert [row.labels for row in frozen] == [16, quarter, quarter, every, every]

@@ -14,8 +14,9 @@ from ecgjax.encoders import ENCODERS
 from ecgjax.errors import InputError
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.preprocessing import Preprocessing
-from ecgjax.train.checkpoint import Checkpoints, find_checkpoint, load_encoder
+from ecgjax.train.checkpoint import Checkpoints, find_checkpoint
 from ecgjax.train.manifest import encoder_config
+from ecgjax.train.model import load_model
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.sharding import data_mesh
 from ecgjax.train.state import create_state
@@ -157,7 +158,7 @@ def test_other_settings_are_refused_by_name(saved, fresh):
 
 
 def test_an_encoder_is_loaded_with_its_config_and_seen_recordings(workdir, records):
-    saved = load_encoder(workdir)
+    saved = load_model(workdir)
     assert saved.module.widths == (8,) and saved.preprocessing == Preprocessing()
     assert saved.config["pretraining"]["num_steps"] == 4
     assert saved.config["pretraining"]["objective"]["name"] == "PatientContrast"
@@ -165,7 +166,7 @@ def test_an_encoder_is_loaded_with_its_config_and_seen_recordings(workdir, recor
     expected = seen_in(records, records.split("train"))
     np.testing.assert_array_equal(saved.seen.waveforms, expected.waveforms)
     np.testing.assert_array_equal(saved.seen.patients, expected.patients)
-    earlier = load_encoder(workdir / "checkpoints" / "2").variables
+    earlier = load_model(workdir / "checkpoints" / "2").variables
     assert jax.tree.structure(earlier) == jax.tree.structure(saved.variables)
     assert not any(map(np.array_equal, *map(jax.tree.leaves, (earlier, saved.variables))))
 
@@ -197,13 +198,13 @@ def _save_as(workdir, fresh, config):
 def test_weights_of_another_architecture_are_refused(tmp_path, fresh, architecture, message):
     workdir = _save_as(tmp_path, fresh, {**CONFIG, "encoder": architecture})
     with pytest.raises(InputError, match=message) as error:
-        load_encoder(workdir)
+        load_model(workdir)
     assert "\n" not in str(error.value)
 
 
 def test_checkpoint_of_another_format_is_refused(tmp_path, fresh):
     with pytest.raises(InputError, match="checkpoint format 99, this ecgjax reads 2"):
-        load_encoder(_save_as(tmp_path, fresh, {**CONFIG, "format": 99}))
+        load_model(_save_as(tmp_path, fresh, {**CONFIG, "format": 99}))
 
 
 def test_a_run_of_an_earlier_version_is_loaded_and_resumed(tmp_path, fresh):
@@ -212,7 +213,7 @@ def test_a_run_of_an_earlier_version_is_loaded_and_resumed(tmp_path, fresh):
     config["encoder"]["widths"] = [8]
     del config["preprocessing"]["baseline"], config["preprocessing"]["window_s"]
     workdir = _save_as(tmp_path, fresh, config)
-    preprocessing = load_encoder(workdir).preprocessing
+    preprocessing = load_model(workdir).preprocessing
     assert preprocessing == Preprocessing(baseline="none", window_s=None)
     same = {**config, **encoder_config("compact_resnet", TINY, preprocessing)}
     _assert_same(_resume(workdir, fresh, same), _after(fresh, 1))
@@ -230,7 +231,7 @@ def test_edited_config_is_refused(workdir, tmp_path):
     )
     file.write_text(file.read_text().replace('"rate_hz": 100.0', '"rate_hz": 500.0'))
     with pytest.raises(InputError, match="config is not what was saved"):
-        load_encoder(copy)
+        load_model(copy)
 
 
 @pytest.mark.parametrize(
@@ -238,7 +239,7 @@ def test_edited_config_is_refused(workdir, tmp_path):
 )
 def test_folder_without_a_checkpoint_is_refused(tmp_path, folder, message):
     with pytest.raises(InputError, match=message) as error:
-        load_encoder(tmp_path / folder)
+        load_model(tmp_path / folder)
     assert str(tmp_path / folder) in str(error.value)
 
 
@@ -251,6 +252,6 @@ def test_a_checkpoint_holds_the_result_in_place_of_the_trained_encoder(fresh, tm
     with Checkpoints(tmp_path) as checkpoints:
         checkpoints.save(state, config, SEEN)
         _assert_same(checkpoints.resume(_after(state, 3), config), state)
-    variables = load_encoder(tmp_path).variables
+    variables = load_model(tmp_path).variables
     assert set(variables) == {"params", "batch_stats"}
     jax.tree.map(np.testing.assert_array_equal, variables["params"], other)

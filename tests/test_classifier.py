@@ -12,9 +12,10 @@ from ecgjax import encoders
 from ecgjax.adapt import linear_probe
 from ecgjax.adapt.finetune import FineTuning
 from ecgjax.adapt.linear_probe import LinearProbing
-from ecgjax.adapt.parts.classifier import predict
+from ecgjax.adapt.parts.classifier import trained_model
 from ecgjax.adapt.parts.training import Labelled, Run
 from ecgjax.errors import InputError
+from ecgjax.outputs import Outputs
 from ecgjax.preprocessing import Preprocessing, cut_windows
 from ecgjax.pretrained import untrained, untrained_twin
 from ecgjax.train.manifest import encoder_config
@@ -32,6 +33,15 @@ def labelled(records):
     rng = np.random.default_rng(0)
     targets = np.stack([records.patients[indices] % 2, rng.integers(2, size=20)], axis=1)
     return indices, targets.astype(np.float32)
+
+
+OUTPUTS = Outputs("parity", "labels", ("parity", "random"))
+
+
+def predict(adapted, encoder, records, indices, *, batch_size):
+    labelled = Labelled(records, indices, np.zeros((len(indices), 2), np.float32), OUTPUTS)
+    model = trained_model(adapted, encoder, labelled, encoder.config)
+    return model.predict_records(records, indices, batch_size=batch_size)
 
 
 def _config(encoder):
@@ -60,7 +70,9 @@ def probed(encoder, records, labelled, tmp_path_factory):
     indices, targets = labelled
     workdir = tmp_path_factory.mktemp("probe")
     adapted = LinearProbing().adapt(
-        encoder, Labelled(records, indices, targets), Run(workdir, _config(encoder), "probe")
+        encoder,
+        Labelled(records, indices, targets, OUTPUTS),
+        Run(workdir, _config(encoder), "probe"),
     )
     return adapted, workdir
 
@@ -70,9 +82,9 @@ def test_probe_as_a_classifier_has_the_probes_scores(encoder, records, labelled,
     adapted, _ = probed
     test = records.split("test")
     probe = linear_probe.fit(
-        encoder.embed(records, indices), targets, records.patients[indices], seed=0
+        encoder.embed_records(records, indices), targets, records.patients[indices], seed=0
     )
-    expected = 1 / (1 + np.exp(-probe.scores(encoder.embed(records, test))))
+    expected = 1 / (1 + np.exp(-probe.scores(encoder.embed_records(records, test))))
     probabilities = predict(adapted, encoder, records, test, batch_size=16)
     np.testing.assert_allclose(probabilities, expected, atol=2e-5)
     assert np.ptp(probabilities[:, 0]) > 0.01
@@ -91,7 +103,7 @@ def test_encoder_without_batch_statistics_is_adapted_and_saved(
     for method in (LinearProbing(), fine_tuning):
         workdir = tmp_path / type(method).__name__
         run = Run(workdir, config, "vit")
-        adapted = method.adapt(encoder, Labelled(records, indices, targets), run)
+        adapted = method.adapt(encoder, Labelled(records, indices, targets, OUTPUTS), run)
         probabilities = predict(adapted, encoder, records, indices[:4], batch_size=4)
         assert np.isfinite(probabilities).all()
         assert not np.array_equal(probabilities[0], probabilities[1])
@@ -113,7 +125,7 @@ def test_probe_refuses_the_workdir_of_another_run(encoder, records, labelled, pr
     _, workdir = probed
     with pytest.raises(InputError, match="task was parity, now other"):
         other = Run(workdir, {**_config(encoder), "task": "other"}, "probe")
-        LinearProbing().adapt(encoder, Labelled(records, indices, targets), other)
+        LinearProbing().adapt(encoder, Labelled(records, indices, targets, OUTPUTS), other)
 
 
 # With 20 labelled recordings and 8 devices a batch has 16 recordings.
@@ -130,7 +142,9 @@ def _fine_tune(encoder, records, labelled, workdir, **changes):
     indices, targets = labelled
     settings = dataclasses.replace(SHORT, **changes)
     return settings.adapt(
-        encoder, Labelled(records, indices, targets), Run(workdir, _config(encoder), "parity")
+        encoder,
+        Labelled(records, indices, targets, OUTPUTS),
+        Run(workdir, _config(encoder), "parity"),
     )
 
 

@@ -1,6 +1,6 @@
 """Compilation for TPU slices: the HLO parser, the cost model, and, with libtpu, a small step."""
 
-import dataclasses
+import functools
 import importlib.util
 import json
 from collections import Counter
@@ -17,6 +17,7 @@ from ecgjax.tpu.ahead_of_time import CompiledStep
 from ecgjax.tpu.hlo import Collective
 from ecgjax.tpu.report import describe
 from ecgjax.tpu.slices import parse_slice
+from ecgjax.workflows import compile as compiling
 from ecgjax.workflows.compile import compile_and_report, compile_pretraining
 from ecgjax.workflows.pretrain import Pretraining
 
@@ -229,9 +230,15 @@ SETTINGS = Pretraining(
 STORED = {"samples": 400, "rate_hz": 100.0}
 
 
+@pytest.fixture(scope="module")
+def compile_once():
+    """Compiles each step once: JAX cannot read a compiled TPU program back from its cache."""
+    return functools.cache(compile_pretraining)
+
+
 @needs_libtpu
-def test_a_small_step_for_eight_chips(tiny_encoders, capsys):
-    step = compile_pretraining(SETTINGS, parse_slice("v5e:2x4"), effort=-1.0, **STORED)
+def test_a_small_step_for_eight_chips(tiny_encoders, compile_once):
+    step = compile_once(SETTINGS, parse_slice("v5e:2x4"), **STORED, effort=-1.0)
     views = 128
     width = 8
     kernels = 7 * 12 * width + 11 * width * width
@@ -258,14 +265,15 @@ def test_a_small_step_for_eight_chips(tiny_encoders, capsys):
 
 
 @needs_libtpu
-def test_weak_scaling_compiles_the_ends_with_batches_in_proportion(tiny_encoders, capsys):
-    # Another batch than above: JAX cannot read a compiled TPU program back from its cache.
-    settings = dataclasses.replace(SETTINGS, batch_size=32)
+def test_weak_scaling_compiles_the_ends_with_batches_in_proportion(
+    tiny_encoders, compile_once, monkeypatch, capsys
+):
+    monkeypatch.setattr(compiling, "compile_pretraining", compile_once)
     slice = parse_slice("v5e:2x4")
-    report = compile_and_report(settings, slice, effort=-1.0, estimate_scaling=True, **STORED)
+    report = compile_and_report(SETTINGS, slice, effort=-1.0, estimate_scaling=True, **STORED)
     rows = report["weak_scaling"]
-    assert [row["recordings"] for row in rows] == [2 * 4 * row["chips"] for row in rows]
-    assert report["batch_size"] == 32 and rows[0]["step_s_cycles"] == report["step_s_cycles"]
+    assert [row["recordings"] for row in rows] == [2 * 8 * row["chips"] for row in rows]
+    assert report["batch_size"] == 64 and rows[0]["step_s_cycles"] == report["step_s_cycles"]
     printed = capsys.readouterr().out
     assert "all-gather" in printed and "v5e:16x16" in printed
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import tyro
+from helpers import run_tutorial
 
 import ecgjax
 
@@ -18,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *(ROOT / folder / "README.md" for folder in ("launch", "benchmarks", "tfds_builders")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "benchmarks/results").glob("*.md")),
 ]
 FOLDERS = ("ecgjax", "tfds_builders", "benchmarks", "launch", "docs", "examples", "tests", ".ci")
@@ -103,7 +104,7 @@ class Parsed(Exception):
 @pytest.mark.parametrize("words", COMMANDS)
 def test_commands_are_accepted_by_their_parser(words, monkeypatch):
     if words[0] == "ecgjax":
-        words = ["python", "-m", f"ecgjax.launch.{words[1]}", *words[2:]]
+        words = ["python", "-m", f"ecgjax.launch.{words[1].replace('-', '_')}", *words[2:]]
     parse = tyro.cli
 
     def parse_and_stop(*args, **kwargs):
@@ -132,6 +133,17 @@ def test_documents_have_commands():
 def test_the_version_is_the_same_everywhere():
     assert f"\nversion: {ecgjax.__version__}\n" in (ROOT / "CITATION.cff").read_text()
     assert f"\n## {ecgjax.__version__} (" in (ROOT / "CHANGELOG.md").read_text()
+
+
+TUTORIALS = [path for path in DOCUMENTS if path.parent.name == "tutorials"]
+
+
+@pytest.mark.parametrize("tutorial", TUTORIALS, ids=lambda path: path.stem)
+def test_the_small_form_of_a_tutorial_replaces_what_the_page_has(tutorial):
+    text = tutorial.read_text()
+    assert run_tutorial.CHANGE.findall(text) or "```bash" not in text
+    if "```bash" in text:
+        run_tutorial.script(text)  # .ci/commands runs it
 
 
 @pytest.mark.parametrize(

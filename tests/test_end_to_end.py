@@ -20,7 +20,7 @@ from conftest import OPTIONS
 
 import ecgjax
 from ecgjax import encoders
-from ecgjax.encoders.compact_resnet import CompactResnet
+from ecgjax.__main__ import COMMANDS
 from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.launch import benchmark, compare, finetune, prepare, pretrain
 from ecgjax.launch.command import run
@@ -63,19 +63,20 @@ def _manifest(workdir) -> dict:
     return json.loads(next((find_checkpoint(workdir) / "manifest").glob("*.json")).read_text())
 
 
-def _kill_after(process, workdir, step, delay_s) -> None:
-    """Kills a process `delay_s` after it has logged `step`, unless it ends before."""
+def _stop_after(process, workdir, step, delay_s, number) -> None:
+    """Sends a signal to a process `delay_s` after it has logged `step`, unless it ends before."""
     while process.poll() is None:
         logged = read_metrics(workdir)
         if logged and logged[-1]["step"] >= step:
             time.sleep(delay_s)
-            process.send_signal(signal.SIGKILL)
+            process.send_signal(number)
             break
         time.sleep(0.01)
     process.wait()
 
 
 def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(start, prepared, tmp_path):
+    """SIGTERM stops the run first, with a checkpoint; then it is killed at random moments."""
     options = ["--data", prepared, *OPTIONS, "--batch-size", 8, "--num-steps", STEPS]
     options += ["--save-every", 2, "--log-every", 1, "--augmentation.crop-s", 0.64]
     whole = tmp_path / "whole"
@@ -93,8 +94,15 @@ def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(start, prepared, 
         process, log = start("--workdir", stitched)
         # A random moment in this run's part of the steps, often while a checkpoint is written.
         step = draw.randrange(number * STEPS // KILLS, (number + 1) * STEPS // KILLS - 2) + 1
-        _kill_after(process, stitched, step, draw.uniform(0, 0.4))
-        assert process.returncode == -signal.SIGKILL, (seed, log.read_text())
+        if number:
+            _stop_after(process, stitched, step, draw.uniform(0, 0.4), signal.SIGKILL)
+            assert process.returncode == -signal.SIGKILL, (seed, log.read_text())
+        else:
+            _stop_after(process, stitched, step, 0, signal.SIGTERM)
+            checkpoint = find_checkpoint(stitched)
+            last = log.read_text().splitlines()[-1]
+            assert process.returncode == 128 + signal.SIGTERM, (seed, last)
+            assert f"at step {checkpoint.name}; checkpoint {checkpoint}; the same command" in last
         killed_at.append(read_metrics(stitched)[-1]["step"])
     output = _finish(*start("--workdir", stitched, "--no-first-look"))
     assert "resumes at step" in output, (seed, killed_at, output)
@@ -284,8 +292,19 @@ BENCHMARK = [benchmark, "--checkpoint", "RUN", "--data", "DATA", "--out", "NEW"]
             [*FINETUNE, "--checkpoint", "RUN", "--encoder", "pclr_resnet"],
             "RUN: holds a compact_resnet, not a pclr_res",
         ),
-        ([*FINETUNE, "--task", "superclass"], " has no recording with (or none without)"),
-        ([*FINETUNE, "--task", "heartburn"], "invalid choice 'heartburn'"),
+        (
+            [*FINETUNE, "--task", "av_block_1"],
+            "validation and test cannot test av_block_1",
+        ),
+        ([*FINETUNE, "--task", "heartburn"], "--task heartburn: no task of this name; known: "),
+        ([*FINETUNE, "--splits", "absent.csv"], "absent.csv: no such file; give a table as CSV"),
+        ([*FINETUNE, "--folds", 2], "--folds 2: give 3 or more"),
+        ([*FINETUNE, "--refit"], "--refit: there are no folds; give --folds 5, or leave it out"),
+        (
+            [*FINETUNE, "--splits", "absent.csv", "--folds", 5],
+            "--splits and --folds: give one of them",
+        ),
+        ([*FINETUNE, "--folds", 3, "--test-data", "DATA"], "is the data set of --data"),
         ([*FINETUNE, "--labels", 100000], "100000 labelled recordings wanted of"),
         ([*FINETUNE, "--labels", "1.5"], "labels 1.5: not an amount; give all, a count"),
         ([*FINETUNE, "--labels", 0], "labels 0: not an amount; give all"),
@@ -338,20 +357,12 @@ def test_wrong_input_ends_with_one_line(command, prepared, workdir, tmp_path, ar
     assert err.splitlines()[-1] == errors[0]
 
 
-def test_the_real_encoder_is_trained_by_the_real_command(start, prepared, tmp_path):
-    options = ["--data", prepared, "--workdir", tmp_path / "run", "--no-first-look", *OPTIONS]
-    options += ["--batch-size", 8, "--num-steps", 2, "--augmentation.crop-s", 0.64]
-    _finish(*start("pretrain", *options))
-    assert find_checkpoint(tmp_path / "run").name == "2"
-    assert ecgjax.load(tmp_path / "run").module == CompactResnet()
-
-
 def test_commands_run_as_modules_and_explain_themselves(start):
-    processes = {
-        name: start(name, "--help")
-        for name in ("prepare", "pretrain", "finetune", "benchmark", "compare")
-    }
+    processes = {name: start(name, "--help") for name in ("prepare", "benchmark")}
     for name, process in processes.items():
         output = _finish(*process)
-        assert f"python -m ecgjax.launch.{name}" in output
-        assert any(option in output for option in ("--workdir", "--out", "--against"))
+        assert f"python -m ecgjax.launch.{name}" in output and "--out" in output
+    # The others are started in the same way; test_documents parses their options.
+    for name in COMMANDS:
+        code = (Path(ecgjax.__file__).with_name("launch") / f"{name}.py").read_text()
+        assert code.partition('if __name__ == "__main__":')[2].strip().endswith("run(main)"), name

@@ -89,10 +89,10 @@ def test_convolution_equals_flax(kernel, stride, padding, time):
     np.testing.assert_array_equal(*kernels)
 
 
-@pytest.mark.parametrize("kernel", [128, 5, 6])
-def test_grouped_convolution_equals_flax(kernel):
-    reference = nn.Conv(12, (kernel,), feature_group_count=4)
-    layer = GroupedConv(12, kernel, 4)
+@pytest.mark.parametrize(("kernel", "stride"), [(128, 1), (5, 1), (6, 1), (16, 2), (5, 3), (2, 3)])
+def test_grouped_convolution_equals_flax(kernel, stride):
+    reference = nn.Conv(12, (kernel,), stride, feature_group_count=4)
+    layer = GroupedConv(12, kernel, 4, stride)
 
     def apply(layer, signal, weights, bias):
         return layer.apply({"params": {"kernel": weights, "bias": bias}}, signal)

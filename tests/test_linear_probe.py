@@ -7,7 +7,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 
-from ecgjax.adapt.linear_probe import FALLBACK_STRENGTH, STRENGTHS, fit, patient_folds
+from ecgjax.adapt.linear_probe import fit
+from ecgjax.adapt.parts.label_regression import FALLBACK_STRENGTH, STRENGTHS, patient_folds
 from ecgjax.errors import InputError
 from ecgjax.evaluate.metrics import auroc
 

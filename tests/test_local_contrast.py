@@ -27,6 +27,7 @@ from ecgjax.train.checkpoint import find_checkpoint
 from ecgjax.train.manifest import encoder_config
 from ecgjax.train.sharding import data_mesh, place, replicated
 from ecgjax.train.state import create_state, make_step
+from ecgjax.workflows.targets import Waves
 
 TINY = Unet1d(widths=(4, 8))
 # Without the changes that take long to compile and do not concern wave labels (see test_augment).
@@ -225,7 +226,7 @@ def _adapt(records, workdir, **changes):
     indices = records.split("train")[:12]
     config = encoder_config("unet1d", TINY, encoder.preprocessing)
     settings = dataclasses.replace(SHORT, **changes)
-    labelled = Labelled(records, indices, read_wave_labels(records, indices, 100.0))
+    labelled = Labelled(records, indices, read_wave_labels(records, indices, 100.0), Waves.outputs)
     return encoder, settings.adapt(encoder, labelled, Run(workdir, config, "waves"))
 
 

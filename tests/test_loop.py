@@ -20,10 +20,12 @@ from ecgjax.data.seen import Seen
 from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.errors import InputError, Interrupted
 from ecgjax.preprocessing import Preprocessing
-from ecgjax.train.checkpoint import Checkpoints, find_checkpoint, load_encoder, read_config
+from ecgjax.train.checkpoint import Checkpoints, find_checkpoint, read_config
 from ecgjax.train.loop import Run, train
+from ecgjax.train.manifest import EARLIER_PREPROCESSING
+from ecgjax.train.model import load_model
 from ecgjax.train.optimizer import Optimizer, _decayed
-from ecgjax.train.runlog import SPEED, RunLog, console, on_terminal, read_metrics
+from ecgjax.train.runlog import TIMING, RunLog, console, on_terminal, read_metrics
 from ecgjax.train.sharding import data_mesh
 from ecgjax.train.state import TrainState
 from ecgjax.workflows import pretrain as pretraining
@@ -38,7 +40,7 @@ def manifest(workdir) -> dict:
 def _lines(workdir):
     """Log lines without the speed, which differs between runs."""
     return [
-        {name: value for name, value in line.items() if name not in SPEED}
+        {name: value for name, value in line.items() if name not in TIMING}
         for line in read_metrics(workdir)
     ]
 
@@ -143,7 +145,7 @@ def test_bfloat16_run_saves_a_float32_encoder(
     )  # tested by test_layers.py
     settings = dataclasses.replace(SETTINGS, precision="bfloat16")
     pretrain(settings, mixture, tmp_path, save_every=4, log_every=1)
-    saved = load_encoder(tmp_path)
+    saved = load_model(tmp_path)
     assert saved.config["pretraining"]["precision"] == "bfloat16"
     assert "dtype" not in saved.config["encoder"]
     assert {leaf.dtype.name for leaf in jax.tree.leaves(saved.variables)} == {"float32"}
@@ -192,7 +194,7 @@ def run(records, tmp_path):
         num_steps = settings.pop("num_steps", len(losses))
         settings = {"save_every": 2, "log_every": 3, **settings}
         seen = Seen(np.ones(1, np.uint64), np.ones(1, np.uint64))
-        config = {"format": 2, "preprocessing": {"baseline": "none", "window_s": None}}
+        config = {"format": 2, "encoder": {"name": "none"}, "preprocessing": EARLIER_PREPROCESSING}
         described = Run(workdir, config, "test", seen, **settings)
         key = jax.random.key(0)
         return train(
@@ -246,8 +248,8 @@ def test_an_interrupted_pretraining_ends_bit_for_bit_like_the_uninterrupted_one(
 ):
     write = RunLog.write
 
-    def interrupt(log, step, metrics):
-        write(log, step, metrics)
+    def interrupt(log, step, metrics, measure=None):
+        write(log, step, metrics, measure)
         if step == 1:  # logged after the second dispatch
             signal.raise_signal(number)
 

@@ -13,9 +13,9 @@ import pytest
 # The folder of benchmarks/, last, so that an installed ecgjax comes first.
 sys.path.append(str(Path(__file__).parents[1]))
 from benchmarks import methods
+from ecgjax.classifier import load
 from ecgjax.errors import InputError
 from ecgjax.objectives import OBJECTIVES
-from ecgjax.pretrained import load
 from ecgjax.workflows.presets import PRESETS
 
 COLUMNS = ("task", "labels", "way", "auroc", "low", "high", "gain", "gain_low", "gain_high")

@@ -44,7 +44,7 @@ def test_weighted_auroc_equals_auroc_of_repeated_rows(decimals):
     rng = np.random.default_rng(decimals)
     targets, scores, _ = _cohort(rng, classes=1, decimals=decimals)
     weights = rng.integers(0, 4, size=(len(targets), 7))
-    values = _weighted_auroc(targets[:, 0] == 1, scores[:, 0], weights.astype(np.float32))
+    values = _weighted_auroc(targets[:, 0], scores[:, 0], weights.astype(np.float32))
     for draw, times in enumerate(weights.T):
         expected = roc_auc_score(np.repeat(targets[:, 0], times), np.repeat(scores[:, 0], times))
         assert values[draw] == pytest.approx(expected, rel=1e-5)
@@ -145,11 +145,32 @@ def test_bad_input_is_named():
         auroc(targets, scores[:, :1])
     with pytest.raises(InputError, match="180 recordings and 179 patients"):
         patient_bootstrap(targets, {"a": scores}, patient[1:])
-    with pytest.raises(InputError, match="no class has positive and negative"):
-        patient_bootstrap(targets * 0, {"a": scores}, patient)
     scores[3, 1] = np.nan
     with pytest.raises(InputError, match="1 of 360 are NaN"):
         auroc(targets, scores)
+
+
+def test_classes_without_cases_and_classes_too_rare_for_resampling_are_not_fatal():
+    targets, scores, patient = _cohort(np.random.default_rng(7))
+    empty = patient_bootstrap(targets * 0, {"a": scores}, patient, draws=20)
+    assert math.isnan(empty.macro("a").value) and math.isnan(empty.per_class("a")[0].high)
     rare = np.eye(40, dtype=np.float32)  # 40 classes of one patient each: no resample has them all
-    with pytest.raises(InputError, match="class 0 is too rare for resampling"):
-        patient_bootstrap(rare, {"a": rare}, np.arange(40))
+    scores = rare + np.random.default_rng(8).normal(size=rare.shape)
+    bootstrap = patient_bootstrap(rare, {"a": scores}, np.arange(40), draws=200)
+    absent = np.isnan(bootstrap.draws["a"]).mean()
+    assert absent == pytest.approx(math.exp(-1), abs=0.02)
+    assert bootstrap.macro("a").value == macro_auroc(rare, scores)
+    assert bootstrap.macro("a").low < bootstrap.macro("a").value < bootstrap.macro("a").high
+
+
+def test_recordings_without_a_label_are_left_out_of_its_auroc():
+    targets, scores, patient = _cohort(np.random.default_rng(9))
+    rows = np.random.default_rng(10).permutation(len(targets))[:90]
+    gaps = targets.copy()
+    gaps[rows, 1] = np.nan
+    known = np.setdiff1d(np.arange(len(targets)), rows)
+    values = auroc(gaps, scores)
+    assert values[0] == auroc(targets, scores)[0]
+    assert values[1] == pytest.approx(roc_auc_score(targets[known, 1], scores[known, 1]))
+    own = patient_bootstrap(gaps, {"a": scores}, patient, draws=400).per_class("a")[1]
+    assert own.value == values[1] and own.low < own.value < own.high

@@ -55,7 +55,7 @@ def test_keys_of_the_file_are_those_of_earlier_versions(tmp_path, saved):
     with np.load(tmp_path / FILE) as arrays:
         about = json.loads(str(arrays["about"]))
         keys = set(arrays)
-    assert list(about) == ["task", "classes", "metric", "data", "rate_hz", "by"]
+    assert list(about) == ["task", "classes", "metric", "data", "rate_hz", "by", "kind"]
     names = ("recordings", "patients", "truth", "found")
     assert keys == {"about"} | {f"{split}/{name}" for split in TESTED_SPLITS for name in names}
 

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 import ecgjax
+from ecgjax.apply import as_stored
 from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing
-from ecgjax.pretrained import as_stored, untrained, untrained_twin
+from ecgjax.pretrained import untrained, untrained_twin
 from ecgjax.signals import LEADS, MISSING
 
 
@@ -37,7 +38,7 @@ def test_a_loaded_encoder_has_its_config_and_all_arrays(encoder, embeddings):
 
 
 def test_prepared_recordings_have_the_embeddings_of_raw_ones(encoder, records, embeddings):
-    prepared = encoder.embed(records, records.split("test")[:5])
+    prepared = encoder.embed_records(records, records.split("test")[:5])
     np.testing.assert_allclose(prepared, embeddings, rtol=1e-6, atol=1e-7)
 
 
@@ -251,6 +252,7 @@ def test_an_untrained_twin_differs_only_in_its_weights(encoder, tiny_encoders):
 
 
 def test_public_names_need_no_import_of_a_submodule():
-    assert ecgjax.load.__module__ == ecgjax.Encoder.__module__ == "ecgjax.pretrained"
+    assert ecgjax.load.__module__ == ecgjax.Classifier.__module__ == "ecgjax.classifier"
+    assert ecgjax.Encoder.__module__ == "ecgjax.pretrained"
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = ecgjax.nonsense

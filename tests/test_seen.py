@@ -7,10 +7,13 @@ import pyarrow as pa
 import pytest
 
 from ecgjax.adapt.linear_probe import LinearProbing
-from ecgjax.data.seen import Seen, refuse_seen, refuse_shared, seen_in
+from ecgjax.classifier import load
+from ecgjax.data.leaks import Past, find_leaks, refuse_leaks
+from ecgjax.data.seen import Seen, seen_in
+from ecgjax.data.splits import Splits
 from ecgjax.errors import InputError
 from ecgjax.evaluate.tasks import TASKS
-from ecgjax.pretrained import load
+from ecgjax.pretrained import load_encoder
 from ecgjax.workflows import finetune
 from ecgjax.workflows.benchmark import Benchmark, benchmark
 from ecgjax.workflows.low_label import Labels
@@ -37,8 +40,8 @@ def test_the_union_of_two_sets_holds_the_recordings_of_both(records):
 
 def test_unseen_recordings_are_accepted(records):
     for split in ("validation", "test"):
-        refuse_seen(seen_in(records, records.split("train")), records, records.split(split))
-    refuse_seen(Seen.none(), records, records.split("train"))
+        _refuse_seen(seen_in(records, records.split("train")), records, records.split(split))
+    _refuse_seen(Seen.none(), records, records.split("train"))
 
 
 def test_a_seen_recording_or_patient_is_refused(records):
@@ -48,10 +51,14 @@ def test_a_seen_recording_or_patient_is_refused(records):
     with pytest.raises(
         InputError, match=f"trained on 1 of the recordings .*split test, first recording {name}"
     ):
-        refuse_seen(waveform, records, test)
+        _refuse_seen(waveform, records, test)
     patient = Seen(Seen.none().waveforms, waveform.patients)
-    with pytest.raises(InputError, match="trained on 1 of the patients .*; pre-train without them"):
-        refuse_seen(patient, records, test)
+    with pytest.raises(InputError, match="trained on 1 of the patients .*; choose another"):
+        _refuse_seen(patient, records, test)
+
+
+def _refuse_seen(seen, records, indices):
+    refuse_leaks(records, indices, find_leaks(records, indices, [Past("the encoder", seen, ())]))
 
 
 class _Edited:
@@ -78,15 +85,15 @@ class _Edited:
     ("column", "kind"), [("waveform_hash", "waveform"), ("patient_id", "patient")]
 )
 def test_splits_that_share_a_patient_or_waveform_are_refused(records, column, kind):
-    refuse_shared(records)
+    Splits(records).refuse_shared()
     train = int(records.split("train")[2])
     test = int(records.split("test")[1])
     within_a_split = (train, int(records.split("train")[3]))
-    refuse_shared(_Edited(records, "waveform_hash", within_a_split))
+    Splits(_Edited(records, "waveform_hash", within_a_split)).refuse_shared()
     with pytest.raises(
         InputError, match=rf"\((train|test)\) are of one {kind}; prepare the data set again"
     ):
-        refuse_shared(_Edited(records, column, (train, test)))
+        Splits(_Edited(records, column, (train, test))).refuse_shared()
 
 
 @pytest.fixture
@@ -120,5 +127,5 @@ def test_a_finetuned_encoder_has_seen_the_recordings_of_both_trainings(
     monkeypatch.setattr(finetune, "start_encoder", lambda *_, **__: (fresh, "compact_resnet"))
     labels = Labels(count=12)
     finetune.finetune(LinearProbing(), TARGETS["af"], prepared, tmp_path, labels=labels)
-    assert len(load(tmp_path).seen.waveforms) == 12
-    assert np.isin(load(tmp_path).seen.waveforms, start.seen.waveforms).all()
+    assert len(load_encoder(tmp_path).seen.waveforms) == 12
+    assert np.isin(load_encoder(tmp_path).seen.waveforms, start.seen.waveforms).all()

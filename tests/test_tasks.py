@@ -46,7 +46,7 @@ def test_hierarchy_is_consistent():
 
 def test_targets_and_recordings_outside_the_task():
     labels = [["NORM", "SR"], ["IMI", "INJAS", "LVH", "AFIB"], ["SR", "PVC"], [], ["1AVB", "NDT"]]
-    targets, belongs = TASKS["superclass"].targets(labels)
+    targets, belongs = TASKS["superclass"].classify(labels)
     np.testing.assert_array_equal(
         targets,
         [[1, 0, 0, 0, 0], [0, 1, 0, 0, 1], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 1, 1, 0]],
@@ -68,13 +68,13 @@ def test_targets_and_recordings_outside_the_task():
 def test_condition_is_predicted_against_all_other_recordings(task, positive):
     codes = "AFIB AFLT 1AVB 2AVB PVC PRC(S) IMI PMI INJIL INJLA NORM ISCAL".split()
     labels = [[code] for code in codes] + [[]]
-    targets, belongs = TASKS[task].targets(labels)
+    targets, belongs = TASKS[task].classify(labels)
     assert TASKS[task].is_single and belongs.all()
     assert {labels[i][0] for i in np.flatnonzero(targets[:, 0])} == positive
 
 
 def test_targets_of_no_recordings_are_empty():
-    targets, belongs = TASKS["superclass"].targets([])
+    targets, belongs = TASKS["superclass"].classify([])
     assert targets.shape == (0, 5) and belongs.shape == (0,)
 
 
@@ -92,7 +92,7 @@ def test_counts_of_real_ptb_xl():
     labels = [list(ast.literal_eval(row["scp_codes"])) for row in rows]
     fold = np.array([int(row["strat_fold"]) for row in rows])
     splits = (fold <= 8, fold == 9, fold == 10)
-    results = {name: task.targets(labels) for name, task in TASKS.items()}
+    results = {name: task.classify(labels) for name, task in TASKS.items()}
     counts = {
         name: [int(belongs[split].sum()) for split in splits]
         for name, (_, belongs) in results.items()

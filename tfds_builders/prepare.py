@@ -54,7 +54,7 @@ def prepare(
     for name, (value, minimum) in least.items():
         if value is not None and value < minimum:
             raise InputError(f"--{name} {value}: give a number of at least {minimum}")
-    builder_class, config = _find_config(dataset, options)
+    builder_class, config = find_config(dataset, options)
     if verify and builder_class.read_again is RecordingsBuilder.read_again:
         raise InputError(f"--verify {verify}: {dataset} has no second reader; leave --verify out")
     if config.columns and builder_class.patient_key is not None:
@@ -100,18 +100,31 @@ def _runner(workers: int, beam: Sequence[str] | None) -> Run:
     return functools.partial(on_beam.write_all, options=beam)
 
 
-def _find_config(
-    dataset: str, options: dict[str, Any]
-) -> tuple[type[RecordingsBuilder], RecordingsConfig]:
-    """Returns the builder of "name/config", and its config with the options changed."""
-    name, _, config_name = dataset.partition("/")
+def find_builder(name: str) -> type[RecordingsBuilder]:
+    """Returns the builder of a data set.
+
+    Raises:
+      InputError: the name is unknown.
+    """
     builder_files = Path(__file__).parent.glob("*/*_dataset_builder.py")
     names = sorted(path.parent.name for path in builder_files)
     if name not in names:
         raise InputError(f"data set {name!r} is unknown; choose from {', '.join(names)}")
-    builder_class = importlib.import_module(f"tfds_builders.{name}.{name}_dataset_builder").Builder
+    return importlib.import_module(f"tfds_builders.{name}.{name}_dataset_builder").Builder
+
+
+def find_config(
+    dataset: str, options: dict[str, Any]
+) -> tuple[type[RecordingsBuilder], RecordingsConfig]:
+    """Returns the builder of "name/config", and its config with the options changed.
+
+    Raises:
+      InputError: the name, the config or an option is unknown.
+    """
+    name, _, config_name = dataset.partition("/")
+    builder_class = find_builder(name)
     configs = {config.name: config for config in builder_class.BUILDER_CONFIGS}
-    config_name = config_name or builder_class.default_builder_config.name
+    config_name = config_name or next(iter(configs))  # the first one is the default
     if config_name not in configs:
         problem = f"data set {name} has no config {config_name!r}"
         raise InputError(f"{problem}; choose from {', '.join(configs)}")

@@ -37,7 +37,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ecgjax.adapt.parts.classifier import Adapted, Classification
+from ecgjax.adapt.parts.classifier import Adapted, Classification, supervised_loss
 from ecgjax.adapt.parts.training import NETWORK, Labelled, Run, Training
 from ecgjax.augment import GENTLE_VIEWS, Augmentation
 from ecgjax.errors import InputError
@@ -109,11 +109,25 @@ class Consistency(Training):
         The unlabelled recordings are all others of the training split. The result is the teacher,
         the network that FixMatch evaluates; `ecgjax.load` finds it in the checkpoint, too. Training
         resumes from the trained network, which the checkpoint also holds.
+
+        Raises:
+          InputError: the targets are classes or numbers.
         """
-        classification = Classification(labelled.targets.shape[1], self.dropout, self.pseudo.weak)
+        kind = labelled.outputs.kind
+        if kind != "labels":
+            problem = f"--method consistency: {labelled.outputs.target} has {kind}"
+            remedy = (
+                "its pseudo-labels need labels that are present or absent; give --method finetune"
+            )
+            raise InputError(f"{problem}; {remedy}")
+        classification = Classification(labelled.outputs, self.dropout, self.pseudo.weak)
         objective = ConsistentClassification(classification, self.pseudo)
         trained = self.train(objective, encoder, labelled, run, unlabelled=self.unlabelled)
-        return Adapted(teacher_variables(trained), self.pseudo.weak.crop_s)
+        return self.adapted(trained)
+
+    def adapted(self, variables: dict) -> Adapted:
+        """Returns the teacher of trained variables."""
+        return Adapted(teacher_variables(variables), self.pseudo.weak.crop_s)
 
 
 def teacher_variables(variables: dict) -> dict:
@@ -189,7 +203,7 @@ class ConsistentClassification:
         strong_views = views(batch["unlabelled"], pseudo.strong, strong_key)
         labelled, statistics = logits_and_statistics(labelled_views, labelled_dropout_key)
         strong, _ = logits_and_statistics(strong_views, strong_dropout_key)
-        supervised = optax.sigmoid_binary_cross_entropy(labelled, batch["targets"]).mean()
+        supervised = supervised_loss(self.classification.outputs, labelled, batch["targets"])
         agreement = known_cross_entropy(strong, present, known)
         metrics = {
             "supervised_loss": supervised,

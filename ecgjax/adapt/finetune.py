@@ -29,5 +29,9 @@ class FineTuning(Training):
 
     def adapt(self, encoder: Encoder, labelled: Labelled, run: Run) -> Adapted:
         """Trains a classifier; see `Training.train`."""
-        objective = Classification(labelled.targets.shape[1], self.dropout, self.augmentation)
-        return Adapted(self.train(objective, encoder, labelled, run), self.augmentation.crop_s)
+        objective = Classification(labelled.outputs, self.dropout, self.augmentation)
+        return self.adapted(self.train(objective, encoder, labelled, run))
+
+    def adapted(self, variables: dict) -> Adapted:
+        """Returns the classifier of trained variables."""
+        return Adapted(variables, self.augmentation.crop_s)

@@ -1,78 +1,75 @@
-"""Linear probe: logistic regression on frozen embeddings.
+"""Linear probe: logistic regression on frozen embeddings, or ridge regression for numbers.
 
 The regularisation is chosen by cross-validation within the labelled recordings.
 """
 
 import dataclasses
-import itertools
 import json
-from collections.abc import Iterator, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.model_selection import StratifiedKFold
 
+from ecgjax.adapt.parts.class_regression import fit_classes
 from ecgjax.adapt.parts.classifier import Adapted, Classification
-from ecgjax.adapt.parts.logistic_regression import Regressions
+from ecgjax.adapt.parts.label_regression import fit_labels
+from ecgjax.adapt.parts.number_regression import fit_numbers
 from ecgjax.adapt.parts.training import Labelled, Run
 from ecgjax.augment import Augmentation
 from ecgjax.data.seen import seen_in
 from ecgjax.errors import InputError
-from ecgjax.evaluate.metrics import auroc
+from ecgjax.outputs import Kind
 from ecgjax.pretrained import Encoder
 from ecgjax.train.checkpoint import Checkpoints
 from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.sharding import data_mesh
 from ecgjax.train.state import create_state
 
-STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
-"""Candidates for the inverse regularisation strength C, strongest regularisation first."""
-FALLBACK_STRENGTH = 1e-2
-"""C if no class can be cross-validated because only one patient has (or lacks) the condition."""
-LARGE_SET = 5000
-"""Number of recordings above which the first fold alone is used to choose C."""
-BLOCK = 1 << 24
-"""Number of recordings times regressions fitted at once: they take half a gigabyte of memory."""
-
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class LinearProbe:
-    """A fitted probe: one linear score per class on standardised embeddings."""
+    """A fitted probe: one linear score per output on standardised embeddings."""
 
     mean: np.ndarray
     """Mean of each feature over the labelled recordings, [feature]."""
     scale: np.ndarray
     """Standard deviation of each feature over the labelled recordings, [feature]."""
     weights: np.ndarray
-    """Weights [class, feature]; zero for a class that all (or none) of the recordings have."""
+    """Weights [output, feature]; zero for a label that all (or none) of the recordings have."""
     bias: np.ndarray
-    """Intercepts [class]; zero for a class that all (or none) of the recordings have."""
+    """Intercepts [output]; zero for a label that all (or none) of the recordings have."""
     chosen_c: float
-    """Inverse regularisation strength C, shared by all classes."""
+    """Inverse regularisation strength C, shared by all outputs."""
 
     def scores(self, embeddings: np.ndarray) -> np.ndarray:
-        """Returns log-odds float32 [recording, class] for embeddings [recording, feature]."""
+        """Returns logits float32 [recording, output] for embeddings [recording, feature].
+
+        These are log-odds of labels, the arguments of a softmax, or standardised numbers.
+        """
         standardised = (np.asarray(embeddings, np.float32) - self.mean) / self.scale
         return standardised @ self.weights.T + self.bias
 
 
-def fit(
-    embeddings: np.ndarray, targets: np.ndarray, patients: np.ndarray, *, seed: int
-) -> LinearProbe:
-    """Fits a one-vs-rest probe to n labelled recordings.
+FITS = {"labels": fit_labels, "classes": fit_classes, "numbers": fit_numbers}
+"""Function that fits each kind of target to standardised features."""
 
-    C is chosen by cross-validation over patients: the candidate with the highest AUROC, mean over
-    folds and classes. Log loss as the criterion regularises too strongly at n=50, because it
-    punishes overconfidence, and the ranking suffers: AUROC of atrial fibrillation 0.66 instead of
-    0.69 (random convolutions, PTB-XL, mean of 30 draws). All classes share one C: a choice based on
-    a class with two positives would be random.
+
+def fit(
+    embeddings: np.ndarray,
+    targets: np.ndarray,
+    patients: np.ndarray,
+    *,
+    seed: int,
+    kind: Kind = "labels",
+) -> LinearProbe:
+    """Fits a probe to n labelled recordings; see the functions in `FITS`.
 
     Args:
       embeddings: [recording, feature].
-      targets: 0 or 1, [recording, class].
+      targets: targets as `Outputs` describes them, with numbers standardised, [recording, output].
       patients: patient of each recording, [recording].
       seed: random seed of the folds.
+      kind: kind of the targets.
 
     Raises:
       InputError: the three differ in their number of recordings, or an embedding is not finite.
@@ -90,72 +87,7 @@ def fit(
     # A feature that is nearly constant here may vary in other recordings: limit its amplification.
     scale = np.maximum(deviation, 1e-3 * deviation.max() or 1.0)
     features = (features - mean) / scale
-    regressions = Regressions(features)
-    cases = np.asarray(targets) == 1
-    known = cases.any(axis=0) & ~cases.all(axis=0)
-    c = _choose_strength(regressions, features, cases, patients, seed=seed)
-    weights = np.zeros((cases.shape[1], features.shape[1]), np.float32)
-    bias = np.zeros(cases.shape[1], np.float32)
-    used = np.ones_like(cases[:, known])
-    solution, bias[known] = regressions.fit(cases[:, known], used, np.full(used.shape[1], c))
-    weights[known] = solution.T
-    return LinearProbe(mean, scale, weights, bias, c)
-
-
-def _choose_strength(
-    regressions: Regressions,
-    features: np.ndarray,
-    cases: np.ndarray,
-    patients: np.ndarray,
-    *,
-    seed: int,
-) -> float:
-    splits = [
-        (is_case, held_out)
-        for is_case in cases.T
-        for held_out in patient_folds(is_case, patients, seed=seed)
-    ]
-    if not splits:
-        return FALLBACK_STRENGTH
-    size = max(1, BLOCK // (len(features) * len(STRENGTHS)))
-    blocks = (splits[start : start + size] for start in range(0, len(splits), size))
-    values = [value for block in blocks for value in _held_out_auroc(regressions, features, block)]
-    return STRENGTHS[int(np.mean(values, axis=0).argmax())]
-
-
-def _held_out_auroc(
-    regressions: Regressions, features: np.ndarray, splits: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> Iterator[np.ndarray]:
-    """Yields, for each split (is a case, is held out), the AUROC of each of `STRENGTHS`."""
-    cases = np.stack([is_case for is_case, _ in splits], axis=1)
-    held_out = np.stack([mask for _, mask in splits], axis=1)
-    weights, bias = regressions.fit(
-        cases.repeat(len(STRENGTHS), axis=1),
-        ~held_out.repeat(len(STRENGTHS), axis=1),
-        np.tile(STRENGTHS, len(splits)),
-    )
-    scores = (features @ weights + bias).reshape(len(features), len(splits), len(STRENGTHS))
-    for number, (is_case, mask) in enumerate(splits):
-        tested = scores[mask, number]
-        yield auroc(np.broadcast_to(is_case[mask, None], tested.shape), tested)
-
-
-def patient_folds(is_case: np.ndarray, patients: np.ndarray, *, seed: int) -> Iterator[np.ndarray]:
-    """Yields the recordings held out in each fold, as masks bool [recording].
-
-    A patient's recordings are in the same fold, and each fold has its share of the patients with
-    the condition. There are five folds, fewer if fewer patients have (or lack) the condition, and
-    none if only one does. Above `LARGE_SET` recordings only the first fold is returned.
-    """
-    _, patient = np.unique(patients, return_inverse=True)
-    has_condition = np.bincount(patient, weights=is_case) > 0
-    number = min(5, int(has_condition.sum()), int((~has_condition).sum()))
-    if number < 2:
-        return
-    splitter = StratifiedKFold(number, shuffle=True, random_state=seed)
-    folds = splitter.split(has_condition, has_condition)
-    for _, held_out in itertools.islice(folds, 1 if len(is_case) > LARGE_SET else number):
-        yield np.isin(patient, held_out)
+    return LinearProbe(mean, scale, *FITS[kind](features, targets, patients, seed=seed))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,13 +105,15 @@ class LinearProbing:
         """
         records = labelled.records
         indices = labelled.indices
+        outputs = labelled.outputs
         probe = fit(
-            encoder.embed(records, indices),
-            labelled.targets,
+            encoder.embed_records(records, indices),
+            np.asarray(outputs.standardise(labelled.targets)),
             records.patients[indices],
             seed=self.seed,
+            kind=outputs.kind,
         )
-        objective = Classification(labelled.targets.shape[1], 0.0, Augmentation())
+        objective = Classification(labelled.outputs, 0.0, Augmentation())
         variables = _insert_probe(objective.begin(encoder, jax.random.key(self.seed)), probe)
         state = create_state(variables, Optimizer().build(1), data_mesh())
         settings = json.loads(json.dumps(dataclasses.asdict(self)))

@@ -104,7 +104,11 @@ class LocalContrast(Training):
         objective = Segmentation(self.contrast, self.augmentation)
         others = self.unlabelled if self.contrast.weight else 0
         trained = self.train(objective, encoder, labelled, run, unlabelled=others)
-        return Adapted({name: trained[name] for name in NETWORK}, window_s=None)
+        return self.adapted(trained)
+
+    def adapted(self, variables: dict) -> Adapted:
+        """Returns the segmenter of trained variables."""
+        return Adapted({name: variables[name] for name in NETWORK}, window_s=None)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -63,23 +63,41 @@ def _shortest_s(window_s: float) -> float:
 
 
 def divide_records(records: Records, indices: np.ndarray, *, window_s: float) -> list[Windows]:
-    """Returns the windows of prepared recordings; see `divide`.
-
-    A recording that `prepare` filled up from less than the shortest window has that window.
+    """Returns the windows of prepared recordings; see `divide_stored`.
 
     Raises:
       InputError: a recording is too short; the message names it.
     """
-    windows: dict[int, Windows] = {}
-    shortest = math.ceil(_shortest_s(window_s) * records.rate_hz)
-    samples = np.maximum(records.valid_samples[indices], min(shortest, records.samples))
-    for count in np.unique(samples).tolist():
-        try:
-            windows[count] = divide(count, rate_hz=records.rate_hz, window_s=window_s)
-        except InputError as error:
-            record_id = records.row(indices[np.argmax(samples == count)])["record_id"]
-            raise InputError(f"{records.path}: recording {record_id}: {error}") from None
-    return [windows[count] for count in samples.tolist()]
+    valid_samples = records.valid_samples[indices]
+    try:
+        return divide_stored(
+            valid_samples, records.samples, rate_hz=records.rate_hz, window_s=window_s
+        )
+    except InputError as error:
+        shortest = records.row(indices[np.argmin(valid_samples)])["record_id"]
+        raise InputError(f"{records.path}: recording {shortest}: {error}") from None
+
+
+def divide_stored(
+    valid_samples: np.ndarray, samples: int, *, rate_hz: float, window_s: float
+) -> list[Windows]:
+    """Returns the windows of recordings that `prepare` filled up to one length; see `divide`.
+
+    A recording that was filled up from less than the shortest window has that window.
+
+    Args:
+      valid_samples: samples of each recording without padding, [recording].
+      samples: samples of each recording with padding.
+      rate_hz: their sampling rate, in Hz.
+      window_s: length of the encoder's window, in seconds.
+
+    Raises:
+      InputError: the recordings are too short.
+    """
+    shortest = math.ceil(_shortest_s(window_s) * rate_hz)
+    counts = np.maximum(valid_samples, min(shortest, samples)).tolist()
+    windows = {count: divide(count, rate_hz=rate_hz, window_s=window_s) for count in {*counts}}
+    return [windows[count] for count in counts]
 
 
 def average_over_windows(

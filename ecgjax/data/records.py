@@ -133,7 +133,7 @@ class Records:
 
     @functools.cached_property
     def recorded_at(self) -> np.ndarray:
-        """Time of each recording, datetime64[s] [recording]; NaT if it is not known."""
+        """Time of each recording, `datetime64[s]` [recording]; NaT if it is not known."""
         return self.column("recorded_at").to_numpy().astype("datetime64[s]")
 
     @functools.cached_property

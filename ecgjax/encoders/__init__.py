@@ -12,6 +12,7 @@ import flax.linen as nn
 from ecgjax.encoders.compact_resnet import CompactResnet
 from ecgjax.encoders.conv_lstm import ConvLstm
 from ecgjax.encoders.lead_branches import LeadBranches
+from ecgjax.encoders.net1d import Net1d
 from ecgjax.encoders.pclr_resnet import PclrResnet
 from ecgjax.encoders.s4 import S4
 from ecgjax.encoders.unet1d import Unet1d
@@ -33,6 +34,14 @@ ENCODERS: dict[str, nn.Module] = {
     "vit1d_st_mem": Vit1d(patch=75, lead_patches=True, registers=0, separators=True),
     "wav2vec_transformer": Wav2vecTransformer(),
     "unet1d": Unet1d(),
+    "net1d": Net1d(),
+    "net1d_ecgfounder": Net1d(
+        stem=64,
+        widths=(64, 160, 160, 400, 400, 1024, 1024),
+        depths=(2, 2, 2, 3, 3, 4, 4),
+        ratio=1.0,
+        group_width=16,
+    ),
 }
 
 

@@ -30,7 +30,7 @@ class LeadBranches(nn.Module):
           [batch, lead * 2 * width], those of the leads joined.
         """
         tokens, embeddings = self.branches(signal, train=train)
-        batch = len(signal)
+        batch = signal.shape[0]
         joined = tokens.swapaxes(1, 2).reshape(batch, tokens.shape[2], -1)
         return joined, embeddings.reshape(batch, -1)
 

@@ -29,6 +29,8 @@ class PclrResnet(nn.Module):
     """Kernel size of the convolutions, in samples."""
     downsample: int = 4
     """Factor by which each unit shortens the time axis."""
+    epsilon: float = 1e-5
+    """Added to the variance in batch normalisation; the published weights need 1e-3."""
     dtype: str = "float32"
     """Precision of convolutions and activations: float32 or bfloat16."""
 
@@ -42,11 +44,12 @@ class PclrResnet(nn.Module):
             dtype=self.dtype,
             name="stem",
         )
-        hidden = relu(BatchNorm(name="stem_norm")(stem(signal), train=train))
+        norm = BatchNorm(epsilon=self.epsilon, name="stem_norm")
+        hidden = relu(norm(stem(signal), train=train))
         shortcut = hidden
         for number, width in enumerate(self.widths, start=1):
             unit = ResidualUnit(
-                width, self.kernel, self.downsample, self.dtype, name=f"unit{number}"
+                width, self.kernel, self.downsample, self.epsilon, self.dtype, name=f"unit{number}"
             )
             hidden, shortcut = unit(hidden, shortcut, train=train)
         hidden = hidden.astype(jnp.float32)
@@ -59,6 +62,7 @@ class ResidualUnit(nn.Module):
     width: int
     kernel: int
     downsample: int
+    epsilon: float
     dtype: str
 
     @nn.compact
@@ -72,10 +76,11 @@ class ResidualUnit(nn.Module):
           [batch, ceil(time / downsample), width].
         """
         conv = functools.partial(Conv, kernel_init=nn.initializers.he_normal(), dtype=self.dtype)
+        norm = functools.partial(BatchNorm, epsilon=self.epsilon)
         shortcut = max_pool(shortcut, self.downsample, self.downsample)
         shortcut = conv(self.width, 1, name="shortcut")(shortcut)
         hidden = conv(self.width, self.kernel, name="conv1")(hidden)
-        hidden = relu(BatchNorm(name="norm1")(hidden, train=train))
+        hidden = relu(norm(name="norm1")(hidden, train=train))
         hidden = conv(self.width, self.kernel, self.downsample, name="conv2")(hidden)
         total = hidden + shortcut
-        return relu(BatchNorm(name="norm2")(total, train=train)), total
+        return relu(norm(name="norm2")(total, train=train)), total

@@ -48,7 +48,7 @@ class Wav2vecTransformer(nn.Module):
         self.feature_norm = nn.LayerNorm(dtype=self.dtype)
         self.entrance = nn.Dense(self.width, dtype=self.dtype)
         self.position = GroupedConv(
-            self.width, self.position_kernel, self.position_groups, self.dtype
+            self.width, self.position_kernel, self.position_groups, dtype=self.dtype
         )
         self.transformer = Transformer(self.layers, self.heads, self.dtype)
 

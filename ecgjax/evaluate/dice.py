@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from ecgjax.errors import InputError
-from ecgjax.evaluate.metrics import Bootstrap
+from ecgjax.evaluate.bootstrap import Bootstrap
 from ecgjax.signals import UNMARKED, WAVES
 
 

@@ -1,12 +1,12 @@
-"""AUROC and its uncertainty: a bootstrap over patients, paired between methods."""
+"""AUROC, with a bootstrap over patients."""
 
-import dataclasses
 from collections.abc import Mapping
 
 import numpy as np
 import scipy.stats
 
 from ecgjax.errors import InputError
+from ecgjax.evaluate.bootstrap import Bootstrap, resamples
 
 
 def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -16,7 +16,7 @@ def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     array([0.75])
 
     Args:
-      targets: 0 or 1, [recording, class].
+      targets: 0 or 1, or NaN where there is no label, [recording, class].
       scores: higher means more likely, [recording, class].
 
     Returns:
@@ -27,13 +27,18 @@ def auroc(targets: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """
     _check(targets, scores)
     cases = np.equal(targets, 1)
+    controls = find_controls(targets)
+    if not (cases | controls).all():
+        columns = zip(targets.T, scores.T, cases.T | controls.T, strict=True)
+        each = [auroc(target[known, None], score[known, None]) for target, score, known in columns]
+        return np.concatenate(each)
     positive = cases.sum(axis=0)
-    negative = len(cases) - positive
+    negative = controls.sum(axis=0)
     ranks = scipy.stats.rankdata(scores, axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         # Mann-Whitney: the mean rank of the positives, less their mean rank among themselves.
         wins = (ranks * cases).sum(axis=0) / positive - (positive + 1) / 2
-        return np.where(_has_both(cases), wins / negative, np.nan)
+        return np.where(has_both(targets), wins / negative, np.nan)
 
 
 def macro_auroc(targets: np.ndarray, scores: np.ndarray) -> float:
@@ -43,52 +48,14 @@ def macro_auroc(targets: np.ndarray, scores: np.ndarray) -> float:
     return float(values[defined].mean()) if defined.any() else float("nan")
 
 
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """A value with its confidence interval."""
-
-    value: float
-    low: float
-    high: float
+def find_controls(targets: np.ndarray) -> np.ndarray:
+    """Returns True for a recording that is known not to have a class, bool [recording, class]."""
+    return ~np.equal(targets, 1) & ~np.isnan(targets)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class Bootstrap:
-    """AUROC (or Dice coefficients) of several methods on one test set and on its resamples.
-
-    The methods share the resamples of patients, so that differences between methods are paired.
-    A class with only one value in the test set has NaN and is left out of the macro mean.
-    """
-
-    values: dict[str, np.ndarray]
-    """Value of each method on the whole test set, [class]."""
-    draws: dict[str, np.ndarray]
-    """Value of each method on each resample, [draw, class]; a row is one resample of patients."""
-    level: float
-    """Confidence level of the intervals."""
-
-    def macro(self, method: str, *, minus: str | None = None) -> Interval:
-        """Returns the macro AUROC of a method, or its paired difference from method `minus`."""
-        value, draws = self._difference(method, minus)
-        defined = ~np.isnan(value)
-        return self._interval(value[defined].mean(), draws[:, defined].mean(axis=1))
-
-    def per_class(self, method: str, *, minus: str | None = None) -> list[Interval]:
-        """Returns the AUROC of each class, or its paired difference from method `minus`."""
-        value, draws = self._difference(method, minus)
-        return [self._interval(value[k], draws[:, k]) for k in range(len(value))]
-
-    def _difference(self, method: str, minus: str | None) -> tuple[np.ndarray, np.ndarray]:
-        if minus is None:
-            return self.values[method], self.draws[method]
-        return self.values[method] - self.values[minus], self.draws[method] - self.draws[minus]
-
-    def _interval(self, value: float, draws: np.ndarray) -> Interval:
-        draws = draws[~np.isnan(draws)]
-        if not len(draws):
-            return Interval(float(value), float("nan"), float("nan"))
-        low, high = np.quantile(draws, [(1 - self.level) / 2, (1 + self.level) / 2])
-        return Interval(float(value), float(low), float(high))
+def has_both(targets: np.ndarray) -> np.ndarray:
+    """Returns True for a class with cases and controls in `targets`, bool [class]."""
+    return np.logical_and(np.equal(targets, 1).any(axis=0), find_controls(targets).any(axis=0))
 
 
 def patient_bootstrap(
@@ -104,11 +71,14 @@ def patient_bootstrap(
 
     Patients are drawn with replacement, each with all recordings. A resample without a positive or
     without a negative recording of some class is drawn again: the intervals are those of test sets
-    that contain every class. For a method with several seeds the value is the mean AUROC over
-    seeds. The interval describes the variation between patients, not between seeds.
+    that contain every class. If the classes are too rare for that, every resample counts, and a
+    class is left out of the resamples that do not contain it. For a method with several seeds the
+    value is the mean AUROC over seeds. The interval describes the variation between patients, not
+    between seeds.
 
     Args:
-      targets: 0 or 1, [recording, class].
+      targets: 0 or 1, or NaN where there is no label, [recording, class]. A class with only one
+        value has NaN.
       scores: scores of each method, [recording, class] or [seed, recording, class].
       patients: patient of each recording, [recording].
       draws: number of resamples.
@@ -116,91 +86,67 @@ def patient_bootstrap(
       seed: random seed of the resamples.
 
     Raises:
-      InputError: the shapes differ, a score is NaN, no class has both values, or a class is too
-        rare to resample.
+      InputError: the shapes differ, or a score is NaN.
     """
-    cases = np.equal(targets, 1)
-    if not _has_both(cases).any():
+    if len(patients) != len(targets):
         raise InputError(
-            "targets: no class has positive and negative recordings; choose a larger test set"
+            f"{len(targets)} recordings and {len(patients)} patients: give one for each recording"
         )
-    if len(patients) != len(cases):
-        raise InputError(
-            f"{len(cases)} recordings and {len(patients)} patients: give one for each recording"
-        )
-    stacks = {
-        name: np.asarray(stack).reshape(-1, *np.shape(stack)[-2:]) for name, stack in scores.items()
-    }
+    stacks = as_stacks(scores)
     values = {
         name: np.mean([auroc(targets, seed_scores) for seed_scores in stack], axis=0)
         for name, stack in stacks.items()
     }
-    _, patient = np.unique(patients, return_inverse=True)
-    rng = np.random.default_rng(seed)
-    block = int(np.clip(2**20 // len(cases), 1, 128))  # a few MB at a time
-    drawn = {name: np.empty((draws, cases.shape[1])) for name in stacks}
-    for start in range(0, draws, block):
-        weights = _resample(cases, patient, min(block, draws - start), rng)
+    blocks = resamples(required_recordings(targets), patients, draws=draws, seed=seed)
+    drawn: dict[str, list[np.ndarray]] = {name: [] for name in stacks}
+    for weights in blocks:
         for name, stack in stacks.items():
-            drawn[name][start : start + block] = _resampled_auroc(cases, stack, weights)
-    return Bootstrap(values, drawn, level)
+            drawn[name].append(_resampled_auroc(targets, stack, weights))
+    return Bootstrap(values, {name: np.concatenate(drawn[name]) for name in drawn}, level)
 
 
-def _resample(
-    cases: np.ndarray, patient: np.ndarray, draws: int, rng: np.random.Generator
-) -> np.ndarray:
-    """Draws resamples that contain every class.
-
-    Returns:
-      Number of times that each recording occurs in each resample, float32 [recording, draw].
-    """
-    number = patient.max() + 1
-    required = cases[:, _has_both(cases)]
-    required = np.concatenate([required, ~required], axis=1).astype(np.float32)
-    accepted = np.empty((len(patient), 0), np.float32)
-    for _ in range(1000):
-        drawn = rng.integers(number, size=(draws, number)) + number * np.arange(draws)[:, None]
-        times = np.bincount(drawn.ravel(), minlength=draws * number).reshape(draws, number)
-        weights = times.T[patient].astype(np.float32)
-        complete = (required.T @ weights > 0).all(axis=0)
-        accepted = np.concatenate([accepted, weights[:, complete]], axis=1)
-        if accepted.shape[1] >= draws:
-            return accepted[:, :draws]
-    minority = np.minimum(cases.sum(axis=0), (~cases).sum(axis=0))
-    rarest = np.where(minority > 0, minority, len(cases)).argmin()
-    raise InputError(
-        f"targets: class {rarest} is too rare for resampling; leave it out or pool test sets"
-    )
+def as_stacks(predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns predictions as [seed, recording, output], also those of a method without seeds."""
+    return {
+        name: np.asarray(stack).reshape(-1, *np.shape(stack)[-2:])
+        for name, stack in predicted.items()
+    }
 
 
-def _resampled_auroc(cases: np.ndarray, stack: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def required_recordings(targets: np.ndarray) -> np.ndarray:
+    """Returns cases and controls of the classes with both, for `resamples`."""
+    both = has_both(targets)
+    cases = np.equal(targets, 1)[:, both]
+    return np.concatenate([cases, find_controls(targets)[:, both]], axis=1)
+
+
+def _resampled_auroc(targets: np.ndarray, stack: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Returns AUROC [draw, class], mean over the seeds of `stack` [seed, recording, class].
 
     `weights` [recording, draw] is the number of times that a recording counts.
     """
-    values = np.full((weights.shape[1], cases.shape[1]), np.nan)
-    for k in np.flatnonzero(_has_both(cases)):
-        each_seed = [_weighted_auroc(cases[:, k], scores[:, k], weights) for scores in stack]
+    values = np.full((weights.shape[1], targets.shape[1]), np.nan)
+    for k in np.flatnonzero(has_both(targets)):
+        each_seed = [_weighted_auroc(targets[:, k], scores[:, k], weights) for scores in stack]
         values[:, k] = np.mean(each_seed, axis=0)
     return values
 
 
-def _weighted_auroc(case: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _weighted_auroc(target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Returns AUROC [draw] of one class: the weighted share of (case, control) pairs in order."""
+    case = target == 1
+    control = find_controls(target)
     cases = weights[case]
-    controls = weights[~case]
-    order = np.argsort(scores[~case])
-    ranked = scores[~case][order]
+    controls = weights[control]
+    order = np.argsort(scores[control])
+    ranked = scores[control][order]
     cumulative = np.zeros((len(controls) + 1, weights.shape[1]), weights.dtype)
     np.cumsum(controls[order], axis=0, out=cumulative[1:])  # total weight of the k lowest controls
     less = cumulative[np.searchsorted(ranked, scores[case], "left")]
     at_most = cumulative[np.searchsorted(ranked, scores[case], "right")]
     wins = np.einsum("rd,rd->d", cases, less + at_most)
-    return wins / (2 * cases.sum(axis=0) * controls.sum(axis=0))
-
-
-def _has_both(cases: np.ndarray) -> np.ndarray:
-    return np.logical_and(cases.any(axis=0), ~cases.all(axis=0))
+    with np.errstate(invalid="ignore"):  # 0 / 0: the class is not in the resample
+        return wins / (2 * cases.sum(axis=0) * controls.sum(axis=0))
 
 
 def _check(targets: np.ndarray, scores: np.ndarray) -> None:

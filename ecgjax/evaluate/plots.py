@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -94,7 +95,7 @@ def reduce_to_2d(
 def embedding_map(
     points: np.ndarray,
     conditions: Sequence[str],
-    path: Path,
+    path: Path | BinaryIO,
     *,
     title: str = "",
     patients: np.ndarray | None = None,
@@ -105,7 +106,7 @@ def embedding_map(
     Args:
       points: coordinates from `reduce_to_2d`, [point, 2].
       conditions: condition of each point, at most eight different ones.
-      path: the PNG file.
+      path: the PNG file, by name or open.
       title: title of the plot.
       patients: patient of each point; lines join the recordings of the same patient.
       joined: number of patients whose recordings are joined, the first with several recordings.
@@ -158,18 +159,21 @@ _METHODS = {
 def low_label_curves(rows: Sequence[Row], path: Path) -> None:
     """Plots macro AUROC with its interval against the number of labels.
 
-    There is one panel for each task and one line for each method.
+    There is one panel for each task and one line for each method. Of several tests the first one is
+    shown.
     """
+    rows = [row for row in rows if row.test == rows[0].test]
     tasks = list(dict.fromkeys(row.task for row in rows))
     columns = min(3, len(tasks))
     lines = -(-len(tasks) // columns)
     figure = Figure(figsize=(1 + 4 * columns, 0.8 + 3.2 * lines), layout="constrained")
     for i, task in enumerate(tasks):
         axes = figure.add_subplot(lines, columns, i + 1)
-        _draw_task(axes, [row for row in rows if row.task == task])
-        axes.set(
-            title=task, xlabel="labelled recordings", ylabel="AUROC" if i % columns == 0 else None
-        )
+        shown = [row for row in rows if row.task == task]
+        _draw_task(axes, shown)
+        is_first = i % columns == 0 or shown[0].metric != rows[0].metric
+        label = shown[0].metric if is_first else None
+        axes.set(title=task, xlabel="labelled recordings", ylabel=label)
     legend = {}
     for axes in figure.axes:
         legend |= dict(zip(*reversed(axes.get_legend_handles_labels()), strict=True))

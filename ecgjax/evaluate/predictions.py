@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from ecgjax.errors import InputError
+from ecgjax.outputs import Kind
 
 FILE = "predictions.npz"
 TESTED_SPLITS = ("validation", "test")
+"""Splits that a model is not trained on."""
 _STORED_KEYS = {"settings": "by", "predicted": "found"}
 """Keys in the file where they differ from the attributes: files of earlier versions have them."""
 
@@ -27,13 +29,15 @@ class RunDescription:
     task: str
     classes: tuple[str, ...]
     metric: str
-    """Name of the metric: "AUROC" or "Dice"."""
+    """Name of the main metric: "AUROC", "R2" or "Dice"."""
     data: str
     """Name of the data set."""
     rate_hz: float | None
     """Sampling rate of the wave labels, in Hz (the encoder's input rate); None for other tasks."""
     settings: dict[str, Any]
     """Settings of the run without its seed, as `describe_run` returns them."""
+    kind: Kind = "labels"
+    """Kind of the targets; files of earlier versions have labels, or waves with the metric Dice."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -45,9 +49,9 @@ class Predictions:
     patients: np.ndarray
     """Patient of each recording; equal numbers mean the same patient, [recording]."""
     truth: np.ndarray
-    """0 or 1, float32 [recording, class]; or the wave of each sample, uint8 [recording, time]."""
+    """Targets, float32 [recording, output]; or the wave of each sample, uint8 [recording, time]."""
     predicted: np.ndarray
-    """Probability of each class, or the predicted wave of each sample; same shape as `truth`."""
+    """Probabilities, numbers, or the predicted wave of each sample; same shape as `truth`."""
 
 
 def describe_run(settings: Any, *, encoder: str, start: str, labelled: int) -> dict[str, Any]:
@@ -73,13 +77,19 @@ def _flatten(settings: dict, prefix: str = "") -> dict[str, Any]:
     for name, value in settings.items():
         if isinstance(value, dict):
             flat |= _flatten(value, f"{prefix}{name}.")
-        elif name != "seed":
+        elif name not in ("seed", "eval_every"):  # how often a run is watched changes nothing
             flat[prefix + name] = value
     return flat
 
 
 def save(workdir: Path, description: RunDescription, predictions: dict[str, Predictions]) -> None:
-    """Writes predictions.npz; `predictions` has one entry for each of `TESTED_SPLITS`."""
+    """Writes predictions.npz.
+
+    Args:
+      workdir: folder of the run.
+      description: task, data and settings.
+      predictions: predictions of each test: splits of the data set, and names of other data sets.
+    """
     about = {_stored(name): value for name, value in vars(description).items()}
     arrays = {
         f"{split}/{_stored(name)}": value
@@ -106,14 +116,16 @@ def load(workdir: Path) -> tuple[RunDescription, dict[str, Predictions]]:
         with file.open("rb") as stream, np.load(stream) as arrays:
             about = json.loads(str(arrays["about"]))
             about["classes"] = tuple(about["classes"])
+            about.setdefault("kind", "labels")
             description = {name: about[_stored(name)] for name in _names(RunDescription)}
-            splits = {
-                split: Predictions(
-                    *(arrays[f"{split}/{_stored(name)}"] for name in _names(Predictions))
+            tests = dict.fromkeys(key.rpartition("/")[0] for key in arrays if "/" in key)
+            predictions = {
+                test: Predictions(
+                    *(arrays[f"{test}/{_stored(name)}"] for name in _names(Predictions))
                 )
-                for split in TESTED_SPLITS
+                for test in tests
             }
-            return RunDescription(**description), splits
+            return RunDescription(**description), predictions
     except Exception as error:  # zipfile, zlib and NumPy raise half a dozen types
         problem = f"damaged, or of another version of ecgjax ({type(error).__name__}: {error})"
         raise InputError(

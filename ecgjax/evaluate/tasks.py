@@ -1,4 +1,7 @@
-"""Prediction tasks: each one assigns SCP-ECG statement codes to classes.
+"""Prediction tasks: the targets of whole recordings that models learn.
+
+Every task obeys the protocol `Task`. A `NamedTask` assigns SCP-ECG statement codes to classes; the
+tasks of a user's own columns are in `ecgjax.workflows.own_targets`.
 
 The statements and their hierarchy are those of PTB-XL (scp_statements.csv, CC BY 4.0; Wagner et al.
 2020, doi:10.1038/s41597-020-0495-6). A recording has a statement whatever its likelihood, as in the
@@ -8,8 +11,11 @@ goes into `CONDITIONS`.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+
+from ecgjax.outputs import Outputs
 
 # Kind (d diagnostic, f form, r rhythm) and code; for diagnostic statements superclass and subclass.
 _TABLE = """
@@ -101,33 +107,86 @@ class Statement:
 STATEMENTS = tuple(Statement(*line.split()) for line in _TABLE.strip().splitlines())
 
 
+class Recordings(Protocol):
+    """The part of `ecgjax.data.records.Records` that targets are read from."""
+
+    def labels(self, indices: np.ndarray) -> list[list[str]]:
+        """Returns the labels of each recording."""
+        ...
+
+    def column(self, name: str) -> Any:
+        """Returns a column of the data set's table, one value for each recording."""
+        ...
+
+
+class Task(Protocol):
+    """Targets of whole recordings: labels, classes or numbers."""
+
+    @property
+    def name(self) -> str:
+        """Name in commands, tables and files."""
+        ...
+
+    @property
+    def description(self) -> str:
+        """Description in a few words."""
+        ...
+
+    @property
+    def outputs(self) -> Outputs:
+        """Names and kind of the targets. `Outputs.fitted` adds the scale of numbers."""
+        ...
+
+    @property
+    def is_single(self) -> bool:
+        """True if it is one condition against all other recordings; draws are then balanced."""
+        ...
+
+    def targets(self, records: Recordings, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the targets of recordings, and the recordings that belong to the task.
+
+        Args:
+          records: any prepared data set, which need not be the one that a model is trained on.
+          indices: numbers of recordings in it, [recording].
+
+        Returns:
+          targets: float32 [recording, output], one-hot for classes; NaN where there is no label.
+          belongs: True for a recording with some target, bool [recording].
+
+        Raises:
+          InputError: the data set cannot have such targets.
+        """
+        ...
+
+
 @dataclasses.dataclass(frozen=True)
-class Task:
-    """A set of classes. A recording has a class if it has one of the codes of that class."""
+class NamedTask:
+    """Labels that a data set holds. A recording has a class if it has one of its codes."""
 
     name: str
     description: str
     classes: tuple[str, ...]
     codes: tuple[frozenset[str], ...]
-    """The SCP-ECG codes of each class."""
+    """The codes of each class."""
     drop_unlabelled: bool
     """Leave out recordings without any code of the task, as the published protocols do."""
+
+    @property
+    def outputs(self) -> Outputs:
+        """Outputs of a head for this task."""
+        return Outputs(self.name, "labels", self.classes)
 
     @property
     def is_single(self) -> bool:
         """Returns True for a task with one condition against all other recordings."""
         return len(self.classes) == 1
 
-    def targets(self, labels: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the targets of recordings, and the recordings that belong to the task.
+    def targets(self, records: Recordings, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns targets of 0 and 1, and the recordings that belong to the task; see `Task`."""
+        return self.classify(records.labels(indices))
 
-        Args:
-          labels: the codes of each recording.
-
-        Returns:
-          targets: 0 or 1, float32 [recording, class], for all recordings.
-          belongs: True for a recording that belongs to the task, bool [recording].
-        """
+    def classify(self, labels: Sequence[Sequence[str]]) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the same as `targets` for recordings with these labels, [recording][label]."""
         present = [
             [not codes.isdisjoint(recording_codes) for codes in self.codes]
             for recording_codes in labels
@@ -138,18 +197,27 @@ class Task:
         return targets, np.ones(len(targets), bool)
 
 
-def _condition(name: str, description: str, codes: Sequence[str]) -> Task:
-    return Task(name, description, (name,), (frozenset(codes),), drop_unlabelled=False)
+LABEL = "label:"
+"""Beginning of the name of a task that is one label as the data set holds it."""
 
 
-def _grouped(name: str, description: str, group: Callable[[Statement], str | None]) -> Task:
+def label_task(label: str) -> NamedTask:
+    """Returns the task of one label, such as "snomed:426783006", against all other recordings."""
+    return NamedTask(f"{LABEL}{label}", f"label {label}", (label,), (frozenset({label}),), False)
+
+
+def _condition(name: str, description: str, codes: Sequence[str]) -> NamedTask:
+    return NamedTask(name, description, (name,), (frozenset(codes),), drop_unlabelled=False)
+
+
+def _grouped(name: str, description: str, group: Callable[[Statement], str | None]) -> NamedTask:
     """Returns a task whose classes are the values of `group`, in the order of the table."""
     groups: dict[str, set[str]] = {}
     for statement in STATEMENTS:
         if group_name := group(statement):
             groups.setdefault(group_name, set()).add(statement.code)
     codes = tuple(frozenset(codes) for codes in groups.values())
-    return Task(name, description, tuple(groups), codes, drop_unlabelled=True)
+    return NamedTask(name, description, tuple(groups), codes, drop_unlabelled=True)
 
 
 def _select_kind(kind: str) -> Callable[[Statement], str | None]:

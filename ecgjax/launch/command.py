@@ -89,16 +89,26 @@ def last_choice(option: str, names: Iterable[str], default: str) -> str:
     The parser takes the last of several occurrences, and so does this function: a job script may
     have a default and `"$@"` behind it. An unknown name is left to the parser, which reports it.
     """
+    value = last_value(option)
+    return value if value in names else default
+
+
+def last_value(option: str) -> str:
+    """Returns the last value given to an option, "" if there is none."""
     words = [part for word in sys.argv[1:] for part in word.split("=", 1)]
     values = [value for word, value in itertools.pairwise(words) if word == option]
-    return values[-1] if values and values[-1] in names else default
+    return values[-1] if values else ""
 
 
 def pretraining_defaults() -> dict[str, Any]:
-    """Returns what --preset and --objective choose: both names and the default settings."""
+    """Returns what --preset and --objective choose: both names and the default settings.
+
+    With --init, the encoder and its preprocessing are the checkpoint's, unless a preset has others.
+    """
     from ecgjax.objectives import OBJECTIVES
     from ecgjax.workflows.presets import PRESETS
     from ecgjax.workflows.pretrain import Pretraining
+    from ecgjax.workflows.start_weights import expected_input
 
     preset = last_choice("--preset", PRESETS, "")
     settings = PRESETS[preset] if preset else Pretraining()
@@ -106,6 +116,10 @@ def pretraining_defaults() -> dict[str, Any]:
     objective = last_choice("--objective", OBJECTIVES, own)
     if objective != own:
         settings = dataclasses.replace(settings, objective=OBJECTIVES[objective]())
+    init = last_value("--init")
+    workdir = last_value("--workdir")
+    if init and not preset and (start := expected_input(init, Path(workdir) if workdir else None)):
+        settings = dataclasses.replace(settings, encoder=start[0], preprocessing=start[1])
     return {"preset": preset or None, "objective": objective, "settings": settings}
 
 
@@ -129,6 +143,11 @@ def writable_folder(folder: Path, option: str) -> Path:
     except OSError as error:
         problem = f"{folder}: no files can be written to it ({error.strerror})"
         raise InputError(f"{problem}; give another folder as {option}") from error
+
+
+def note(line: str) -> None:
+    """Prints a line for the user on standard error, which leaves standard output to results."""
+    print(line, file=sys.stderr)
 
 
 def log_devices() -> None:

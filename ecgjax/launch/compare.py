@@ -2,11 +2,9 @@
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
-from ecgjax.evaluate.predictions import TESTED_SPLITS
 from ecgjax.launch.command import parse, run
 from ecgjax.workflows.compare import compare, table
 
@@ -19,8 +17,9 @@ class Arguments:
     """Workdirs of finished runs of one method."""
     against: tuple[Path, ...]
     """Workdirs of finished runs of the method to compare with."""
-    split: Literal[TESTED_SPLITS] = "validation"  # type: ignore[valid-type]
-    """Split to compare on: choose on validation, report on test."""
+    split: str = "validation"
+    """Split to compare on: choose on validation, report on test. Or the name of another data set
+    that the runs were tested on. Runs with --folds have test only."""
 
 
 def main() -> None:

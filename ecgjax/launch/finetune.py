@@ -7,12 +7,15 @@ from typing import Annotated, Literal
 import tyro
 
 from ecgjax.adapt import METHODS, Method
+from ecgjax.data.records import Records
 from ecgjax.encoders import ENCODERS
 from ecgjax.launch import command
 from ecgjax.remote import local
+from ecgjax.workflows.cohort import Cohort
 from ecgjax.workflows.finetune import finetune
 from ecgjax.workflows.low_label import Labels
-from ecgjax.workflows.targets import TARGETS
+from ecgjax.workflows.own_targets.choose import choose_target
+from ecgjax.workflows.own_targets.task import OwnTargets
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,10 +24,15 @@ class Finetune:
 
     data: str
     """A prepared data set, folder or URL (see `prepare`)."""
-    task: Literal[tuple(TARGETS)]  # type: ignore[valid-type]
-    """Task to predict. waves: P, QRS, T or none at each sample."""
+    task: str | None = None
+    """Task to predict: superclass, af, flutter, premature, av_block_1, mi, all, diagnostic,
+    subclass, form, rhythm; label:NAME, a label that the data set holds; waves: P, QRS, T or none at
+    each sample. Or give --target."""
+    own: Annotated[OwnTargets, tyro.conf.arg(name="")] = OwnTargets()
+    """Targets of your own."""
     checkpoint: Path | None = None
-    """A pre-trained encoder: a checkpoint or the workdir of a run. Default: random weights."""
+    """A pre-trained encoder: a checkpoint, the workdir of a run, or ptb-xl, which is shipped.
+    Default: random weights."""
     encoder: Literal[tuple(ENCODERS)] | None = None  # type: ignore[valid-type]
     """Architecture to train from random weights. With --checkpoint it must be the checkpoint's."""
     method: Literal[tuple(METHODS)] = "finetune"  # type: ignore[valid-type]
@@ -37,6 +45,8 @@ class Finetune:
     """Labelled recordings of the training split: a count (100), a share (0.1 or 10%) or all."""
     workdir: Path = Path("runs/finetune")
     """Folder for checkpoints, metrics.json, predictions.npz and plots."""
+    cohort: Annotated[Cohort, tyro.conf.arg(name="")] = Cohort()
+    """Splits of your own, cross-validation, and other data sets to test on."""
 
 
 def main() -> None:
@@ -44,23 +54,25 @@ def main() -> None:
     method = command.last_choice("--method", METHODS, "finetune")
     arguments = command.parse(
         Finetune,
-        default=Finetune(
-            data=tyro.MISSING, task=tyro.MISSING, method=method, settings=METHODS[method]()
-        ),
+        default=Finetune(data=tyro.MISSING, method=method, settings=METHODS[method]()),
     )
     command.check_choice("--method", arguments.method, METHODS, arguments.settings)
     labels = Labels.parse(arguments.labels)
     command.writable_folder(arguments.workdir, "--workdir")
     command.keep_compiled_programs()
     command.log_devices()
+    data = local(arguments.data)
+    key = arguments.cohort.patient_key
+    target = choose_target(arguments.task, arguments.own, Records(data), key)
     finetune(
         arguments.settings,
-        TARGETS[arguments.task],
-        local(arguments.data),
+        target,
+        data,
         arguments.workdir,
         labels=labels,
         checkpoint=arguments.checkpoint,
         encoder_name=arguments.encoder,
+        cohort=arguments.cohort,
     )
 
 

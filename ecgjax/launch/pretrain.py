@@ -38,12 +38,17 @@ class Arguments:
     """Settings of a paper. Options that are given as well override them."""
     objective: Literal[tuple(OBJECTIVES)] = "patient_contrast"  # type: ignore[valid-type]
     """Pre-training method. Its settings are options below: --objective NAME --help lists them."""
+    init: str | None = None
+    """Continues pre-training: a checkpoint, workdir, model folder or shipped encoder, such as
+    ptb-xl, whose encoder the run starts from, with its architecture and preprocessing."""
     settings: Annotated[Pretraining, tyro.conf.arg(name="")] = Pretraining()
     """Settings of the run."""
     save_every: int = 100
     """Steps between checkpoints."""
     log_every: int = 10
     """Steps between log lines."""
+    probe_every: int | None = None
+    """Steps between probes on validation recordings; 0: none. Default: up to ten in a long run."""
     first_look: bool = True
     """Compare the encoder with a random encoder at the end."""
     cache: Literal["none", "device"] = "none"
@@ -73,11 +78,12 @@ def main() -> None:
     if arguments.first_look and (note := missing_part(records.members[0])):
         print(note)
     checkpoint = pretrain(
-        arguments.settings,
+        dataclasses.replace(arguments.settings, init=arguments.init),
         records,
         workdir,
         save_every=arguments.save_every,
         log_every=arguments.log_every,
+        probe_every=arguments.probe_every,
         cache=arguments.cache,
         weights=arguments.weights,
     )

@@ -5,15 +5,17 @@ abstract devices, so no weight is initialised. The compiled program shows how mu
 needs and what its devices exchange.
 """
 
+import contextlib
 import dataclasses
 import os
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 from jax.experimental import topologies
+from jax.experimental.compilation_cache import compilation_cache
 
 from ecgjax.errors import InputError, first_line
 from ecgjax.tpu import flops, hlo
@@ -115,10 +117,24 @@ _LIBTPU_ENVIRONMENT = {
 }
 
 
+@contextlib.contextmanager
+def _without_cache() -> Iterator[None]:
+    """Keeps programs out of JAX's cache, which cannot load them again without a TPU."""
+    enabled = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", enabled)
+        compilation_cache.reset_cache()
+
+
 def _compile(lowered: jax.stages.Lowered, slice: Slice, effort: float) -> jax.stages.Compiled:
     options: Any = {"exec_time_optimization_effort": effort}
     try:
-        return lowered.compile(compiler_options=options)
+        with _without_cache():
+            return lowered.compile(compiler_options=options)
     except jax.errors.JaxRuntimeError as error:
         used = re.search(r"Used (\S+) of (\S+) hbm", str(error))
         if not used:

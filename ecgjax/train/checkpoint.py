@@ -11,45 +11,26 @@ manifest   JSON: SHA-256 of every array and of the config, see `ecgjax.train.man
            not notice a flipped bit
 """
 
-import dataclasses
 import warnings
 from pathlib import Path
 from typing import Any
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
-import numpy as np
 from orbax.checkpoint import v1 as ocp
 
 from ecgjax.data.seen import Seen
 from ecgjax.errors import InputError, first_line
-from ecgjax.preprocessing import Preprocessing
 from ecgjax.train.manifest import (
     CheckpointDamaged,
     check_arrays,
     check_config,
     check_same_run,
-    encoder_from_config,
     make_manifest,
 )
 from ecgjax.train.state import TrainState
 
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class SavedEncoder:
-    """An encoder as read from a checkpoint."""
-
-    module: nn.Module
-    """The Flax module."""
-    variables: dict
-    """{"params", "batch_stats"} as NumPy arrays."""
-    preprocessing: Preprocessing
-    """The preprocessing that the encoder was trained with."""
-    config: dict
-    """The whole config of the checkpoint."""
-    seen: Seen
-    """Recordings and patients that the encoder was trained on."""
+WEIGHTS = Path(__file__).parent.parent / "weights"
+"""Folder of the encoders that are shipped with ecgjax, one model folder for each."""
 
 
 class Checkpoints:
@@ -78,7 +59,7 @@ class Checkpoints:
 
     def save(self, state: TrainState, config: dict, seen: Seen) -> None:
         """Saves the state after `state.step` steps; replaces a damaged checkpoint of that step."""
-        arrays = {**_split_state(state), "data": _to_uint32(seen)}
+        arrays = {**_split_state(state), "data": seen.to_uint32()}
         parts = {**arrays, "config": config, "manifest": make_manifest(arrays, config)}
         self._orbax.save_checkpointables(int(state.step), parts, force=True, overwrite=True)
 
@@ -105,28 +86,20 @@ class Checkpoints:
         raise InputError(f"{self._directory}: no undamaged checkpoint left; give another --workdir")
 
 
-def load_encoder(path: str | Path) -> SavedEncoder:
-    """Reads an encoder from a checkpoint, the workdir of a run, or its folder of checkpoints.
-
-    Raises:
-      InputError: there is no checkpoint, it is damaged, or its weights do not fit the architecture
-        in its config.
-    """
-    path = find_checkpoint(path)
-    try:
-        return _read_encoder(path)
-    except CheckpointDamaged as damage:
-        raise CheckpointDamaged(f"{damage}; give another checkpoint") from damage
-
-
 def find_checkpoint(path: str | Path) -> Path:
-    """Returns the newest checkpoint of a workdir or folder of checkpoints, or `path` if it is one.
+    """Returns the folder of a checkpoint.
+
+    Args:
+      path: a checkpoint or model folder; the workdir of a run, whose model is taken, or else its
+        newest checkpoint; a folder of checkpoints; or the name of a shipped encoder.
 
     Raises:
       InputError: there is none.
     """
-    path = Path(path).absolute()
-    for folder in (path, path / "checkpoints"):
+    name = str(path)
+    path = Path(path).expanduser().absolute()
+    shipped = WEIGHTS / name
+    for folder in (path, path / "model", path / "checkpoints", shipped):
         if (folder / "manifest").is_dir():
             return folder
         steps = [
@@ -137,7 +110,17 @@ def find_checkpoint(path: str | Path) -> Path:
         if steps:
             return max(steps, key=lambda step: int(step.name))
     reason = "no ecgjax checkpoint in it" if path.exists() else "no such folder"
-    raise InputError(f"{path}: {reason}; give the folder that pretrain or finetune printed")
+    names = ", ".join(sorted(folder.name for folder in WEIGHTS.glob("[!._]*") if folder.is_dir()))
+    remedy = f"give the folder that pretrain or finetune printed, or one of {names}"
+    if (path / "fold-1").is_dir():
+        reason = "holds the models of folds only"
+        remedy = "run finetune again with --refit, or give one of them, such as fold-1"
+    raise InputError(f"{path}: {reason}; {remedy}")
+
+
+def encoder_variables(state: TrainState) -> dict:
+    """Returns the variables of the encoder that a checkpoint of the state would hold."""
+    return _split_state(state)["encoder"]
 
 
 def read_config(path: Path) -> dict:
@@ -148,7 +131,7 @@ def read_config(path: Path) -> dict:
       InputError: the checkpoint has another format.
     """
     try:
-        parts = _read_json(path)
+        parts = read_json(path)
         return check_config(parts["config"], parts["manifest"], path)
     except InputError:
         raise
@@ -162,7 +145,7 @@ def _read_state(path: Path, state: TrainState) -> TrainState:
     shapes = jax.tree.map(_shape, _split_state(state))
     try:
         arrays = ocp.load_checkpointables(str(path), shapes)
-        manifest = _read_json(path)["manifest"]
+        manifest = read_json(path)["manifest"]
     except Exception as error:
         raise CheckpointDamaged(f"{path}: cannot be read ({first_line(error)})") from error
     arrays = {name: arrays[name] for name in shapes}
@@ -170,31 +153,58 @@ def _read_state(path: Path, state: TrainState) -> TrainState:
     return _join_state(arrays)
 
 
-def _read_encoder(path: Path) -> SavedEncoder:
-    config = read_config(path)
-    module, preprocessing = encoder_from_config(config)
-    try:
-        with _read_alone():
-            shapes = _encoder_shapes(module, preprocessing)
-            variables = ocp.load(str(path), shapes, checkpointable_name="encoder")
-            data = ocp.load(str(path), checkpointable_name="data")
-        manifest = _read_json(path)["manifest"]
-    except Exception as error:
-        name = config["encoder"]["name"]
-        raise CheckpointDamaged(
-            f"{path}: cannot be read as {name} ({first_line(error)})"
-        ) from error
-    check_arrays({"encoder": variables, "data": data}, manifest, path)
-    variables = jax.tree.map(np.asarray, variables)
-    return SavedEncoder(module, variables, preprocessing, config, _from_uint32(data))
+def write_parts(folder: Path, parts: dict[str, dict]) -> None:
+    """Writes named parts as one bundle, without waiting for other processes."""
+    with _alone(_orbax_context()):
+        ocp.save_checkpointables(str(folder.absolute()), parts, overwrite=True)
 
 
-def _read_json(path: Path) -> dict:
-    with _read_alone():
+def read_parts(path: Path, shapes: dict[str, dict | None]) -> tuple[dict[str, dict], dict]:
+    """Reads some parts of a bundle, and its manifest; other parts are not read.
+
+    Args:
+      path: a checkpoint or model folder.
+      shapes: {part: shapes and types of its arrays}, which must fit; None takes what is there.
+    """
+    with _alone(ocp.Context()):
+        arrays = {
+            name: ocp.load(str(path), part, checkpointable_name=name)
+            for name, part in shapes.items()
+        }
+    return arrays, read_json(path)["manifest"]
+
+
+def read_json(path: Path) -> dict:
+    """Reads config and manifest of one checkpoint."""
+    with _alone(ocp.Context()):
         return ocp.load_checkpointables(str(path), {"config": None, "manifest": None})
 
 
+def read_part(path: Path, name: str) -> dict:
+    """Reads one part of a checkpoint as it lies there; the architecture need not be known.
+
+    Names of tuples come back as keys of dicts.
+
+    Raises:
+      CheckpointDamaged: it cannot be read.
+    """
+    absolute = str(path.absolute())  # as Orbax wants it here
+    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    try:
+        with _alone(ocp.Context()):
+            saved: Any = ocp.checkpointables_metadata(absolute)
+            shapes = jax.tree.map(
+                lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
+                saved.metadata[name],
+            )
+            return ocp.load(absolute, shapes, checkpointable_name=name)
+    except Exception as error:
+        problem = f"{path}: its part {name} cannot be read ({first_line(error)})"
+        raise CheckpointDamaged(problem) from error
+
+
 def _orbax_context() -> ocp.Context:
+    """Returns a context that saves config and manifest as JSON."""
     # Orbax would save a dict of strings as a tree of arrays.
     registry = ocp.handlers.local_registry()
     for name in ("config", "manifest"):
@@ -204,26 +214,13 @@ def _orbax_context() -> ocp.Context:
     return context
 
 
-def _read_alone() -> ocp.Context:
-    """Returns a context in which a process reads without waiting for the others."""
+def _alone(context: ocp.Context) -> ocp.Context:
+    """Changes a context so that a process reads and writes without waiting for the others."""
     process = jax.process_index()
-    context = ocp.Context()
     context.multiprocessing.primary_host = process
     context.multiprocessing.active_processes = {process}
     context.multiprocessing.barrier_sync_key_prefix = f"alone{process}"
     return context
-
-
-def _encoder_shapes(encoder: nn.Module, preprocessing: Preprocessing) -> dict:
-    """Returns shapes and types of an encoder's variables, placed on this process's first device."""
-    signal = jax.ShapeDtypeStruct((1, preprocessing.samples, len(preprocessing.leads)), jnp.float32)
-    variables = jax.eval_shape(
-        lambda key, signal: encoder.init(key, signal, train=False), jax.random.key(0), signal
-    )
-    device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-    return jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device), dict(variables)
-    )
 
 
 def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
@@ -263,14 +260,3 @@ def _swap_result(trees: dict) -> dict:
         "params": {**trained, "encoder": result["encoder"]},
         "result": {"params": {**result, "encoder": trained["encoder"]}},
     }
-
-
-def _to_uint32(seen: Seen) -> dict[str, np.ndarray]:
-    """Halves 64-bit hashes: Orbax saves JAX arrays, and JAX has no 64-bit numbers."""
-    return {
-        name: np.ascontiguousarray(values).view(np.uint32) for name, values in vars(seen).items()
-    }
-
-
-def _from_uint32(halves: dict) -> Seen:
-    return Seen(**{name: np.asarray(values).view(np.uint64) for name, values in halves.items()})

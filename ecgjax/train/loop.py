@@ -2,7 +2,7 @@
 
 The loop carries the `TrainState` on the devices and, on the host, the number of steps done and the
 metrics of the last dispatch. They are logged only after the next dispatch has begun, so that the
-devices never wait for the log.
+devices never wait for the log. They do wait for a checkpoint and for the measurements of a `Watch`.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from ecgjax.train.interrupts import Interrupts
 from ecgjax.train.runlog import RunLog, console
 from ecgjax.train.sharding import place, replicated
 from ecgjax.train.state import TrainState, stack_length
+from ecgjax.train.watch import Watch, Watching
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +42,14 @@ class Run:
     """Steps between checkpoints; the last step is always saved. None: only the last step."""
     log_every: int = 50
     """Steps between log lines."""
+    watch: Watch | None = None
+    """Measurements during the run; they change nothing in it and are not in its config."""
+
+    @property
+    def intervals(self) -> list[int]:
+        """Numbers of steps after which something is written."""
+        given = (self.save_every, self.log_every, self.watch and self.watch.every)
+        return [steps for steps in given if steps is not None]
 
 
 def train(
@@ -78,14 +87,14 @@ def train(
       Interrupted: a signal ended the run; its message names the checkpoint.
     """
     save_every = num_steps if run.save_every is None else run.save_every
-    if min(num_steps, save_every, run.log_every) < 1:
+    if min(num_steps, *run.intervals) < 1:
         raise InputError(
-            f"{num_steps} steps, a checkpoint every {save_every} and a log line every "
-            f"{run.log_every}: give positive numbers"
+            f"{num_steps} steps, a checkpoint every {save_every}, a log line every "
+            f"{run.log_every}{_words(run.watch)}: give positive numbers"
         )
     # Placed as numbers: JAX puts no key on the devices of other processes.
     key = jax.random.wrap_key_data(jax.device_put(jax.random.key_data(key), replicated(mesh)))
-    at_once = math.gcd(save_every, run.log_every) if cache else 1
+    at_once = math.gcd(save_every, *run.intervals) if cache else 1
     with Interrupts() as interrupts, Checkpoints(run.workdir) as checkpoints:
         if resumed := checkpoints.resume(state, run.config):
             state = resumed
@@ -100,8 +109,10 @@ def train(
             title=run.title,
             num_steps=num_steps,
             recordings=batches.recordings,
+            config=run.config,
             first_step=step,
         ) as log:
+            watching = run.watch and Watching(run.watch, num_steps, log.lines)
             for stack in log.timed(batches.between(step, num_steps, at_once=at_once)):
                 stack = place(stack, mesh)
                 state, metrics = step_fn(state, stack, key, cache and cache.signals)
@@ -110,15 +121,22 @@ def train(
                 step += stack_length(stack)
                 pending = (step, metrics)
                 stop = interrupts.reached()
-                if stop or step % save_every == 0 or step == num_steps:
-                    log.write(*pending)
+                save = stop or step % save_every == 0 or step == num_steps
+                measure = watching and watching.due(state, step)
+                if save or measure:
+                    log.write(*pending, measure)
                     pending = None
+                if save:
                     checkpoints.save(state, run.config, run.seen)
                 if stop:
                     raise _interrupted(interrupts, step, checkpoints)
     if interrupts.signal:  # during the last step: the command must not go on to its next part
         raise _interrupted(interrupts, num_steps, checkpoints)
     return state, checkpoints.path(num_steps)
+
+
+def _words(watch: Watch | None) -> str:
+    return f" and a measurement every {watch.every}" if watch else ""
 
 
 def _interrupted(interrupts: Interrupts, step: int, checkpoints: Checkpoints) -> Interrupted:

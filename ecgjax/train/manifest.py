@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,13 @@ from ecgjax.preprocessing import Preprocessing
 
 FORMAT = 2
 """Version of the checkpoint layout that this ecgjax writes and reads."""
-EARLIER_PREPROCESSING = {"baseline": "none", "window_s": None}
+LONGEST_SHOWN = 80
+"""Number of characters of a setting in a message."""
+EARLIER_PREPROCESSING = {"baseline": "none", "window_s": None, "filters": "none"}
 """Settings that checkpoints of earlier versions lack, which kept the offsets of the leads and
 embedded whole recordings."""
+EARLIER_ENCODERS = {"pclr_resnet": {"epsilon": 1e-5}}
+"""Settings of encoders that checkpoints of earlier versions lack."""
 
 
 class CheckpointDamaged(InputError):
@@ -47,6 +52,31 @@ def check_arrays(arrays: dict, manifest: dict[str, str], path: Path) -> None:
         raise CheckpointDamaged(f"{path}: its content is not what was saved")
 
 
+def changed_arrays(part: str, arrays: dict, manifest: dict[str, str]) -> list[str]:
+    """Returns the names of the arrays of a part that are missing, are new, or differ.
+
+    Args:
+      part: name of the part.
+      arrays: its arrays as `checkpoint.read_part` returns them.
+      manifest: the manifest of the whole checkpoint.
+    """
+    saved = {_words(name): digest for name, digest in manifest.items()}
+    saved = {words: digest for words, digest in saved.items() if words.split(".")[0] == part}
+    found = {_words(name): digest for name, digest in array_hashes({part: arrays}).items()}
+    names = saved.keys() | found.keys()
+    return sorted(name for name in names if saved.get(name) != found.get(name))
+
+
+def parts_named(manifest: dict[str, str]) -> list[str]:
+    """Returns the parts whose arrays a manifest lists."""
+    return sorted({_words(name).split(".")[0] for name in manifest} - {"config"})
+
+
+def _words(path: str) -> str:
+    """Returns a path in a tree, such as ['a'][0].b, as a.0.b, whatever the kind of its nodes."""
+    return ".".join(re.findall(r"[\w-]+", path))
+
+
 def check_config(config: dict, manifest: dict[str, str], path: Path) -> dict:
     """Returns the config after checking it against the manifest, with the settings it lacks.
 
@@ -61,7 +91,12 @@ def check_config(config: dict, manifest: dict[str, str], path: Path) -> dict:
             f"{path}: checkpoint format {config.get('format')}, this ecgjax reads {FORMAT}; "
             f"train again, or use the ecgjax that wrote it"
         )
-    return {**config, "preprocessing": {**EARLIER_PREPROCESSING, **config["preprocessing"]}}
+    encoder = config["encoder"]
+    return {
+        **config,
+        "encoder": {**EARLIER_ENCODERS.get(encoder["name"], {}), **encoder},
+        "preprocessing": {**EARLIER_PREPROCESSING, **config["preprocessing"]},
+    }
 
 
 def check_same_run(saved: dict, present: dict, path: Path) -> None:
@@ -74,7 +109,7 @@ def check_same_run(saved: dict, present: dict, path: Path) -> None:
     present = flax.traverse_util.flatten_dict(present, sep=".")
     names = sorted({*saved, *present})
     differences = [
-        f"{name} {_saved_value(saved, name)}, now {present.get(name)}"
+        f"{name} {_saved_value(saved, name)}, now {_short(present.get(name))}"
         for name in names
         if saved.get(name) != present.get(name)
     ]
@@ -86,7 +121,15 @@ def check_same_run(saved: dict, present: dict, path: Path) -> None:
 
 
 def _saved_value(saved: dict, name: str) -> str:
-    return f"was {saved[name]}" if name in saved else "was unknown to the ecgjax that saved it"
+    if name not in saved:
+        return "was unknown to the ecgjax that saved it"
+    return f"was {_short(saved[name])}"
+
+
+def _short(value: Any) -> str:
+    """Returns a setting as text; a long one, such as many classes, is cut."""
+    text = str(value)
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}..."
 
 
 def encoder_config(name: str, encoder: nn.Module, preprocessing: Preprocessing) -> dict:

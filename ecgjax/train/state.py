@@ -53,6 +53,7 @@ def make_step(
     mesh: Mesh,
     *,
     num_steps: int,
+    schedule: optax.Schedule | None = None,
     cache: DeviceCache | None = None,
 ) -> Callable:
     """Makes the jitted function that does the steps of one dispatch.
@@ -63,6 +64,7 @@ def make_step(
       mesh: the devices.
       num_steps: steps of the whole run. The batch that the loss gets has an entry "progress", the
         share of the run that is done, from 0 to below 1.
+      schedule: the optimizer's learning-rate schedule; if given, the rate of the step is a metric.
       cache: recordings in device memory, if batches hold slots in place of signals.
 
     Returns:
@@ -88,6 +90,8 @@ def make_step(
         changes, opt_state = tx.update(gradients, state.opt_state, state.params)
         params: Any = optax.apply_updates(state.params, changes)
         metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradients)}
+        if schedule:
+            metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
         new = TrainState(state.step + 1, params, {**state.collections, **updates}, opt_state)
         return new, metrics
 

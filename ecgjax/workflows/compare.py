@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 
 from ecgjax.errors import InputError
+from ecgjax.evaluate import scores
+from ecgjax.evaluate.bootstrap import Bootstrap, Interval
 from ecgjax.evaluate.dice import dice_bootstrap
-from ecgjax.evaluate.metrics import Bootstrap, Interval, patient_bootstrap
-from ecgjax.evaluate.predictions import Predictions, RunDescription, load
-
-BOOTSTRAPS = {"AUROC": patient_bootstrap, "Dice": dice_bootstrap}
-"""Bootstrap over patients for each metric."""
+from ecgjax.evaluate.predictions import TESTED_SPLITS, Predictions, RunDescription, load
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,8 +33,8 @@ class Comparison:
     """Runs of the first method."""
     against: list[Run]
     """Runs of the second method."""
-    bootstrap: Bootstrap
-    """Results of the methods "runs" and "against", each the mean over its runs."""
+    bootstraps: dict[str, Bootstrap]
+    """Each metric of the methods "runs" and "against", which is the mean over their runs."""
 
 
 def compare(runs: Sequence[Path], against: Sequence[Path], split: str) -> Comparison:
@@ -45,7 +43,7 @@ def compare(runs: Sequence[Path], against: Sequence[Path], split: str) -> Compar
     Args:
       runs: workdirs of `finetune`.
       against: workdirs of `finetune` with the other method.
-      split: "validation" or "test".
+      split: "validation", "test", or the name of another data set that they were tested on.
 
     Raises:
       InputError: a method has no run, or a run appears twice; the runs differ in task, data or test
@@ -66,38 +64,49 @@ def compare(runs: Sequence[Path], against: Sequence[Path], split: str) -> Compar
         raise InputError(f"{paths}: on both sides; give the workdirs of two methods")
     for run in (*methods["runs"], *methods["against"]):
         _refuse_other_recordings(run, first, split)
-    bootstrap = BOOTSTRAPS[first.description.metric](
-        first.predictions.truth,
-        {name: np.stack([run.predictions.predicted for run in methods[name]]) for name in methods},
-        first.predictions.patients,
-    )
-    return Comparison(split, **methods, bootstrap=bootstrap)
+    predicted = {
+        name: np.stack([run.predictions.predicted for run in methods[name]]) for name in methods
+    }
+    return Comparison(split, **methods, bootstraps=_measure(first, predicted))
 
 
 def table(comparison: Comparison) -> str:
     """Returns both methods and the results of each class as text."""
     description = comparison.runs[0].description
-    bootstrap = comparison.bootstrap
-    columns = [_column(bootstrap, "runs"), _column(bootstrap, "against")]
-    columns.append(_column(bootstrap, "runs", minus="against"))
-    mean = ["mean"] if len(description.classes) > 1 else []
+    columns: list[dict[str, Interval]] = []
+    for method, minus in (("runs", None), ("against", None), ("runs", "against")):
+        columns.append({})
+        for metric, bootstrap in comparison.bootstraps.items():
+            names = description.classes
+            columns[-1] |= scores.figures(metric, names, bootstrap, method, minus=minus)
+    width = max(16, *(len(name) + 2 for name in columns[0]))
     lines = [
-        f"{description.task}, {comparison.split} of {description.data}",
+        f"{description.task}, {_test(comparison.split, description.data)}",
         *_method_lines(comparison),
         "",
-        f"{description.metric:16}{'runs':>8}{'against':>10}"
+        f"{description.metric:{width}}{'runs':>8}{'against':>10}"
         f"   difference (95 % interval over patients)",
     ]
-    for name, own, other, gain in zip([*mean, *description.classes], *columns, strict=True):
+    for name in columns[0]:
+        own, other, gain = (column[name] for column in columns)
         interval = f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-        lines.append(f"{name:16}{own.value:8.3f}{other.value:10.3f}   {interval}")
+        lines.append(f"{name:{width}}{own.value:8.3f}{other.value:10.3f}   {interval}")
     return "\n".join(lines)
 
 
-def _column(bootstrap: Bootstrap, method: str, minus: str | None = None) -> list[Interval]:
-    """Returns the result of each class, after the mean if there are several classes."""
-    classes = bootstrap.per_class(method, minus=minus)
-    return [bootstrap.macro(method, minus=minus), *classes] if len(classes) > 1 else classes
+def _test(split: str, data: str) -> str:
+    """Returns the test of a comparison in words."""
+    is_own = split in TESTED_SPLITS
+    return f"{split} of {data}" if is_own else f"trained on {data}, tested on {split}"
+
+
+def _measure(run: Run, predicted: dict[str, np.ndarray]) -> dict[str, Bootstrap]:
+    """Returns the metrics of predictions on the recordings of a run."""
+    truth = run.predictions.truth
+    patients = run.predictions.patients
+    if run.description.metric == "Dice":
+        return {"Dice": dice_bootstrap(truth, predicted, patients)}
+    return scores.measure(run.description.kind, truth, predicted, patients)
 
 
 def _method_lines(comparison: Comparison) -> list[str]:
@@ -116,8 +125,14 @@ def _method_lines(comparison: Comparison) -> list[str]:
 
 
 def _load(workdirs: Sequence[Path], split: str) -> list[Run]:
-    loaded = [(workdir, *load(workdir)) for workdir in workdirs]
-    return [Run(workdir, description, splits[split]) for workdir, description, splits in loaded]
+    runs = []
+    for workdir in workdirs:
+        description, tests = load(workdir)
+        if split not in tests:
+            problem = f"{workdir}: has no predictions of {split}"
+            raise InputError(f"{problem}; give --split {' or '.join(tests)}")
+        runs.append(Run(workdir, description, tests[split]))
+    return runs
 
 
 def _task(run: Run) -> dict[str, Any]:
@@ -143,6 +158,6 @@ def _refuse_difference(run: Run, values: dict, first: Run, first_values: dict) -
 def _refuse_other_recordings(run: Run, first: Run, split: str) -> None:
     for name in ("recordings", "patients", "truth"):
         arrays = [getattr(each.predictions, name) for each in (run, first)]
-        if not np.array_equal(*arrays):
+        if not np.array_equal(*arrays, equal_nan=name == "truth"):
             problem = f"{name} of {split} differ from those in {first.workdir}"
             raise InputError(f"{run.workdir}: {problem}; use one data set")

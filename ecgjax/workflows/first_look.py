@@ -9,9 +9,10 @@ import pyarrow.compute
 
 from ecgjax.data.records import Records
 from ecgjax.evaluate import ecg_sheet, plots
-from ecgjax.evaluate.metrics import Bootstrap, Interval, patient_bootstrap
-from ecgjax.evaluate.tasks import CONDITIONS, TASKS, Task
-from ecgjax.pretrained import Encoder, load, untrained_twin
+from ecgjax.evaluate.bootstrap import Bootstrap, Interval
+from ecgjax.evaluate.metrics import patient_bootstrap
+from ecgjax.evaluate.tasks import CONDITIONS, TASKS, NamedTask
+from ecgjax.pretrained import Encoder, load_encoder, untrained_twin
 from ecgjax.train.runlog import console, read_metrics
 from ecgjax.workflows.probing import Draw, Embeddings, draw_recordings, embed, probe
 
@@ -42,10 +43,10 @@ def first_look(checkpoint: Path, records: Records, workdir: Path) -> Comparison 
     _plot_pair(records, pictures["positive pair"])
     comparison = None
     if not missing_part(records):
-        encoder = load(checkpoint)
+        encoder = load_encoder(checkpoint)
         pictures["embeddings"] = workdir / "map.png"
         validation = records.split("validation")
-        embeddings = encoder.embed(records, validation)
+        embeddings = encoder.embed_records(records, validation)
         _plot_map(embeddings, records, validation, pictures["embeddings"])
         comparison = compare(encoder, records)
         if comparison:
@@ -109,20 +110,20 @@ def compare(encoder: Encoder, records: Records, *, labelled: int = 200) -> Compa
         "random": _scores(draws, randoms, validation),
         "pretrained": _scores(draws, [pretrained] * SEEDS, validation),
     }
-    truth = np.concatenate([task.targets(labels)[0] for task in tasks], axis=1)
+    truth = np.concatenate([task.classify(labels)[0] for task in tasks], axis=1)
     bootstrap = patient_bootstrap(truth, scores, records.patients[validation])
     return Comparison(labelled, [task.name for task in tasks], bootstrap)
 
 
-def _enough(task: Task, train_labels: list, labels: list) -> bool:
+def _enough(task: NamedTask, train_labels: list, labels: list) -> bool:
     """Returns whether both splits have enough cases of a condition, and controls."""
-    cases = [task.targets(split_labels)[0].sum() for split_labels in (train_labels, labels)]
+    cases = [task.classify(split_labels)[0].sum() for split_labels in (train_labels, labels)]
     return min(cases) >= MIN_CASES and max(cases) < len(train_labels)
 
 
-def _draws(records: Records, task: Task, count: int) -> list[Draw]:
+def _draws(records: Records, task: NamedTask, count: int) -> list[Draw]:
     train = records.split("train")
-    targets, _ = task.targets(records.labels(train))
+    targets, _ = task.targets(records, train)
     return [
         draw_recordings(records, train, targets, count, seed=seed, balanced=True)
         for seed in range(SEEDS)
@@ -177,17 +178,22 @@ def _title(row: dict) -> str:
 def _plot_map(embeddings: np.ndarray, records: Records, indices: np.ndarray, path: Path) -> None:
     """Plots embeddings in two dimensions, coloured by each recording's first condition."""
     shown, points = plots.reduce_to_2d(embeddings)
-    labels = records.labels(indices[shown])
-    conditions = np.full(len(shown), "other", object)
-    for name in reversed(CONDITIONS):
-        conditions[TASKS[name].targets(labels)[0][:, 0] == 1] = name
     plots.embedding_map(
         points,
-        list(conditions),
+        first_conditions(records, indices[shown]),
         path,
         title=f"embeddings, {records.name}",
         patients=records.patients[indices[shown]],
     )
+
+
+def first_conditions(records: Records, indices: np.ndarray) -> list[str]:
+    """Returns the first of `CONDITIONS` that each recording has, or "other"."""
+    labels = records.labels(indices)
+    conditions = np.full(len(indices), "other", object)
+    for name in reversed(CONDITIONS):
+        conditions[TASKS[name].classify(labels)[0][:, 0] == 1] = name
+    return list(conditions)
 
 
 def _print_table(comparison: Comparison) -> None:

@@ -1,12 +1,18 @@
 """Few labelled recordings: how many are wanted, which belong to a task, and how they are drawn."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError
 from ecgjax.evaluate.tasks import Task
+from ecgjax.outputs import Outputs
+from ecgjax.train.runlog import console
+
+LISTED = 5
+"""Largest number of names in a message."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,27 +69,73 @@ class Labels:
 ALL = Labels()
 
 
-def task_recordings(records: Records, task: Task, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the recordings of a split that belong to a task, and their targets.
+@dataclasses.dataclass(frozen=True, eq=False)
+class LabelledRecordings:
+    """Recordings of a data set with their targets."""
 
-    Returns:
-      indices [recording], and targets float32 [recording, class] of 0 and 1.
+    records: Records
+    """The prepared data set."""
+    indices: np.ndarray
+    """Numbers of the recordings in it, [recording]."""
+    targets: np.ndarray
+    """float32 [recording, output], or the wave of each sample, uint8 [recording, time]."""
+
+    @property
+    def patients(self) -> np.ndarray:
+        """Patient of each recording, [recording]."""
+        return self.records.patients[self.indices]
+
+    def take(self, positions: np.ndarray) -> "LabelledRecordings":
+        """Returns the recordings at positions, or those of a mask."""
+        return dataclasses.replace(
+            self, indices=self.indices[positions], targets=self.targets[positions]
+        )
+
+
+def training_set(indices: np.ndarray, targets: np.ndarray) -> dict[str, str]:
+    """Returns an entry for the config of a run whose splits or labels are the user's own.
+
+    Such a run does not resume after they have changed.
+
+    Args:
+      indices: recordings to train on, [recording].
+      targets: their targets, [recording, output].
+    """
+    digest = hashlib.sha256(np.asarray(indices, np.int64).tobytes() + targets.tobytes())
+    return {"training_set": digest.hexdigest()[:16]}
+
+
+def task_recordings(records: Records, task: Task, indices: np.ndarray) -> LabelledRecordings:
+    """Returns those of the recordings that belong to a task, with their targets."""
+    targets, belongs = task.targets(records, indices)
+    return LabelledRecordings(records, indices[belongs], targets[belongs])
+
+
+def absent_outputs(outputs: Outputs, targets: np.ndarray) -> list[str]:
+    """Returns the labels or classes that no recording has, or all have; numbers with one value."""
+    if not len(targets):
+        return list(outputs.names)
+    varied = np.nanmin(targets, 0, initial=np.inf) < np.nanmax(targets, 0, initial=-np.inf)
+    return [name for name, varies in zip(outputs.names, varied, strict=True) if not varies]
+
+
+def require_variety(labelled: LabelledRecordings, task: Task) -> None:
+    """Refuses recordings for training that have the same targets, and names absent classes.
 
     Raises:
-      InputError: a class has no positive or no negative recording among them.
+      InputError: no class has both cases and others among them, or all numbers are equal.
     """
-    indices = records.split(split)
-    targets, belongs = task.targets(records.labels(indices))
-    indices = indices[belongs]
-    targets = targets[belongs]
-    classes = zip(task.classes, targets.sum(0), strict=True)
-    constant = [name for name, positives in classes if positives in (0, len(targets))]
-    if constant:
-        raise InputError(
-            f"{records.path}: split {split} has no recording with (or none without) "
-            f"{', '.join(constant)}; choose another task than {task.name}"
-        )
-    return indices, targets
+    absent = absent_outputs(task.outputs, labelled.targets)
+    names = ", ".join(absent[:LISTED]) + ", ..." * (len(absent) > LISTED)
+    problem = (
+        f"{labelled.records.path}: {len(labelled.indices)} recordings for training, none with (or "
+        f"none without) {names}"
+    )
+    if len(absent) == len(task.outputs):
+        remedy = f"choose another task than {task.name}, other splits or more labels"
+        raise InputError(f"{problem}; {remedy}")
+    if absent:
+        console.print(f"{problem}; the model does not learn them")
 
 
 def draw_labelled(

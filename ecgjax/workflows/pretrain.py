@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +29,9 @@ from ecgjax.train.optimizer import Optimizer
 from ecgjax.train.runlog import console
 from ecgjax.train.sharding import check_batch_size, data_mesh, rows_here
 from ecgjax.train.state import TrainState, create_state, make_step
+from ecgjax.train.watch import Watch
 from ecgjax.workflows.precision import bfloat16_deviation
+from ecgjax.workflows.start_weights import Start, find_start, with_encoder
 
 LARGEST_DEVIATION = 0.5
 """Relative error up to which bfloat16 counts as correct. Rounding alone causes 0.16 (gradient of
@@ -60,6 +63,8 @@ class Pretraining:
     """Steps of the run and of its learning-rate schedule. Default: 2200, without --data 220."""
     seed: int = 0
     """Random seed of initial weights, order of recordings and augmentation."""
+    init: Annotated[str | None, tyro.conf.Suppress] = None
+    """Checkpoint whose encoder the run starts from; encoder and preprocessing must be its own."""
 
     def __post_init__(self):
         if self.num_steps < 1:
@@ -73,6 +78,7 @@ def pretrain(
     *,
     save_every: int,
     log_every: int,
+    probe_every: int | None = 0,
     cache: Literal["none", "device"] = "none",
     weights: Sequence[float] = (),
 ) -> Path:
@@ -84,6 +90,8 @@ def pretrain(
       workdir: folder for checkpoints and logs.
       save_every: steps between checkpoints.
       log_every: steps between log lines.
+      probe_every: steps between probes of the embeddings, see `ecgjax.workflows.frozen_probe`; 0:
+        no probe; None: up to ten in a run that is long enough.
       cache: "none" reads each batch from the shards, "device" keeps all recordings in device
         memory. The batches are equal.
       weights: share of a batch for each data set; by default every recording counts the same.
@@ -92,8 +100,8 @@ def pretrain(
       The folder of the last checkpoint.
 
     Raises:
-      InputError: the recordings have another length than the encoder's input, or the batch cannot
-        be split over the devices.
+      InputError: the recordings have another length than the encoder's input, the batch cannot be
+        split over the devices, or there is nothing to probe.
     """
     recording_s = records.samples / records.rate_hz
     if abs(recording_s - settings.preprocessing.seconds) > 0.5 / records.rate_hz:
@@ -104,7 +112,10 @@ def pretrain(
         )
     if note := absent_leads_note(settings.preprocessing, records.leads, records.name):
         console.print(note)
-    settings = with_precision(settings)
+    start = None
+    if settings.init:
+        start = find_start(settings.init, workdir, settings.encoder, settings.preprocessing)
+    settings = with_precision(settings, start)
     mesh = data_mesh()
     parts = records.parts("train")
     check_batch_size(settings.batch_size, mesh)
@@ -120,14 +131,18 @@ def pretrain(
         cache=device_cache,
     )
     init_key, key = jax.random.split(jax.random.key(settings.seed))
-    step, create = step_and_state(settings, rate_hz=records.rate_hz, mesh=mesh, cache=device_cache)
+    step, create = step_and_state(
+        settings, rate_hz=records.rate_hz, mesh=mesh, cache=device_cache, start=start
+    )
+    seen = records.seen("train")
     run = Run(
         workdir,
-        config=saved_config(settings, records, weights),
+        config=saved_config(settings, records, weights, start),
         title="pre-training",
-        seen=records.seen("train"),
+        seen=seen | start.seen if start else seen,
         save_every=save_every,
         log_every=log_every,
+        watch=_probe(settings, records, probe_every, batches.recordings, log_every, start),
     )
     _, path = train(
         step,
@@ -142,7 +157,41 @@ def pretrain(
     return path
 
 
-def with_precision(settings: Pretraining) -> Pretraining:
+def _architecture(settings: Pretraining, start: Start | None) -> nn.Module:
+    return start.module if start else ENCODERS[settings.encoder]
+
+
+def _probe(
+    settings: Pretraining,
+    records: Mixture,
+    every: int | None,
+    recordings: int,
+    log_every: int,
+    start: Start | None,
+) -> Watch | None:
+    """Returns the probe of a run, None if there is none.
+
+    Raises:
+      InputError: a probe was asked for and cannot be made.
+    """
+    if every == 0:
+        return None
+    # Imported late: scikit-learn and matplotlib are slow to import.
+    from ecgjax.workflows.frozen_probe import default_interval, frozen_probe
+
+    interval = every or default_interval(settings.num_steps, recordings, log_every)
+    if interval is None:
+        return None
+    module = _architecture(settings, start)
+    probe = frozen_probe(records, module, settings.preprocessing, every=interval)
+    if every and not probe:
+        raise InputError(
+            f"--probe-every {every}: {records.path} holds no validation recordings; give 0"
+        )
+    return probe
+
+
+def with_precision(settings: Pretraining, start: Start | None = None) -> Pretraining:
     """Returns the settings with float32 or bfloat16 in place of `auto`.
 
     bfloat16 is compared with float32 on this machine before it is used.
@@ -156,7 +205,7 @@ def with_precision(settings: Pretraining) -> Pretraining:
         return dataclasses.replace(settings, precision="float32")
     try:
         deviation = bfloat16_deviation(
-            ENCODERS[settings.encoder], samples=settings.preprocessing.samples
+            _architecture(settings, start), samples=settings.preprocessing.samples
         )
     except jax.errors.JaxRuntimeError:  # no algorithm found for a convolution
         deviation = math.inf
@@ -174,7 +223,12 @@ def with_precision(settings: Pretraining) -> Pretraining:
 
 
 def step_and_state(
-    settings: Pretraining, *, rate_hz: float, mesh: Mesh, cache: DeviceCache | None = None
+    settings: Pretraining,
+    *,
+    rate_hz: float,
+    mesh: Mesh,
+    cache: DeviceCache | None = None,
+    start: Start | None = None,
 ) -> tuple[Callable, Callable]:
     """Returns the jitted training step, and the function that makes the state at step 0 from a key.
 
@@ -183,38 +237,50 @@ def step_and_state(
       rate_hz: sampling rate of the stored recordings, in Hz.
       mesh: the devices.
       cache: recordings in device memory, as `make_step` takes them.
+      start: the encoder that the run starts from; None for random weights.
     """
     tx = settings.optimizer.build(settings.num_steps)
-    encoder = ENCODERS[settings.encoder].clone(dtype=settings.precision)
+    encoder = _architecture(settings, start).clone(dtype=settings.precision)
     loss = functools.partial(
         settings.objective.loss, encoder, preprocess=Preprocessor(settings.preprocessing, rate_hz)
     )
 
     def create(key: jax.Array) -> TrainState:
-        return create_state(initial_variables(settings, key), tx, mesh)
+        return create_state(initial_variables(settings, key, start), tx, mesh)
 
-    return make_step(loss, tx, mesh, num_steps=settings.num_steps, cache=cache), create
+    schedule = settings.optimizer.learning_rate_at(settings.num_steps)
+    step = make_step(loss, tx, mesh, num_steps=settings.num_steps, schedule=schedule, cache=cache)
+    return step, create
 
 
-def initial_variables(settings: Pretraining, key: jax.Array) -> dict:
+def initial_variables(settings: Pretraining, key: jax.Array, start: Start | None = None) -> dict:
     """Returns the variables of the objective at step 0."""
     preprocessing = settings.preprocessing
     signal = jnp.zeros((2, preprocessing.samples, len(preprocessing.leads)))
-    init = functools.partial(settings.objective.init, ENCODERS[settings.encoder])
-    return jax.jit(init)(key, signal)
+    init = functools.partial(settings.objective.init, _architecture(settings, start))
+    variables = jax.jit(init)(key, signal)
+    return with_encoder(variables, start.variables) if start else variables
 
 
-def saved_config(settings: Pretraining, records: Mixture, weights: Sequence[float] = ()) -> dict:
+def saved_config(
+    settings: Pretraining,
+    records: Mixture,
+    weights: Sequence[float] = (),
+    start: Start | None = None,
+) -> dict:
     """Returns the config of a run's checkpoints. A run resumes only with an equal config."""
-    encoder = encoder_config(settings.encoder, ENCODERS[settings.encoder], settings.preprocessing)
+    module = _architecture(settings, start)
+    encoder = encoder_config(settings.encoder, module, settings.preprocessing)
     run = dataclasses.asdict(settings)
     run["objective"]["name"] = type(settings.objective).__name__
     del run["encoder"]
     del run["preprocessing"]
+    del run["init"]
     return {
         **encoder,
         "pretraining": json.loads(json.dumps(run)),
         "data": records.name,
         "weights": list(weights),
         "waveforms": records.fingerprint,
+        **({"init": start.origin} if start else {}),
     }

@@ -2,12 +2,17 @@
 
 import dataclasses
 
+import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.adapt import linear_probe
 from ecgjax.data.records import Records
+from ecgjax.outputs import Outputs
 from ecgjax.pretrained import Encoder
 from ecgjax.workflows.low_label import draw_labelled
+
+LABELS = Outputs("labels", "labels", ("any",))
+"""Labels of any number: only their kind matters here."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -17,11 +22,13 @@ class Draw:
     indices: np.ndarray
     """Numbers of the recordings in the data set, sorted, [recording]."""
     targets: np.ndarray
-    """0 or 1, float32 [recording, class]."""
+    """float32 [recording, output], with NaN where there is no label."""
     patients: np.ndarray
     """Patient of each recording, [recording]."""
     seed: int
     """Seed of the draw and of the probe's folds."""
+    outputs: Outputs = LABELS
+    """Kind of the targets, and for numbers their means and scales."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -41,7 +48,7 @@ class Embeddings:
 def embed(encoder: Encoder, records: Records, indices: np.ndarray) -> Embeddings:
     """Embeds recordings of a data set, each once, however often it is in `indices`."""
     indices = np.unique(indices)
-    return Embeddings(indices, encoder.embed(records, indices))
+    return Embeddings(indices, encoder.embed_records(records, indices))
 
 
 def draw_recordings(
@@ -52,6 +59,7 @@ def draw_recordings(
     *,
     seed: int,
     balanced: bool,
+    outputs: Outputs = LABELS,
 ) -> Draw:
     """Draws labelled recordings for a probe; see `draw_labelled`.
 
@@ -62,10 +70,33 @@ def draw_recordings(
       count: number of recordings to draw.
       seed: seed of the draw.
       balanced: half cases and half controls.
+      outputs: kind of the targets.
     """
     patients = records.patients[indices]
     drawn = draw_labelled(targets, patients, count, seed=seed, balanced=balanced)
-    return Draw(indices[drawn], targets[drawn], patients[drawn], seed)
+    outputs = outputs.fitted(targets[drawn])
+    return Draw(indices[drawn], targets[drawn], patients[drawn], seed, outputs)
+
+
+def fit_probe(draw: Draw, embeddings: Embeddings) -> linear_probe.LinearProbe:
+    """Fits a linear probe to a draw whose recordings are among the embedded ones."""
+    labelled = embeddings.select(draw.indices)
+    targets = np.asarray(draw.outputs.standardise(draw.targets))
+    kind = draw.outputs.kind
+    return linear_probe.fit(labelled, targets, draw.patients, seed=draw.seed, kind=kind)
+
+
+def predict(draw: Draw, fitted: linear_probe.LinearProbe, vectors: np.ndarray) -> np.ndarray:
+    """Returns predictions of embeddings, float32 [recording, output].
+
+    For labels these are log-odds: probabilities near 0 and 1 would be rounded to ties.
+    """
+    scores = fitted.scores(vectors)
+    return (
+        scores
+        if draw.outputs.kind == "labels"
+        else np.asarray(draw.outputs.activate(jnp.asarray(scores)))
+    )
 
 
 def probe(draw: Draw, embeddings: Embeddings, tested: np.ndarray) -> np.ndarray:
@@ -77,8 +108,6 @@ def probe(draw: Draw, embeddings: Embeddings, tested: np.ndarray) -> np.ndarray:
       tested: numbers of the tested recordings, [recording].
 
     Returns:
-      Log-odds, float32 [recording, class].
+      float32 [recording, output], see `predict`.
     """
-    labelled = embeddings.select(draw.indices)
-    fitted = linear_probe.fit(labelled, draw.targets, draw.patients, seed=draw.seed)
-    return fitted.scores(embeddings.select(tested))
+    return predict(draw, fit_probe(draw, embeddings), embeddings.select(tested))

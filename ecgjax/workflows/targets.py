@@ -1,36 +1,56 @@
-"""The two kinds of target that `finetune` trains: conditions of recordings, and waves at samples.
+"""The two kinds of target that `finetune` trains: those of recordings, and waves at samples.
 
 Both kinds have the same attributes and methods. `TARGETS` lists what can be chosen as --task.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from ecgjax.adapt.parts.classifier import Adapted, predict
-from ecgjax.adapt.parts.segmenter import read_wave_labels, segment
+from ecgjax.adapt.parts.classifier import Adapted, trained_model
+from ecgjax.adapt.parts.segmenter import TrainedSegmenter, read_wave_labels
+from ecgjax.adapt.parts.training import Labelled
+from ecgjax.classifier import Classifier
 from ecgjax.data.records import Records
 from ecgjax.evaluate import wave_sheet
+from ecgjax.evaluate.bootstrap import Bootstrap, Interval
 from ecgjax.evaluate.dice import dice_bootstrap
-from ecgjax.evaluate.metrics import Bootstrap, Interval, patient_bootstrap
 from ecgjax.evaluate.predictions import Predictions
+from ecgjax.evaluate.regression import NUMBER_METRICS
+from ecgjax.evaluate.scores import (
+    BALANCED_ACCURACY,
+    MAIN_METRIC,
+    RECALL,
+    measure,
+    threshold_figures,
+    youden_thresholds,
+)
 from ecgjax.evaluate.tasks import TASKS, Task
+from ecgjax.outputs import Outputs
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import WAVES
-from ecgjax.workflows.low_label import draw_labelled, task_recordings
+from ecgjax.workflows.low_label import (
+    LabelledRecordings,
+    Labels,
+    draw_labelled,
+    require_variety,
+    task_recordings,
+)
 
 EXAMPLES = 3
 """Number of test recordings in waves.png."""
+MEANS = {"AUROC": "macro_auroc", RECALL: "balanced_accuracy"}
+"""Names in metrics.json of means over classes, by the metric."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Conditions:
-    """Conditions of a task, present or absent in a whole recording; tested by AUROC."""
+    """Labels, classes or numbers of whole recordings."""
 
     task: Task
 
-    metric = "AUROC"
     default_encoder = "compact_resnet"
     """Architecture to train from random weights by default."""
     per_sample = False
@@ -39,13 +59,18 @@ class Conditions:
     """Word for recordings with targets, on the screen."""
     name_width = 16
     """Width of the first column of the printed table."""
-    outputs = {"classifier": "checkpoints", "figures": "metrics.json"}
+    printed_files = {"classifier": "checkpoints", "figures": "metrics.json"}
     """Files of the workdir to print at the end, by title."""
 
     @property
     def name(self) -> str:
         """Name of the task."""
         return self.task.name
+
+    @property
+    def metric(self) -> str:
+        """Name of the main metric."""
+        return MAIN_METRIC[self.outputs.kind]
 
     @property
     def heading(self) -> str:
@@ -55,57 +80,103 @@ class Conditions:
     @property
     def classes(self) -> tuple[str, ...]:
         """Classes of the model."""
-        return tuple(self.task.classes)
+        return self.task.outputs.names
 
     @property
     def tested_classes(self) -> tuple[str, ...]:
         """Classes with test results."""
         return self.classes
 
-    def recordings(self, records: Records, split: str) -> np.ndarray:
-        """Returns a split's recordings that belong to the task.
+    def select(self, records: Records, indices: np.ndarray, rate_hz: float) -> LabelledRecordings:
+        """Returns those of the recordings that belong to the task; the rate does not matter."""
+        return task_recordings(records, self.task, indices)
+
+    def draw(
+        self,
+        records: Records,
+        indices: np.ndarray,
+        labels: Labels,
+        *,
+        seed: int,
+        rate_hz: float,
+    ) -> LabelledRecordings:
+        """Draws some of the recordings, for a single condition half of them cases.
 
         Raises:
-          InputError: a class has no positive or no negative recording among them.
+          InputError: there are too few, or none to tell from the others.
         """
-        indices, _ = task_recordings(records, self.task, split)
-        return indices
-
-    def draw(self, records: Records, indices: np.ndarray, count: int, *, seed: int) -> np.ndarray:
-        """Draws `count` of the recordings, for a single condition half of them cases."""
+        available = task_recordings(records, self.task, indices)
+        require_variety(available, self.task)
         drawn = draw_labelled(
-            self.truth(records, indices),
-            records.patients[indices],
-            count,
+            available.targets,
+            available.patients,
+            labels.number(len(available.indices)),
             seed=seed,
             balanced=self.task.is_single,
         )
-        return indices[drawn]
+        labelled = available.take(drawn)
+        if len(drawn) < len(available.indices):
+            require_variety(labelled, self.task)
+        return labelled
 
-    def truth(
-        self, records: Records, indices: np.ndarray, rate_hz: float | None = None
-    ) -> np.ndarray:
-        """Returns 0 or 1 for each class, float32 [recording, class]; the rate does not matter."""
-        targets, _ = self.task.targets(records.labels(indices))
-        return targets
+    @property
+    def outputs(self) -> Outputs:
+        """Outputs of the head."""
+        return self.task.outputs
 
-    def predict(
-        self, adapted: Adapted, encoder: Encoder, records: Records, indices: np.ndarray
-    ) -> np.ndarray:
-        """Returns the probability of each class, float32 [recording, class]."""
-        return predict(adapted, encoder, records, indices)
+    def trained(
+        self, adapted: Adapted, encoder: Encoder, labelled: Labelled, config: dict
+    ) -> Classifier:
+        """Returns the trained model; its `predict_records` gives the probability of each class."""
+        return trained_model(adapted, encoder, labelled, config)
 
     def results(self, predictions: Predictions) -> dict:
-        """Returns AUROC with confidence intervals, for metrics.json."""
+        """Returns figures with confidence intervals, for metrics.json."""
         model = {"model": predictions.predicted}
-        bootstrap = patient_bootstrap(predictions.truth, model, predictions.patients)
-        by_class = _results_by_class(self.tested_classes, bootstrap)
-        return {"macro_auroc": _as_list(bootstrap.macro("model")), "auroc": by_class}
+        measured = measure(self.outputs.kind, predictions.truth, model, predictions.patients)
+        results: dict = {}
+        for metric, bootstrap in measured.items():
+            if mean := MEANS.get(metric):
+                results[mean] = _as_list(bootstrap.macro("model"))
+            by_class = _results_by_class(self.tested_classes, bootstrap)
+            results[metric.lower().replace(" ", "_")] = by_class
+        return results
 
     def table_rows(self, results: dict) -> dict[str, list[float]]:
-        """Returns the rows of the printed table; a single condition has no macro mean."""
+        """Returns the rows of the printed table; a single condition has no mean."""
+        if self.outputs.kind == "numbers":
+            several = len(self.outputs) > 1
+            return {
+                f"{name} {metric}" if several else metric: results[
+                    metric.lower().replace(" ", "_")
+                ][name]
+                for name in self.classes
+                for metric in NUMBER_METRICS
+            }
         macro = {} if self.task.is_single else {"macro": results["macro_auroc"]}
-        return macro | results["auroc"]
+        rows = macro | results["auroc"]
+        if self.outputs.kind == "classes":
+            rows[BALANCED_ACCURACY] = results["balanced_accuracy"]
+        return rows
+
+    def with_thresholds(self, model: Classifier, validation: Predictions | None) -> Classifier:
+        """Returns the model with thresholds of labels that are chosen on validation recordings."""
+        if self.outputs.kind != "labels" or validation is None:
+            return model
+        thresholds = youden_thresholds(validation.truth, validation.predicted)
+        return dataclasses.replace(
+            model, outputs=dataclasses.replace(model.outputs, thresholds=thresholds)
+        )
+
+    def threshold_figures(
+        self, model: Classifier, tests: Mapping[str, Predictions]
+    ) -> dict[str, dict]:
+        """Returns the threshold of each label, with sensitivity and specificity in each test."""
+        pairs = {name: (test.truth, test.predicted) for name, test in tests.items()}
+        outputs = model.outputs
+        if not outputs.thresholds:
+            return {}
+        return {"thresholds": threshold_figures(outputs.names, outputs.thresholds, pairs)}
 
     def plot_examples(
         self, records: Records, test: Predictions, workdir: Path, *, rate_hz: float
@@ -119,6 +190,7 @@ class Waves:
 
     name = "waves"
     classes = WAVES
+    outputs = Outputs("waves", "classes", WAVES)
     tested_classes = WAVES[1:]
     metric = "Dice"
     default_encoder = "unet1d"
@@ -126,30 +198,36 @@ class Waves:
     heading = "Dice"
     adjective = "marked"
     name_width = 8
-    outputs = {"segmenter": "checkpoints", "examples": "waves.png"}
+    printed_files = {"segmenter": "checkpoints", "examples": "waves.png"}
 
-    def recordings(self, records: Records, split: str) -> np.ndarray:
-        """Returns all recordings of a split."""
-        return records.split(split)
+    def select(self, records: Records, indices: np.ndarray, rate_hz: float) -> LabelledRecordings:
+        """Returns all of the recordings with the wave of each sample at `rate_hz`."""
+        return LabelledRecordings(records, indices, read_wave_labels(records, indices, rate_hz))
 
-    def draw(self, records: Records, indices: np.ndarray, count: int, *, seed: int) -> np.ndarray:
-        """Draws `count` of the recordings, of as many patients as possible.
+    def draw(
+        self,
+        records: Records,
+        indices: np.ndarray,
+        labels: Labels,
+        *,
+        seed: int,
+        rate_hz: float,
+    ) -> LabelledRecordings:
+        """Draws some of the recordings, of as many patients as possible.
 
         A person who marks waves by hand would choose recordings of different patients, too.
         """
         no_targets = np.zeros((len(indices), 1), np.float32)
         patients = records.patients[indices]
-        return indices[draw_labelled(no_targets, patients, count, seed=seed, spread=True)]
+        count = labels.number(len(indices))
+        drawn = draw_labelled(no_targets, patients, count, seed=seed, spread=True)
+        return self.select(records, indices[drawn], rate_hz)
 
-    def truth(self, records: Records, indices: np.ndarray, rate_hz: float) -> np.ndarray:
-        """Returns the class of each sample at `rate_hz`, uint8 [recording, time]."""
-        return read_wave_labels(records, indices, rate_hz)
-
-    def predict(
-        self, adapted: Adapted, encoder: Encoder, records: Records, indices: np.ndarray
-    ) -> np.ndarray:
-        """Returns the most probable class of each sample, uint8 [recording, time]."""
-        return segment(adapted, encoder, records, indices)
+    def trained(
+        self, adapted: Adapted, encoder: Encoder, labelled: Labelled, config: dict
+    ) -> TrainedSegmenter:
+        """Returns the trained model; its `predict_records` gives the wave of each sample."""
+        return TrainedSegmenter(adapted, encoder)
 
     def results(self, predictions: Predictions) -> dict:
         """Returns Dice coefficients with confidence intervals, for metrics.json."""
@@ -191,4 +269,6 @@ def _results_by_class(classes: tuple[str, ...], bootstrap: Bootstrap) -> dict[st
 
 def _as_list(interval: Interval) -> list[float]:
     """Returns an interval as in metrics.json: value, lower and upper bound."""
-    return [round(float(part), 4) for part in (interval.value, interval.low, interval.high)]
+    parts = (float(part) for part in (interval.value, interval.low, interval.high))
+    # Six digits of what is larger than 1 (an error in its own unit), four decimals of the others.
+    return [float(f"{part:.6g}") if abs(part) > 1 else round(part, 4) for part in parts]

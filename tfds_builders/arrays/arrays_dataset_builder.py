@@ -14,7 +14,6 @@ from tfds_builders.arrays import description, files
 from tfds_builders.arrays.description import Description
 from tfds_builders.arrays.files import Place
 from tfds_builders.conversion import builder
-from tfds_builders.formats import recordings_csv, source_folder
 from tfds_builders.formats.source_folder import SourceFile
 from tfds_builders.recording import windows
 from tfds_builders.recording.quality import RecordingError
@@ -35,11 +34,11 @@ class Builder(builder.RecordingsBuilder):
         config = self.builder_config
         about = description.read(self.source, config.lead_rule)
         self.source_description = repr(about)
-        self.source_table = recordings_csv.read(self.source, config.columns)
+        self.source_table = self.choice.read_table(self.source, config.columns)
         table = self.source_table.path
         found = [
             file
-            for file in source_folder.find(self.source, files.ENDINGS, stores=files.STORES)
+            for file in self.choice.find(self.source, files.ENDINGS, stores=files.STORES)
             if file.path != (table and table.name)
         ]
         recordings = [file for file in found if not _is_readme(file)]

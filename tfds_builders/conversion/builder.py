@@ -36,6 +36,7 @@ from tfds_builders.conversion.plan import (
     divide,
     select,
 )
+from tfds_builders.formats.own_files import ALL, Choice
 from tfds_builders.recording import privacy
 from tfds_builders.recording.recording import Recording, RecordingsConfig, rates
 from tfds_builders.second_readers.reading import Reading
@@ -54,6 +55,8 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
     """Key of the patient hash. A constant for public data sets, whose patient ids are pseudonyms
     already, so that tables prepared by different people agree. None for a user's own files, whose
     key is a secret file."""
+    choice: Choice = ALL
+    """The files that are read of a user's own folder."""
     source_table: SourceTable | None = None
     """The user's table of recordings, if the source has one; set by `find_recordings`."""
     notes: Mapping[str, int] = types.MappingProxyType({})
@@ -159,8 +162,7 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        # Only the state that a worker needs. TFDS's own method would construct a complete builder
-        # in each worker, which reads the prepared data set.
+        # Not TFDS's own state, from which each worker would construct a complete builder.
         return {"_builder_config": self._builder_config, "_source": self._source}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -171,10 +173,8 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         return cast(RecordingsConfig, self._builder_config)
 
     def _create_builder_config(self, builder_config, version):
-        # `prepare` makes a config for changed options; TFDS would print a long warning, since that
-        # config is not in BUILDER_CONFIGS.
         if isinstance(builder_config, RecordingsConfig):
-            return builder_config
+            return builder_config  # TFDS would print a long warning if options are changed
         return super()._create_builder_config(builder_config, version)
 
     def _info(self) -> tfds.core.DatasetInfo:

@@ -197,7 +197,8 @@ def _patients(summary: dict[str, Any]) -> Iterator[str]:
 def _labels(summary: dict[str, Any]) -> Iterator[str]:
     if not summary["labels"]:
         finding = "no recording has a label"
-        yield f"{finding}: pretrain needs none; finetune and benchmark need a column of labels"
+        remedy = "finetune and benchmark need a column of labels here, or a table as --targets"
+        yield f"{finding}: pretrain needs none; {remedy}"
     elif not any(label in MEANINGS for label in summary["labels"]):
         finding = "no label is an SCP-ECG statement as PTB-XL writes it (NORM, AFIB, IMI, ...)"
         yield f"{finding}: the tasks of finetune and benchmark ignore the labels; translate them"

@@ -4,7 +4,6 @@ import concurrent.futures
 import concurrent.futures.process
 import contextlib
 import dataclasses
-import hashlib
 import multiprocessing
 import os
 import threading
@@ -14,19 +13,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
 from ecgjax.errors import InputError
-from ecgjax.signals import LEADS
-from tfds_builders.conversion import journal
+from tfds_builders.conversion import journal, outcome
 from tfds_builders.conversion.examples import Serializer
 from tfds_builders.conversion.plan import Kept, Plan, RecordingReader, Rejection, Shard
-from tfds_builders.conversion.thumbnails import DRAWN, shrink
-from tfds_builders.recording import checks
-from tfds_builders.recording.padding import valid_samples
-from tfds_builders.recording.quality import RecordingError
-from tfds_builders.recording.recording import Recording, RecordingsConfig
+from tfds_builders.conversion.thumbnails import DRAWN
 
 OPTIONS = "group_size:1,uncompressed"
 """ArrayRecord options: each example can be read on its own, uncompressed since compression saves
@@ -74,7 +67,7 @@ def _write_in_order(
         return
     # spawn: the caller may have started JAX, whose threads do not survive a fork.
     spawn = multiprocessing.get_context("spawn")
-    pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, initializer=_exit_with_parent)
+    pool = concurrent.futures.ProcessPoolExecutor(workers, spawn, initializer=exit_with_parent)
     try:
         yield from pool.map(write, builders, map(without_patients, plans))
     except concurrent.futures.process.BrokenProcessPool as error:
@@ -85,7 +78,7 @@ def _write_in_order(
         pool.shutdown(cancel_futures=True)
 
 
-def _exit_with_parent() -> None:
+def exit_with_parent() -> None:
     """Exits when the parent process ends; otherwise the worker would wait forever."""
     parent = multiprocessing.parent_process()
     assert parent
@@ -117,40 +110,16 @@ def write(builder: RecordingReader, plan: Plan) -> None:
 
 def _write(builder: RecordingReader, plan: Plan, writer: ArrayRecordWriter) -> Shard:
     serializer = Serializer(builder.features())
-    config = builder.builder_config
     kept: list[Kept] = []
     rejections: list[Rejection] = []
     for recording in plan.recordings:
-        signal = None
-        try:
-            if recording.problem:
-                raise RecordingError(*recording.problem)
-            example = builder.read_recording(recording)
-            flags = example.pop("flags", ())
-            signal = _require_form(example.pop("signal"), config, recording.record_id)
-            checks.require_ecg(signal, f"recording {recording.record_id}")
-        except InputError as error:
-            rejections.append(_rejection(recording, error, signal))
+        found = outcome.read(builder, recording)
+        if isinstance(found, Rejection):
+            rejections.append(found)
             continue
-        writer.write(serializer.serialize(recording.record_id, signal, example))
-        kept.append(_kept(recording, signal, flags, config))
+        writer.write(serializer.serialize(recording.record_id, found.signal, found.features))
+        kept.append(found.kept)
     return Shard(plan.path, plan.split, _limit_thumbnails(kept), _limit_thumbnails(rejections))
-
-
-def _kept(
-    recording: Recording, signal: np.ndarray, known_flags: Sequence[str], config: RecordingsConfig
-) -> Kept:
-    digest = hashlib.sha256(signal.tobytes()).hexdigest()[:32]
-    found = checks.find_flags(signal, config.rate_hz, config.required_leads)
-    flags = list(dict.fromkeys([*known_flags, *found]))
-    small = shrink(signal) if flags else None
-    return Kept(recording, flags, digest, valid_samples(signal), small)
-
-
-def _rejection(recording: Recording, error: InputError, signal: np.ndarray | None) -> Rejection:
-    reason = error.reason if isinstance(error, RecordingError) else "unreadable"
-    small = None if signal is None else shrink(signal)
-    return Rejection(recording.record_id, recording.split, reason, str(error), small)
 
 
 Row = TypeVar("Row", Kept, Rejection)
@@ -165,16 +134,6 @@ def _limit_thumbnails(rows: list[Row]) -> list[Row]:
         drop = row.small is not None and count[row.kind] > DRAWN
         limited.append(dataclasses.replace(row, small=None) if drop else row)
     return limited
-
-
-def _require_form(signal: np.ndarray, config: RecordingsConfig, record_id: str) -> np.ndarray:
-    if signal.dtype != np.int16 or signal.ndim != 2 or signal.shape[1] != len(LEADS):
-        form = f"{signal.dtype} {list(signal.shape)}"
-        raise TypeError(f"{record_id}: read_recording returned {form}, not int16 [time, 12]")
-    if len(signal) != config.samples:
-        problem = f"recording {record_id}: {len(signal)} samples instead of {config.samples}"
-        raise RecordingError("length", f"{problem}; download it again, or leave it out")
-    return signal
 
 
 PRECEDENCE = ("test", "validation", "train")

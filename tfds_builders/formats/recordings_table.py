@@ -26,6 +26,8 @@ class RecordingsTable:
     rows: dict[str, Cells]
     """Cells by the file that a row names; "row" is the number of the row in the table."""
     warnings: list[str]
+    is_complete: bool = True
+    """A row without a recording, and a recording without a row, are problems."""
     cells: dict[str, Cells] = dataclasses.field(default_factory=dict)
     """Cells by the name of the recording; known after `recordings`, like the following."""
     missing: set[str] = dataclasses.field(default_factory=set)
@@ -55,7 +57,9 @@ class RecordingsTable:
         files = [file for file in files if self.path is None or file != self.path.name]
         self.warnings += table_names.find_others(self.folder, self.path, files)
         self.cells = self._match(files)
-        self.unlisted = set(files) - set(self.cells) if self.path else set()
+        if not self.is_complete:
+            self.cells = {file: self.cells[file] for file in files if file in self.cells}
+        self.unlisted = set(files) - set(self.cells) if self.path and self.is_complete else set()
         self.missing = set(self.cells) - set(files)
         problems = {**self._problems(), **(problems or {})}
         # With the folder, since two folders may have files of the same names.

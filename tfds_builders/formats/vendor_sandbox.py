@@ -57,6 +57,9 @@ class Guard:
         schemes = ("stdlib", "platstdlib", "purelib", "platlib")
         folders = [sysconfig.get_path(name) for name in schemes]
         folders += [sys.prefix, sys.base_prefix, *sys.path]
+        # An editable installation is in none of these.
+        for name in ("ecgjax", "tfds_builders"):
+            folders += sys.modules[name].__path__
         self.libraries = tuple({os.path.realpath(path) + os.sep for path in folders if path})
 
     def __call__(self, event: str, arguments: tuple) -> None:

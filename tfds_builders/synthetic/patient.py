@@ -43,7 +43,7 @@ class Patient:
     visits_days: tuple[int, ...]
     """Days from the first visit to each visit."""
     first_age: float
-    diseases: frozenset[str]
+    diseases: tuple[str, ...]
     variant: str | None
     """Key of VARIANTS (LVH, LAFB, CRBBB or NDT), a finding besides the diseases."""
     burden: float
@@ -87,7 +87,7 @@ class Visit:
 
 def draw_patient(rng: np.random.Generator) -> Patient:
     """Draws a patient."""
-    diseases = frozenset(name for name, share in PREVALENCE.items() if rng.random() < share)
+    diseases = tuple(name for name, share in PREVALENCE.items() if rng.random() < share)
     variant = str(rng.choice(list(VARIANTS))) if rng.random() < VARIANT_SHARE else None
     female = bool(rng.random() < 0.48)
     age = float(np.clip(rng.normal(66, 12) if diseases or variant else rng.normal(52, 17), 18, 88))

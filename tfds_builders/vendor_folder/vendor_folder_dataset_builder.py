@@ -10,7 +10,7 @@ from typing import Any
 from ecgjax.errors import InputError
 from tfds_builders.conversion import builder, shards
 from tfds_builders.conversion.plan import Plan, Shard
-from tfds_builders.formats import recordings_csv, source_folder, vendor
+from tfds_builders.formats import vendor
 from tfds_builders.formats.recordings_table import Cells, share_splits
 from tfds_builders.recording import identities, privacy, splits, windows
 from tfds_builders.recording.recording import Recording
@@ -32,10 +32,10 @@ class Builder(builder.RecordingsBuilder):
         return super().__getstate__() | {"_spool": self._spool}
 
     def find_recordings(self) -> list[Recording]:
-        table = recordings_csv.read(self.source, self.builder_config.columns)
+        table = self.choice.read_table(self.source, self.builder_config.columns)
         found = [
             file
-            for file in source_folder.find(self.source)
+            for file in self.choice.find(self.source)
             if not table.path or file.path != table.path.name
         ]
         if not found:

@@ -4,7 +4,7 @@ from pathlib import Path, PurePosixPath
 
 from ecgjax.errors import InputError
 from tfds_builders.conversion.wfdb_builder import WfdbBuilder
-from tfds_builders.formats import recordings_csv, source_folder, wfdb, wfdb_header
+from tfds_builders.formats import source_folder, wfdb, wfdb_header
 from tfds_builders.formats.source_folder import SourceFile
 from tfds_builders.formats.wfdb import Extent
 from tfds_builders.recording.quality import RecordingError
@@ -18,7 +18,7 @@ class Builder(WfdbBuilder):
     """Windows of 10 s of all WFDB records in a folder."""
 
     def find_recordings(self) -> list[Recording]:
-        files = source_folder.find(self.source, [wfdb.ENDING, SIGNALS])
+        files = self.choice.find(self.source, [wfdb.ENDING, SIGNALS])
         if not any(source_folder.has_ending(file.path, [wfdb.ENDING]) for file in files):
             problem = f"{self.source}: no WFDB header (*.hea) in it"
             remedy = "give the folder that holds the records; unpack archives, and replace links"
@@ -33,7 +33,7 @@ class Builder(WfdbBuilder):
         }
         segments = _segments(extents)
         extents = {name: found for name, found in extents.items() if name not in segments}
-        self.source_table = recordings_csv.read(self.source, config.columns)
+        self.source_table = self.choice.read_table(self.source, config.columns)
         problems = {name: file.problem for name, file in records.items() if file.problem}
         return [
             window

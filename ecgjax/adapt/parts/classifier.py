@@ -1,11 +1,6 @@
-"""Classifier: an encoder with a linear head, its supervised loss, and its predictions.
-
-A checkpoint of `ecgjax.launch.finetune` holds the variables of this classifier.
-"""
+"""Supervised losses of an encoder with a head, and the trained model."""
 
 import dataclasses
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -14,46 +9,21 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ecgjax.adapt.parts.training import from_encoder
+from ecgjax.adapt.parts.training import NETWORK, Labelled, from_encoder
 from ecgjax.augment import Augmentation
-from ecgjax.data.inference import average_over_windows, divide_records
-from ecgjax.data.records import Records
+from ecgjax.classifier import Classifier
+from ecgjax.data.seen import seen_in
 from ecgjax.errors import InputError
-from ecgjax.preprocessing import Preprocessor, cut_windows
+from ecgjax.outputs import EncoderWithHead, Outputs, separate
+from ecgjax.preprocessing import Preprocessor
 from ecgjax.pretrained import Encoder
-
-
-class Classifier(nn.Module):
-    """Encoder, standardised embedding, dropout, and a linear layer with one logit per class."""
-
-    encoder: nn.Module
-    classes: int
-    dropout: float = 0.0
-
-    @nn.compact
-    def __call__(self, signal: jax.Array, *, train: bool) -> jax.Array:
-        """Classifies signals float32 [batch, time, lead]; returns logits float32 [batch, class]."""
-        _, embedding = self.encoder(signal, train=train)
-        # Without scale and bias: the mean and deviation of a linear probe are inserted unchanged.
-        norm = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=0.9,
-            epsilon=1e-8,
-            use_scale=False,
-            use_bias=False,
-            name="norm",
-        )
-        hidden = nn.Dropout(self.dropout, deterministic=not train)(
-            norm(embedding.astype(jnp.float32))
-        )
-        return nn.Dense(self.classes, kernel_init=nn.initializers.zeros, name="head")(hidden)
 
 
 @dataclasses.dataclass(frozen=True)
 class Classification:
-    """Supervised loss: binary cross-entropy of all classes on one view of each recording."""
+    """Supervised loss on one view of each recording; see `supervised_loss`."""
 
-    classes: int
+    outputs: Outputs
     dropout: float
     augmentation: Augmentation
 
@@ -80,7 +50,7 @@ class Classification:
     ) -> tuple[jax.Array, tuple[dict, Any]]:
         """Returns (loss, (metrics, updates)); see `SupervisedObjective`.
 
-        The batch is {"signal": int16 [batch, time, lead], "targets": float32 [batch, class]}.
+        The batch is {"signal": int16 [batch, time, lead], "targets": float32 [batch, output]}.
         """
         view_key, dropout_key = jax.random.split(key)
         signals = preprocess(batch["signal"])
@@ -88,12 +58,35 @@ class Classification:
         logits, updates = self.network(encoder).apply(
             variables, views, train=True, mutable=["batch_stats"], rngs={"dropout": dropout_key}
         )
-        loss = optax.sigmoid_binary_cross_entropy(logits, batch["targets"]).mean()
+        loss = supervised_loss(self.outputs, logits, batch["targets"])
         return loss, ({}, updates)
 
-    def network(self, encoder: nn.Module) -> Classifier:
+    def network(self, encoder: nn.Module) -> EncoderWithHead:
         """Returns the Flax module that the variables of `init` belong to."""
-        return Classifier(encoder=encoder, classes=self.classes, dropout=self.dropout)
+        return EncoderWithHead(encoder=encoder, outputs=len(self.outputs), dropout=self.dropout)
+
+
+def supervised_loss(outputs: Outputs, logits: jax.Array, targets: jax.Array) -> jax.Array:
+    """Computes the mean loss of the known targets.
+
+    Binary cross-entropy for labels, cross-entropy for classes, squared error of standardised
+    values for numbers. Targets that are NaN are left out.
+
+    Args:
+      outputs: the kind of the outputs, and for numbers their means and scales.
+      logits: float32 [batch, output].
+      targets: float32 [batch, output]; classes are one-hot.
+    """
+    known = ~jnp.isnan(targets)
+    targets = jnp.where(known, targets, 0.0)
+    if outputs.kind == "classes":
+        losses = optax.softmax_cross_entropy(logits, targets)
+        known = known.all(-1)
+    elif outputs.kind == "labels":
+        losses = optax.sigmoid_binary_cross_entropy(logits, targets)
+    else:
+        losses = optax.squared_error(logits, outputs.standardise(targets))
+    return (losses * known).sum() / jnp.maximum(known.sum(), 1)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -107,50 +100,25 @@ class Adapted:
     None: one window, the whole recording."""
 
 
-def predict(
-    adapted: Adapted,
-    encoder: Encoder,
-    records: Records,
-    indices: np.ndarray,
-    *,
-    batch_size: int = 128,
-) -> np.ndarray:
-    """Predicts probabilities float32 [len(indices), class] of prepared recordings.
+def trained_model(
+    adapted: Adapted, encoder: Encoder, labelled: Labelled, config: dict
+) -> Classifier:
+    """Returns the trained model, ready for predictions and to be saved.
 
     Args:
-      adapted: the trained classifier.
-      encoder: the encoder that training started from; only its architecture and preprocessing are
-        used.
-      records: the prepared data set.
-      indices: numbers of the recordings.
-      batch_size: recordings per batch.
+      adapted: the trained variables.
+      encoder: the encoder that training started from.
+      labelled: the recordings that it was trained on.
+      config: config of the run.
     """
-    classes = adapted.variables["params"]["head"]["bias"].shape[0]
-    step = _jitted_predict(
+    network = {name: adapted.variables[name] for name in NETWORK if name in adapted.variables}
+    variables, head = separate(jax.tree.map(np.asarray, network))
+    trained = Encoder(
         encoder.module,
-        classes,
-        Preprocessor(encoder.preprocessing, records.rate_hz),
-        adapted.window_s,
+        variables,
+        encoder.preprocessing,
+        config,
+        encoder.seen | seen_in(labelled.records, labelled.indices),
+        restored=len(jax.tree.leaves(variables)),
     )
-    variables = jax.device_put(adapted.variables)
-    windows = divide_records(records, indices, window_s=encoder.preprocessing.seconds)
-    return average_over_windows(
-        functools.partial(step, variables),
-        lambda rows: records.read(indices[rows]),
-        windows,
-        batch_size,
-    )
-
-
-@functools.lru_cache(maxsize=16)
-def _jitted_predict(
-    encoder: nn.Module, classes: int, preprocess: Preprocessor, window_s: float | None
-) -> Callable[[dict, np.ndarray], jax.Array]:
-    model = Classifier(encoder=encoder, classes=classes)
-
-    def step(variables: dict, signal: jax.Array) -> jax.Array:
-        windows = cut_windows(preprocess(signal), window_s, rate_hz=preprocess.rate_hz)
-        logits: Any = model.apply(variables, windows.reshape(-1, *windows.shape[2:]), train=False)
-        return jax.nn.sigmoid(logits).reshape(*windows.shape[:2], classes).mean(1)
-
-    return jax.jit(step)
+    return Classifier(trained, head, labelled.outputs, adapted.window_s)

@@ -3,6 +3,7 @@
 A wave label is the class of one sample, an index into `ecgjax.signals.WAVES`.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
@@ -67,6 +68,18 @@ def dice_loss(logits: jax.Array, labels: jax.Array) -> jax.Array:
     probability = jax.nn.softmax(logits) * known
     sizes = truth.sum((0, 1)) + probability.sum((0, 1))
     return 1 - (2 * (truth * probability).sum((0, 1)) / (sizes + 1e-6)).mean()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TrainedSegmenter:
+    """A trained segmenter with the encoder that its training started from."""
+
+    adapted: Adapted
+    encoder: Encoder
+
+    def predict_records(self, records: Records, indices: np.ndarray) -> np.ndarray:
+        """Predicts the wave of each sample, uint8 [len(indices), time]; see `segment`."""
+        return segment(self.adapted, self.encoder, records, indices)
 
 
 def segment(

@@ -18,6 +18,7 @@ from ecgjax.data.batches import Batches, add_unlabelled, labelled_batches
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen, seen_in
 from ecgjax.errors import InputError
+from ecgjax.outputs import Outputs
 from ecgjax.preprocessing import Preprocessor
 from ecgjax.pretrained import Encoder
 from ecgjax.train.loop import Run, train
@@ -42,7 +43,12 @@ class Labelled:
     indices: np.ndarray
     """Numbers of the labelled recordings in the data set, [recording]."""
     targets: np.ndarray
-    """Targets float32 [recording, class], or the wave of each sample, uint8 [recording, time]."""
+    """Targets float32 [recording, output], or the wave of each sample, uint8 [recording, time]."""
+    outputs: Outputs
+    """Names and kind of the targets."""
+    pool: np.ndarray | None = None
+    """Numbers of all recordings that may be trained on, also without labels; None: the training
+    split of the data set."""
 
     def __post_init__(self):
         if len(self.indices) != len(self.targets):
@@ -118,12 +124,17 @@ class Training:
     """Minimum number of steps, even if few recordings are labelled."""
     save_every: int = 0
     """Steps between checkpoints; 0: only one, at the end."""
+    eval_every: int | None = None
+    """Steps between validations in `finetune`; 0: none. Default: ten in a run. They change nothing
+    in it."""
     seed: int = 0
     """Random seed of the head's initial weights, the order of recordings, and the augmentation."""
 
     def __post_init__(self):
         # These comparisons are also false for NaN, so that NaN is refused.
         rate = self.encoder_rate is None or self.encoder_rate >= 0
+        if self.eval_every is not None and self.eval_every < 0:
+            raise InputError(f"eval_every {self.eval_every}: give 0 or more")
         if not (rate and 0 <= self.epochs < math.inf and min(self.batch_size, self.min_steps) >= 1):
             raise InputError(
                 f"encoder_rate {self.encoder_rate}, epochs {self.epochs}, min_steps "
@@ -179,7 +190,7 @@ class Training:
             Preprocessor(encoder.preprocessing, labelled.records.rate_hz),
             mesh,
         )
-        settings = {type(self).__name__.lower(): json.loads(json.dumps(dataclasses.asdict(self)))}
+        settings = {type(self).__name__.lower(): self._saved()}
         state, _ = train(
             step_fn,
             create_state(objective.begin(encoder, init_key), tx, mesh),
@@ -196,6 +207,12 @@ class Training:
             mesh=mesh,
         )
         return {"params": state.params, **state.collections}
+
+    def _saved(self) -> dict:
+        """Returns the settings for the config of a checkpoint, without those of watching."""
+        settings = json.loads(json.dumps(dataclasses.asdict(self)))
+        del settings["eval_every"]
+        return settings
 
     def _batches(self, labelled: Labelled, unlabelled: int, mesh: Mesh) -> tuple[Batches, Seen]:
         """Returns this process's batches and the recordings that they are drawn from."""
@@ -215,7 +232,8 @@ class Training:
         )
         seen = seen_in(records, indices)
         if unlabelled:
-            others = np.setdiff1d(records.split("train"), indices)
+            pool = records.split("train") if labelled.pool is None else labelled.pool
+            others = np.setdiff1d(pool, indices)
             batches = add_unlabelled(
                 batches, records, others, each=unlabelled, seed=self.seed, rows=rows
             )
@@ -239,4 +257,5 @@ def _step(
     """
     tx = optimizer.build(num_steps, encoder_rate=encoder_rate)
     loss = functools.partial(objective.loss, module, preprocess=preprocess)
-    return make_step(loss, tx, mesh, num_steps=num_steps), tx
+    schedule = optimizer.learning_rate_at(num_steps)
+    return make_step(loss, tx, mesh, num_steps=num_steps, schedule=schedule), tx

@@ -7,6 +7,7 @@ import numpy as np
 
 from ecgjax.encoders.parts.convolution import Conv
 from ecgjax.encoders.parts.layers import BatchNorm, relu
+from ecgjax.encoders.parts.platforms import is_plain
 
 
 class ConvStack(nn.Module):
@@ -49,7 +50,8 @@ class Lstm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (gates,))
         # The inputs' part of the gates does not depend on the state: one product for all times.
         products = (hidden.swapaxes(0, 1).astype(self.dtype) @ kernel).astype(jnp.float32)
-        return scan_lstm(products + bias[None, None], recurrent).swapaxes(0, 1)
+        scan = _plain_lstm if is_plain() else scan_lstm
+        return scan(products + bias[None, None], recurrent).swapaxes(0, 1)
 
 
 @jax.custom_vjp
@@ -68,6 +70,10 @@ def scan_lstm(gate_inputs: jax.Array, recurrent: jax.Array) -> jax.Array:
     Returns:
       float32 [time, batch, width].
     """
+    return _scan_lstm(gate_inputs, recurrent)[0]
+
+
+def _plain_lstm(gate_inputs: jax.Array, recurrent: jax.Array) -> jax.Array:
     return _scan_lstm(gate_inputs, recurrent)[0]
 
 

@@ -13,10 +13,11 @@ import jax.numpy as jnp
 
 from ecgjax.devices import map_rows
 from ecgjax.encoders.parts.fast_fir import conv1d, fast_conv1d, fast_kernel_gradient
+from ecgjax.encoders.parts.platforms import choose
 
 
 class Conv(nn.Module):
-    """Convolution over time without bias; the parameter is `kernel`, float32 [kernel, in, out]."""
+    """Convolution over time; its parameter `kernel` is float32 [kernel, in, out]."""
 
     out_channels: int
     kernel_size: int
@@ -26,25 +27,30 @@ class Conv(nn.Module):
     kernel_init: nn.initializers.Initializer = nn.initializers.lecun_normal()
     dtype: str = "float32"
     """Precision of the computation."""
+    bias: bool = False
+    """Adds the parameter `bias`, float32 [out]."""
 
     @nn.compact
     def __call__(self, hidden: jax.Array) -> jax.Array:
         """[batch, time, in_channels] -> [batch, ceil(time / stride), out_channels]."""
         shape = (self.kernel_size, hidden.shape[-1], self.out_channels)
         kernel = self.param("kernel", self.kernel_init, shape)
-        hidden = hidden.astype(self.dtype)
-        kernel = kernel.astype(self.dtype)
+        output = self._convolve(hidden.astype(self.dtype), kernel.astype(self.dtype))
+        if not self.bias:
+            return output
+        bias = self.param("bias", nn.initializers.zeros, (self.out_channels,))
+        return output + bias.astype(self.dtype)[None, None]
+
+    def _convolve(self, hidden: jax.Array, kernel: jax.Array) -> jax.Array:
         if self.kernel_size == self.stride == 1 and not self.padding:
-            return jax.lax.platform_dependent(
-                hidden, kernel[0], cpu=pointwise_conv_in_pieces, default=pointwise_conv
-            )
+            return choose(hidden, kernel[0], cpu=pointwise_conv_in_pieces, default=pointwise_conv)
         if self.padding is None:
             padding = _same_padding(hidden.shape[1], self.kernel_size, self.stride)
         else:
             padding = (self.padding, self.padding)
         on_cpu = functools.partial(folded_conv, stride=self.stride, padding=padding)
         default = functools.partial(conv1d, stride=self.stride, padding=padding)
-        return jax.lax.platform_dependent(hidden, kernel, cpu=on_cpu, default=default)
+        return choose(hidden, kernel, cpu=on_cpu, default=default)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -137,44 +143,53 @@ pointwise_conv_in_pieces.defvjp(
 
 
 class GroupedConv(nn.Module):
-    """flax's Conv of stride 1 with "SAME" padding, bias and groups of channels."""
+    """flax's Conv with "SAME" padding, bias and groups of channels."""
 
     out_channels: int
     kernel_size: int
     groups: int
+    stride: int = 1
     dtype: str = "float32"
     """Precision of the computation."""
 
     @nn.compact
     def __call__(self, hidden: jax.Array) -> jax.Array:
-        """[batch, time, in_channels] -> [batch, time, out_channels]."""
+        """[batch, time, in_channels] -> [batch, ceil(time / stride), out_channels]."""
         shape = (self.kernel_size, hidden.shape[-1] // self.groups, self.out_channels)
         kernel = self.param("kernel", nn.initializers.lecun_normal(), shape)
         bias = self.param("bias", nn.initializers.zeros, (self.out_channels,))
         hidden = hidden.astype(self.dtype)
         kernel = kernel.astype(self.dtype)
         bias = bias.astype(self.dtype)
-        spectral = functools.partial(map_rows, spectral_conv)
-        output = jax.lax.platform_dependent(hidden, kernel, cpu=spectral, default=grouped_conv)
+        convolve = functools.partial(spectral_conv, stride=self.stride)
+        spectral = functools.partial(map_rows, convolve)
+        default = functools.partial(grouped_conv, stride=self.stride)
+        output = choose(hidden, kernel, cpu=spectral, default=default)
         return output + bias[None, None]
 
 
-def grouped_conv(hidden: jax.Array, kernel: jax.Array) -> jax.Array:
-    """Grouped convolution: [batch, time, in], [kernel, in / groups, out] -> [batch, time, out].
+def grouped_conv(hidden: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
+    """Grouped convolution with "SAME" padding.
 
-    Padding is "SAME".
+    Args:
+      hidden: [batch, time, in].
+      kernel: [kernel, in / groups, out].
+      stride: samples from one output to the next.
+
+    Returns:
+      [batch, ceil(time / stride), out].
     """
     return jax.lax.conv_general_dilated(
         hidden,
         kernel,
-        (1,),
-        [_same_padding(hidden.shape[1], len(kernel), 1)],
+        (stride,),
+        [_same_padding(hidden.shape[1], len(kernel), stride)],
         dimension_numbers=("NWC", "WIO", "NWC"),
         feature_group_count=hidden.shape[-1] // kernel.shape[1],
     )
 
 
-def spectral_conv(hidden: jax.Array, kernel: jax.Array) -> jax.Array:
+def spectral_conv(hidden: jax.Array, kernel: jax.Array, *, stride: int = 1) -> jax.Array:
     """`grouped_conv` as a product of Fourier transforms, computed in float32.
 
     XLA has no fast form for the gradients of grouped convolutions on a CPU: with kernel size 128 in
@@ -191,8 +206,8 @@ def spectral_conv(hidden: jax.Array, kernel: jax.Array) -> jax.Array:
         gains.reshape(-1, inputs, groups, outputs // groups),
     )
     full = jnp.fft.irfft(spectrum.reshape(batch, -1, outputs), time + taps - 1, axis=1)
-    _, after = _same_padding(time, taps, 1)
-    return full[:, after : after + time].astype(hidden.dtype)
+    before, _ = _same_padding(time, taps, stride)
+    return full[:, taps - 1 - before :: stride][:, : -(-time // stride)].astype(hidden.dtype)
 
 
 def _same_padding(time: int, kernel_size: int, stride: int) -> tuple[int, int]:

@@ -13,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ecgjax.encoders.parts.platforms import choose, is_plain
+
 
 class BatchNorm(nn.Module):
     """Batch normalisation over batch and time; the running statistics have an EMA decay of 0.9."""
@@ -98,9 +100,13 @@ def _row(channels):
     return channels[None, None]
 
 
-@jax.custom_vjp
 def relu(hidden: jax.Array) -> jax.Array:
     """max(hidden, 0). Its gradient needs only the output, which the next layer stores anyway."""
+    return jnp.maximum(hidden, 0) if is_plain() else _relu(hidden)
+
+
+@jax.custom_vjp
+def _relu(hidden: jax.Array) -> jax.Array:
     return prevent_recomputation(jnp.maximum(hidden, 0))
 
 
@@ -108,7 +114,7 @@ def _relu_backward(output: jax.Array, output_gradient: jax.Array) -> tuple[jax.A
     return (prevent_recomputation(jnp.where(output > 0, output_gradient, 0)),)
 
 
-relu.defvjp(lambda hidden: (relu(hidden),) * 2, _relu_backward)
+_relu.defvjp(lambda hidden: (_relu(hidden),) * 2, _relu_backward)
 
 
 def prevent_recomputation(hidden: jax.Array) -> jax.Array:
@@ -119,7 +125,7 @@ def prevent_recomputation(hidden: jax.Array) -> jax.Array:
     expensive and does not repeat it; the division here costs nothing. An optimization_barrier does
     not help: XLA has removed it before it decides.
     """
-    return jax.lax.platform_dependent(hidden, cpu=_divide_by_one, default=lambda hidden: hidden)
+    return choose(hidden, cpu=_divide_by_one, default=lambda hidden: hidden)
 
 
 def _divide_by_one(hidden: jax.Array) -> jax.Array:

@@ -1,0 +1,126 @@
+"""Examination of prepared data sets: every hash, every recording, the table and its splits."""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+from ecgjax.data import files
+from ecgjax.data.descriptions import SPLITS
+from ecgjax.data.records import Records
+from ecgjax.errors import InputError
+from ecgjax.workflows.doctor.findings import Finding, problem
+
+MARKS = (files.TABLE, "binding.json", "dataset_info.json", "features.json", "*.array_record-*")
+"""Files of a prepared data set; one of them is enough to recognise a damaged one."""
+REPORT = "report.json"
+AT_ONCE = 256
+"""Recordings that are read at once."""
+SHOWN = 5
+"""Damaged places that are listed; the rest is counted."""
+
+Progress = Callable[[int, int], None]
+"""Called as progress(recordings done, recordings in total)."""
+
+
+def find(path: Path) -> list[Path]:
+    """Returns the prepared data sets in a folder or up to three folders below, damaged ones too."""
+    patterns = [f"{'*/' * depth}{mark}" for depth in range(files.DEEPEST + 1) for mark in MARKS]
+    folders = {file.parent for pattern in patterns for file in path.glob(pattern)}
+    hidden = (".", "incomplete.")
+    return sorted(
+        folder
+        for folder in folders
+        if not any(name.startswith(hidden) for name in folder.relative_to(path).parts)
+    )
+
+
+def unfinished(path: Path) -> Iterator[Finding]:
+    """Yields the conversions below a folder that were interrupted."""
+    patterns = [f"{'*/' * depth}incomplete.*" for depth in range(files.DEEPEST + 1)]
+    for folder in sorted(folder for pattern in patterns for folder in path.glob(pattern)):
+        remedy = "run the same prepare command again, which continues it"
+        yield Finding("NOTE", str(folder), "a conversion that did not finish", remedy)
+
+
+def examine(path: Path, progress: Progress) -> Iterator[Finding]:
+    """Yields findings on one prepared data set."""
+    subject = str(path)
+    try:
+        records = Records(path, accept_unbound=True)
+    except InputError as error:
+        yield problem(subject, error)
+        return
+    if not records.is_bound:
+        remedy = f"verify and bind it: python -m ecgjax.launch.migrate --data {path}"
+        yield Finding("PROBLEM", subject, "no hashes bind its table and shards", remedy)
+    damaged = list(_damage(records, progress))
+    yield from damaged[:SHOWN]
+    if len(damaged) > SHOWN:
+        count = len(damaged) - SHOWN
+        yield Finding("PROBLEM", subject, f"{count:,} more places are damaged", damaged[0].remedy)
+    table = list(_table(records))
+    yield from table
+    if not damaged and not table:
+        yield Finding("OK", subject, _summary(records))
+    yield from _warnings(path)
+
+
+def _damage(records: Records, progress: Progress) -> Iterator[Finding]:
+    """Reads every recording, which compares its hash, and yields what is damaged."""
+    for start in range(0, len(records), AT_ONCE):
+        rows = np.arange(start, min(start + AT_ONCE, len(records)))
+        try:
+            records.read(rows)
+        except InputError as error:
+            yield problem(str(records.path), error)
+        progress(int(rows[-1]) + 1, len(records))
+
+
+def _table(records: Records) -> Iterator[Finding]:
+    """Yields contradictions of the table, whose rows decide which recordings a model may see."""
+    try:
+        patients = records.patients
+        rows = {}
+        for name in SPLITS:
+            with contextlib.suppress(InputError):  # an empty split; others were compared at opening
+                rows[name] = records.split(name)
+    except InputError as error:
+        yield problem(str(records.path), error)
+        return
+    if "train" not in rows:
+        remedy = "give the table of your recordings a column split, or convert more patients"
+        yield Finding("NOTE", str(records.path), "no recording is for training", remedy)
+    seen: dict[int, str] = {}
+    for name, indices in rows.items():
+        shared = [patient for patient in set(patients[indices].tolist()) if patient in seen]
+        if shared:
+            message = f"{len(shared):,} patients are in split {name} and in another one"
+            remedy = "correct the column split, since results on them would be too good"
+            yield Finding("PROBLEM", str(records.path), message, remedy)
+        seen |= dict.fromkeys(patients[indices].tolist(), name)
+
+
+def _summary(records: Records) -> str:
+    count = len(np.unique(records.patients))
+    seconds = records.samples / records.rate_hz
+    return (
+        f"{records.name}, {len(records):,} recordings of {count:,} patients, {seconds:g} s at "
+        f"{records.rate_hz:g} Hz; all files and recordings agree with their hashes"
+    )
+
+
+def _warnings(path: Path) -> Iterator[Finding]:
+    """Yields the warnings that the conversion gave."""
+    file = path / REPORT
+    try:
+        warnings = json.loads(file.read_text(encoding="utf-8")).get("warnings", [])
+    except (OSError, ValueError, AttributeError):
+        remedy = "prepare the data set again if you need it; training does not"
+        yield Finding("NOTE", str(file), "the report cannot be read", remedy)
+        return
+    for warning in warnings:
+        remedy = f"look at {path / 'report.html'}"
+        yield Finding("NOTE", str(path), str(warning), remedy)

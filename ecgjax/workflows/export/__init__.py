@@ -1,0 +1,1 @@
+"""Export of models: one file per format, and the program that all of them hold."""

@@ -1,0 +1,208 @@
+"""The methods that the low-label benchmark compares, and their scores; see `benchmark`."""
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from ecgjax.adapt.finetune import FineTuning
+from ecgjax.adapt.parts.classifier import trained_model
+from ecgjax.adapt.parts.training import Labelled, Run
+from ecgjax.data.records import Records
+from ecgjax.errors import InputError
+from ecgjax.evaluate.tasks import Task
+from ecgjax.pretrained import Encoder, untrained_twin
+from ecgjax.train.manifest import encoder_config
+from ecgjax.train.runlog import console
+from ecgjax.workflows.cohort import HeldOut
+from ecgjax.workflows.low_label import LabelledRecordings, Labels, training_set
+from ecgjax.workflows.probing import (
+    Draw,
+    Embeddings,
+    draw_recordings,
+    embed,
+    fit_probe,
+    predict,
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Benchmark:
+    """Settings of the benchmark."""
+
+    labels: tuple[str, ...] = ("50", "100", "250", "1000", "all")
+    """Labelled recordings of the training split: counts (100), shares (0.1 or 10%) or all."""
+    seeds: int = 3
+    """Number of draws of labelled recordings."""
+    random_encoders: int | None = None
+    """Number of random encoders, which the draws share in turn. Default: one for each draw."""
+    train_at: tuple[str, ...] = ("100", "1000")
+    """Amounts among --labels at which encoders are also trained: minutes instead of seconds."""
+    trained: tuple[Literal["scratch", "finetuned"], ...] = ("scratch",)
+    """Training from initial weights (scratch), from the checkpoint (finetuned), or both."""
+    split: str = "test"
+    """Split to test on."""
+    finetuning: FineTuning = FineTuning()
+    """Settings of training, from the checkpoint and from scratch."""
+    random_scores: Path | None = None
+    """Folder that stores scores of random encoders for other checkpoints of the architecture."""
+
+    def __post_init__(self):
+        if self.seeds < 1 or not self.labels:
+            given = f"benchmark of {self.seeds} seeds and labels {' '.join(self.labels) or 'none'}"
+            raise InputError(f"{given}: give one seed or more, and labels such as 100 or all")
+        for text in (*self.labels, *self.train_at):
+            Labels.parse(text)  # refuses what is no amount
+        if self.random_encoders is not None and not 1 <= self.random_encoders <= self.seeds:
+            given = f"--random-encoders {self.random_encoders}"
+            raise InputError(f"{given}: give 1 to {self.seeds}, the number of seeds")
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TaskData:
+    """A task with the recordings to draw from and to test on."""
+
+    task: Task
+    train: LabelledRecordings
+    tests: list[HeldOut]
+    """The tested split of the data set, and other data sets."""
+    is_published: bool
+    """True if splits and labels are those of the data set, not the user's own."""
+
+    def counts(self, amounts: Sequence[str]) -> list[int]:
+        """Returns the numbers of labelled recordings that amounts mean for this task."""
+        return [Labels.parse(text).number(len(self.train.indices)) for text in amounts]
+
+
+class Methods:
+    """Scores of all methods. Each encoder embeds a data set once, when it is first needed."""
+
+    def __init__(
+        self, settings: Benchmark, encoder: Encoder, every_task: Sequence[TaskData], out: Path
+    ):
+        self._settings = settings
+        self._encoder = encoder
+        self._out = out
+        name = encoder.config["encoder"]["name"]
+        self._architecture = encoder_config(name, encoder.module, encoder.preprocessing)
+        self._needed = _needed_recordings(every_task)
+        self._embedded: dict[tuple[Path, int | None], Embeddings] = {}
+
+    def scores(self, data: TaskData, count: int) -> list[dict[str, np.ndarray]]:
+        """Returns, for each test, each method's scores [seed, recording, class]."""
+        settings = self._settings
+        draws = [self._draw(data, count, seed) for seed in range(settings.seeds)]
+        # All labels are one draw, whatever the seed: another probe needs another encoder.
+        everything = count == len(data.train.indices)
+        frozen = draws[:1] if everything else draws
+        random = draws[: settings.random_encoders] if everything else draws
+        scores = {
+            "frozen": [self._probe(data, draw) for draw in frozen],
+            "random": [self._random_scores(data, draw) for draw in random],
+        }
+        if count in data.counts(settings.train_at):
+            for method in settings.trained:
+                scores[method] = [self._train(method, data, draw) for draw in draws]
+        return [
+            {method: np.stack([tests[k] for tests in scores[method]]) for method in scores}
+            for k in range(len(data.tests))
+        ]
+
+    def _draw(self, data: TaskData, count: int, seed: int) -> Draw:
+        train = data.train
+        balanced = data.task.is_single and count < len(train.indices)
+        return draw_recordings(
+            train.records,
+            train.indices,
+            train.targets,
+            count,
+            seed=seed,
+            balanced=balanced,
+            outputs=data.task.outputs,
+        )
+
+    def _probe(self, data: TaskData, draw: Draw, seed: int | None = None) -> list[np.ndarray]:
+        """Returns scores of each test by a probe on the pre-trained or a random encoder."""
+        fitted = fit_probe(draw, self._embeddings(data.train.records, seed))
+        return [
+            predict(draw, fitted, self._embeddings(test.records, seed).select(test.indices))
+            for test in (held_out.labelled for held_out in data.tests)
+        ]
+
+    def _embeddings(self, records: Records, seed: int | None) -> Embeddings:
+        """Returns embeddings by the pre-trained encoder, or by the random encoder of a seed."""
+        key = (records.path, seed)
+        if key not in self._embedded:
+            indices = self._needed[records.path]
+            name = "pre-trained" if seed is None else f"random {seed}"
+            console.print(f"embedding {len(indices)} recordings of {records.name}: {name}")
+            encoder = self._encoder if seed is None else untrained_twin(self._encoder, seed=seed)
+            self._embedded[key] = embed(encoder, records, indices)
+        return self._embedded[key]
+
+    def _random_scores(self, data: TaskData, draw: Draw) -> list[np.ndarray]:
+        """Returns scores of a probe on a random encoder, from the folder of scores if possible."""
+        weights = draw.seed % (self._settings.random_encoders or self._settings.seeds)
+        if self._settings.random_scores is None:
+            return self._probe(data, draw, weights)
+        files = [self._random_scores_file(data, test, draw, weights) for test in data.tests]
+        if not all(file.exists() for file in files):
+            for file, scores in zip(files, self._probe(data, draw, weights), strict=True):
+                file.parent.mkdir(parents=True, exist_ok=True)
+                np.save(file, scores)
+        return [np.load(file) for file in files]
+
+    def _random_scores_file(self, data: TaskData, test: HeldOut, draw: Draw, weights: int) -> Path:
+        """Returns the file of a random encoder's scores: architecture, data, task and draw."""
+        train = data.train.records
+        key: list[Any] = [self._architecture, train.fingerprint, test.name]
+        if test.name != self._settings.split or not data.is_published:
+            tested = test.labelled
+            train_set = training_set(data.train.indices, data.train.targets)
+            key += [train_set, tested.records.fingerprint, tested.indices.tolist()]
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        name = f"{_file_name(data.task)}-{len(draw.indices)}-{draw.seed}"
+        suffix = f"-weights-{weights}" if weights != draw.seed else ""
+        return Path(self._settings.random_scores or "", digest, f"{name}{suffix}.npy")
+
+    def _train(self, method: str, data: TaskData, draw: Draw) -> list[np.ndarray]:
+        """Trains encoder and head with a draw; returns the predictions of each test."""
+        start = self._encoder
+        if method == "scratch":
+            start = untrained_twin(self._encoder, seed=draw.seed)
+        records = data.train.records
+        name = f"{method}-{_file_name(data.task)}-{len(draw.indices)}-{draw.seed}"
+        config: dict[str, Any] = {
+            **self._architecture,
+            "task": data.task.name,
+            "classes": list(data.task.outputs.names),
+            "data": records.name,
+            "labelled": len(draw.indices),
+        }
+        if not data.is_published:
+            config |= training_set(draw.indices, draw.targets)
+        finetuning = dataclasses.replace(self._settings.finetuning, seed=draw.seed)
+        labelled = Labelled(records, draw.indices, draw.targets, draw.outputs)
+        adapted = finetuning.adapt(start, labelled, Run(self._out / name, config, name))
+        model = trained_model(adapted, start, labelled, config)
+        tests = [test.labelled for test in data.tests]
+        return [model.predict_records(test.records, test.indices) for test in tests]
+
+
+def _file_name(task: Task) -> str:
+    """Returns the name of a task as part of a name of a file."""
+    return re.sub(r"[^\w.+:-]", "_", task.name)
+
+
+def _needed_recordings(every_task: Sequence[TaskData]) -> dict[Path, np.ndarray]:
+    """Returns the recordings that any task needs, ascending, for the folder of each data set."""
+    rows: dict[Path, list[np.ndarray]] = {}
+    for data in every_task:
+        for each in (data.train, *(test.labelled for test in data.tests)):
+            rows.setdefault(each.records.path, []).append(each.indices)
+    return {path: np.unique(np.concatenate(indices)) for path, indices in rows.items()}
