@@ -50,46 +50,20 @@ class Classifier:
         names = ", ".join(outputs.names[:5]) + (", ..." if len(outputs) > 5 else "")
         return f"Classifier({outputs.target}: {outputs.kind} {names}; {self.encoder!r})"
 
-    def embed(
-        self,
-        signal: np.ndarray,
-        *,
-        rate_hz: float,
-        leads: Sequence[str],
-        units: str,
-        allow_missing_leads: bool = False,
-        on_bad: OnBad = "raise",
-        batch_size: int = 64,
-    ) -> np.ndarray:
-        """Embeds raw recordings with the encoder below the head; see `Encoder.embed`."""
-        return self.encoder.embed(
-            signal,
-            rate_hz=rate_hz,
-            leads=leads,
-            units=units,
-            allow_missing_leads=allow_missing_leads,
-            on_bad=on_bad,
-            batch_size=batch_size,
-        )
+    @property
+    def embed(self):
+        """Embeds raw recordings with the encoder below the head: `Encoder.embed`."""
+        return self.encoder.embed
 
-    def embed_records(
-        self, records: Records, indices: np.ndarray, *, batch_size: int = 256
-    ) -> np.ndarray:
-        """Embeds prepared recordings with the encoder below the head."""
-        return self.encoder.embed_records(records, indices, batch_size=batch_size)
+    @property
+    def embed_records(self):
+        """Embeds prepared recordings with the encoder below the head: `Encoder.embed_records`."""
+        return self.encoder.embed_records
 
-    def embed_stored(
-        self,
-        signals: np.ndarray,
-        valid_samples: np.ndarray,
-        *,
-        rate_hz: float,
-        batch_size: int = 256,
-    ) -> np.ndarray:
-        """Embeds stored samples with the encoder below the head; see `Application.to_stored`."""
-        return self.encoder.embed_stored(
-            signals, valid_samples, rate_hz=rate_hz, batch_size=batch_size
-        )
+    @property
+    def embed_stored(self):
+        """Embeds stored samples with the encoder below the head: `Encoder.embed_stored`."""
+        return self.encoder.embed_stored
 
     @property
     def preprocessing(self) -> Preprocessing:

@@ -4,6 +4,7 @@ import dataclasses
 import importlib.metadata
 import os
 import signal
+import sys
 import tempfile
 
 os.environ["MPLBACKEND"] = "Agg"
@@ -35,6 +36,7 @@ from ecgjax.augment import OFF
 from ecgjax.data.mixture import Mixture
 from ecgjax.data.records import Records
 from ecgjax.encoders.compact_resnet import CompactResnet
+from ecgjax.launch.command import run
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.workflows.pretrain import Pretraining, pretrain
 from tfds_builders.prepare import prepare
@@ -94,3 +96,20 @@ def workdir(tmp_path_factory, mixture):
 def tiny_encoders(monkeypatch):
     """Replaces compact_resnet by the tiny encoder."""
     monkeypatch.setitem(encoders.ENCODERS, "compact_resnet", TINY)
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path, capfd, tiny_encoders):
+    """Runs a command in this process and an empty folder: (exit status, stdout, stderr)."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(module, *arguments):
+        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+        status = 0
+        try:
+            run(module.main)
+        except SystemExit as end:
+            status = end.code
+        return status, *capfd.readouterr()
+
+    return command

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -13,7 +12,6 @@ from ecgjax.data.records import Records
 from ecgjax.errors import InputError
 from ecgjax.evaluate.predictions import load
 from ecgjax.launch import benchmark, compare, finetune
-from ecgjax.launch.command import run
 from ecgjax.workflows.site_table import cell
 from tfds_builders.prepare import prepare
 
@@ -28,23 +26,6 @@ def hospital(tmp_path_factory):
 def subset(tmp_path_factory):
     """Half of the patients of `prepared`."""
     return prepare("synthetic/100hz", tmp_path_factory.mktemp("subset"), patients=18)
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path, capfd, tiny_encoders):
-    """Runs a command in an empty folder: (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(module, *arguments):
-        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
-        status = 0
-        try:
-            run(module.main)
-        except SystemExit as end:
-            status = end.code
-        return status, *capfd.readouterr()
-
-    return command
 
 
 def _figures(folder):

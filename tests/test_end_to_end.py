@@ -23,7 +23,6 @@ from ecgjax import encoders
 from ecgjax.__main__ import COMMANDS
 from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.launch import benchmark, compare, finetune, prepare, pretrain
-from ecgjax.launch.command import run
 from ecgjax.train.checkpoint import find_checkpoint
 from ecgjax.train.runlog import read_metrics
 
@@ -111,23 +110,6 @@ def test_killed_run_ends_bit_for_bit_like_an_uninterrupted_one(start, prepared, 
     assert steps == list(range(1, STEPS + 1)), (seed, killed_at)
     losses = [[line["loss"] for line in read_metrics(workdir)] for workdir in (whole, stitched)]
     assert losses[0] == losses[1], (seed, killed_at)
-
-
-@pytest.fixture
-def command(monkeypatch, tmp_path, capfd, tiny_encoders):
-    """Runs a command in this process and an empty folder: (exit status, stdout, stderr)."""
-    monkeypatch.chdir(tmp_path)
-
-    def command(module, *arguments):
-        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
-        status = 0
-        try:
-            run(module.main)
-        except SystemExit as end:
-            status = end.code
-        return status, *capfd.readouterr()
-
-    return command
 
 
 QUICK = ["--batch-size", 16, "--epochs", 0, "--min-steps", 2]

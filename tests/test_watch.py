@@ -18,6 +18,7 @@ from tensorboardX.proto.event_pb2 import Event
 
 import ecgjax
 from ecgjax.adapt.finetune import FineTuning
+from ecgjax.data.records import Records
 from ecgjax.errors import InputError
 from ecgjax.evaluate.metrics import macro_auroc
 from ecgjax.evaluate.tasks import TASKS
@@ -253,7 +254,7 @@ def tuned(prepared, tmp_path, tiny_encoders):
         method = FineTuning(augmentation=CROPS, **settings)
         target = Conditions(TASKS["af"])
         workdir = tmp_path / name
-        results = finetune(method, target, prepared, workdir, labels=Labels(count=16))
+        results = finetune(method, target, Records(prepared), workdir, labels=Labels(count=16))
         return workdir, results
 
     return start

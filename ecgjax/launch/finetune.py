@@ -61,13 +61,13 @@ def main() -> None:
     command.writable_folder(arguments.workdir, "--workdir")
     command.keep_compiled_programs()
     command.log_devices()
-    data = local(arguments.data)
+    records = Records(local(arguments.data))
     key = arguments.cohort.patient_key
-    target = choose_target(arguments.task, arguments.own, Records(data), key)
+    target = choose_target(arguments.task, arguments.own, records, key)
     finetune(
         arguments.settings,
         target,
-        data,
+        records,
         arguments.workdir,
         labels=labels,
         checkpoint=arguments.checkpoint,

@@ -120,13 +120,14 @@ _LIBTPU_ENVIRONMENT = {
 @contextlib.contextmanager
 def _without_cache() -> Iterator[None]:
     """Keeps programs out of JAX's cache, which cannot load them again without a TPU."""
-    enabled = jax.config.jax_enable_compilation_cache
-    jax.config.update("jax_enable_compilation_cache", False)
+    config: Any = jax.config  # its options are made at import
+    enabled = config.jax_enable_compilation_cache
+    config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
     try:
         yield
     finally:
-        jax.config.update("jax_enable_compilation_cache", enabled)
+        config.update("jax_enable_compilation_cache", enabled)
         compilation_cache.reset_cache()
 
 

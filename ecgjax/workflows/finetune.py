@@ -31,7 +31,7 @@ from ecgjax.workflows.trial import Trial
 def finetune(
     settings: Method,
     target: Target,
-    data: Path,
+    records: Records,
     workdir: Path,
     *,
     labels: Labels = ALL,
@@ -47,7 +47,7 @@ def finetune(
     Args:
       settings: the method with its settings.
       target: the target to learn.
-      data: folder of a prepared data set.
+      records: a prepared data set.
       workdir: folder of the run. A run that was stopped there resumes.
       labels: number of labelled recordings to train on.
       checkpoint: the pre-trained encoder, a checkpoint or a shipped name; None trains from random
@@ -66,7 +66,6 @@ def finetune(
     encoder, name = start_encoder(
         checkpoint, encoder_name, seed=settings.seed, default=target.default_encoder
     )
-    records = Records(data)
     if note := absent_leads_note(encoder.preprocessing, records.leads, records.name):
         console.print(note)
     every_division = divisions(cohort, records, target, encoder.preprocessing.rate_hz)
