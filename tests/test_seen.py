@@ -112,20 +112,20 @@ def test_the_benchmark_refuses_an_encoder_that_saw_a_test_recording(leaky, recor
 
 
 def test_finetuning_refuses_an_encoder_that_saw_a_test_recording(
-    leaky, prepared, tmp_path, monkeypatch
+    leaky, records, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(finetune, "start_encoder", lambda *_, **__: (leaky, "compact_resnet"))
     with pytest.raises(InputError, match="the encoder was trained on 1 of the recordings"):
-        finetune.finetune(LinearProbing(), TARGETS["af"], prepared, tmp_path / "out")
+        finetune.finetune(LinearProbing(), TARGETS["af"], records, tmp_path / "out")
 
 
 def test_a_finetuned_encoder_has_seen_the_recordings_of_both_trainings(
-    workdir, prepared, tmp_path, tiny_encoders, monkeypatch
+    workdir, records, tmp_path, tiny_encoders, monkeypatch
 ):
     start = load(workdir)
     fresh = dataclasses.replace(start, seen=Seen.none())
     monkeypatch.setattr(finetune, "start_encoder", lambda *_, **__: (fresh, "compact_resnet"))
     labels = Labels(count=12)
-    finetune.finetune(LinearProbing(), TARGETS["af"], prepared, tmp_path, labels=labels)
+    finetune.finetune(LinearProbing(), TARGETS["af"], records, tmp_path, labels=labels)
     assert len(load_encoder(tmp_path).seen.waveforms) == 12
     assert np.isin(load_encoder(tmp_path).seen.waveforms, start.seen.waveforms).all()
