@@ -17,8 +17,8 @@ from ecgjax.data.records import Records
 from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.signals import MISSING, UV_PER_UNIT, rate_ratio, unit_name
-from tfds_builders.recording import checks, leads, padding
-from tfds_builders.recording.leads import TWELVE, LeadRule
+from tfds_builders.recording import checks, leads, padding, windows
+from tfds_builders.recording.leads import TWELVE, LeadRule, StoredSignal
 from tfds_builders.recording.quality import RecordingError
 
 OnBad = Literal["raise", "nan"]
@@ -54,18 +54,19 @@ class Application:
         """Returns float32 [width] or [recording, width] of raw signals; see `Encoder.embed`."""
         signal = _without_mask(signal)
         _check_call(signal, leads, on_bad, batch_size)
-        rate_ratio(rate_hz, self.preprocessing.rate_hz)  # refuses an impossible rate
+        model_hz = self.preprocessing.rate_hz
+        rate_ratio(rate_hz, model_hz)  # refuses an impossible rate
         window_s = self.preprocessing.seconds
         divide(signal.shape[-2], rate_hz=rate_hz, window_s=window_s)
         rule = LeadRule(self.preprocessing.leads, allow_missing_leads)
         recordings = signal if signal.ndim == 3 else signal[None]
         usable: dict[int, np.ndarray] = {}
-        windows: list[Windows] = []
+        pieces: list[Windows] = []
         for index, stored in as_stored(recordings, leads, units, rule=rule, on_bad=on_bad):
-            recording = padding.move_to_start(stored, rate_hz)
             try:
+                recording = _to_rate(stored, rate_hz, model_hz)
                 samples = padding.valid_samples(recording)
-                windows.append(divide(samples, rate_hz=rate_hz, window_s=window_s))
+                pieces.append(divide(samples, rate_hz=model_hz, window_s=window_s))
                 usable[index] = recording
             except InputError as error:
                 if on_bad == "raise":
@@ -74,8 +75,8 @@ class Application:
         rows = np.array([*usable], int)
         results[rows] = self._to_windows(
             lambda positions: np.stack([usable[row] for row in rows[positions]]),
-            windows,
-            rate_hz,
+            pieces,
+            model_hz,
             batch_size,
         )
         return results if signal.ndim == 3 else results[0]
@@ -122,6 +123,18 @@ class Application:
         if not windows:
             return np.zeros((0, self.width), np.float32)
         return average_over_windows(self.make_step(rate_hz), read, windows, batch_size)
+
+
+def _to_rate(stored: np.ndarray, from_hz: float, to_hz: float) -> np.ndarray:
+    """Returns a recording at the model's rate as `prepare` stores it, in whole microvolts.
+
+    Padding is at the end, and dropouts are missing samples.
+    """
+    signal = StoredSignal(stored, ())
+    try:
+        return windows.to_rate(signal, from_hz=from_hz, to_hz=to_hz, origin="signal").signal
+    except RecordingError as error:
+        raise InputError(str(error).removeprefix("signal: ")) from error
 
 
 def _check_call(signal: np.ndarray, names: Sequence[str], on_bad: str, batch_size: int) -> None:

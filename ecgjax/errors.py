@@ -1,4 +1,4 @@
-"""Errors that a user can fix, and a one-line form of other libraries' errors."""
+"""Errors that a user can fix, and words for messages."""
 
 LONGEST_MESSAGE = 200
 """Longest part of another library's message that is shown, in characters."""
@@ -20,6 +20,17 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, signal: int, message: str):
         super().__init__(message)
         self.signal = signal
+
+
+def counted(number: int, noun: str, plural: str = "") -> str:
+    """Returns a number with its noun: "1 recording", "2,000 recordings".
+
+    Args:
+      number: the number.
+      noun: the noun in the singular.
+      plural: its plural, if it is not `noun` with an s.
+    """
+    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
 
 
 def first_line(error: Exception) -> str:

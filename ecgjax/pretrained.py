@@ -16,6 +16,7 @@ from ecgjax import encoders
 from ecgjax.apply import Application, OnBad, Step
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen
+from ecgjax.errors import counted
 from ecgjax.preprocessing import Preprocessing, Preprocessor, cut_windows
 from ecgjax.train.model import SavedModel, load_model, save_model
 
@@ -51,7 +52,8 @@ class Encoder:
         name = type(self.module).__name__
         count = sum(np.size(leaf) for leaf in jax.tree.leaves(self.variables.get("params", {})))
         settings = self.preprocessing
-        window = f"{settings.seconds:g} s at {settings.rate_hz:g} Hz, {len(settings.leads)} leads"
+        leads = counted(len(settings.leads), "lead")
+        window = f"{settings.seconds:g} s at {settings.rate_hz:g} Hz, {leads}"
         return f"Encoder({name}, {count:,} parameters, {window}, weights {self.fingerprint})"
 
     def embed(

@@ -430,7 +430,7 @@ def test_recordings_of_8_s_are_kept_on_request(tmp_path):
     (tmp_path / "raw").mkdir()
     data = _recordings(2, 4000)
     np.save(tmp_path / "raw/a.npy", data)
-    with pytest.raises(InputError, match="all 2 recordings were rejected"):
+    with pytest.raises(InputError, match=r"all recordings were rejected \(2\)"):
         _prepare(tmp_path)
     results, _ = _prepare(tmp_path, {"seconds": 8})
     np.testing.assert_allclose(results["a.npy#1:0"], data[1] * 1000, atol=0.51)

@@ -121,3 +121,18 @@ def test_folder_without_predictions_ends_with_one_line(tmp_path, monkeypatch, ca
     assert end.value.code == 2
     assert error.count("\n") == 1
     assert "give the workdir of a finished run" in error
+
+
+def test_a_class_without_cases_is_told_in_words(tmp_path, print_comparison):
+    description = dataclasses.replace(DESCRIPTION, classes=("af", "flutter"))
+    truth = np.zeros((90, 2), np.float32)
+    truth[::3, 0] = 1
+    for name in "ab":
+        scores = np.random.default_rng(ord(name)).random((90, 2)).astype(np.float32)
+        splits = {"test": Predictions(np.arange(90), PATIENTS, truth, scores)}
+        (tmp_path / name).mkdir()
+        save(tmp_path / name, description, splits)
+    printed = print_comparison(tmp_path / "a", "--against", tmp_path / "b", "--split", "test")
+    assert "nan" not in printed
+    (line,) = (line for line in printed.splitlines() if line.startswith("flutter"))
+    assert line.split("n/a")[2].strip() == "0 cases and 90 controls in test, and it needs both"

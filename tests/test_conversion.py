@@ -235,7 +235,8 @@ def test_the_report_mentions_a_split_without_recordings(tmp_path):
 
 
 def test_rejection_of_all_recordings_is_an_error_and_leaves_no_files(tmp_path):
-    problem = r"all 12 recordings were rejected: 12 because of checksum \(Download the file again\)"
+    problem = r"all recordings were rejected \(12\): 12 because of checksum \(Download the file "
+    problem += r"again\)"
     with pytest.raises(InputError, match=f"{problem}; the first one: recording 0: bad"):
         _convert(tmp_path, reject=" ".join(map(str, range(12))))
     assert not list((tmp_path / "out").rglob("*array_record*"))

@@ -53,7 +53,7 @@ def test_every_damaged_shard_is_listed(prepared, tmp_path):
     ("damage", "message"),
     [
         (lambda folder: _flip(folder / "records.parquet", 100), "records.parquet: differs"),
-        (lambda folder: (folder / "records.parquet").unlink(), "no prepared data set"),
+        (lambda folder: (folder / "records.parquet").unlink(), "records.parquet: is missing"),
         (lambda folder: (folder / "binding.json").unlink(), "no hashes bind"),
         (lambda folder: (folder / "features.json").write_text("{"), "features.json: damaged"),
         (lambda folder: next(folder.glob("*-train*")).unlink(), "is missing"),
@@ -102,7 +102,7 @@ def test_damaged_checkpoints_are_problems(workdir, tmp_path, tiny_encoders):
         (["g1/A0001.hea", "g1/A0001.mat"], "NOTE", "--dataset cinc2021 "),
         (["a.hea", "a.dat"], "OK", "1 recording file for wfdb_folder.* --patient-key"),
         (["a.hea", "a.dat"], "NOTE", "recordings.csv, so every file counts as a patient"),
-        (["a/b.XML", "recordings.csv"], "OK", "1 recording file for vendor_folder"),
+        (["a/b.XML"], "PROBLEM", "b.XML: none of GE MUSE.*; leave it out"),
         (["a.npz", "arrays.json"], "OK", "--dataset arrays"),
         (["a.npz"], "PROBLEM", "no arrays.json"),
         (["a.hea", "b.npy"], "PROBLEM", "b.npy: has no arrays.json"),
@@ -118,6 +118,13 @@ def test_raw_files_have_a_builder_or_a_remedy(tmp_path, names, level, words):
         (tmp_path / name).touch()
     lines = [finding.line() for finding in _examine(tmp_path)]
     assert any(line.startswith(level) and re.search(words, line) for line in lines), lines
+
+
+def test_vendors_files_are_known_by_their_content(tmp_path):
+    (tmp_path / "a.XML").write_text("<?xml?><RestingECG/>")
+    (tmp_path / "key").write_text("secret")
+    problem, sound = [finding.line() for finding in _examine(tmp_path)]
+    assert "key: none of GE MUSE" in problem and "1 recording file for vendor_folder" in sound
 
 
 def test_a_path_that_is_not_there_is_a_problem(tmp_path):
@@ -222,8 +229,8 @@ def test_the_command_prints_no_home_folder_and_ends_with_its_status(monkeypatch,
         doctor.main()
     printed = capsys.readouterr().out
     assert end.value.code == 1 and "PROBLEM ~/absent: no such" in printed
-    assert str(tmp_path) not in printed and "1 findings, 1 problems" in printed
-    (tmp_path / "a.xml").touch()
+    assert str(tmp_path) not in printed and "1 finding, 1 problem" in printed
+    (tmp_path / "a.xml").write_text('<AnnotatedECG xmlns="urn:hl7-org:v3"></AnnotatedECG>')
     monkeypatch.setattr(sys, "argv", ["doctor", "--json", str(tmp_path)])
     with pytest.raises(SystemExit) as end:
         doctor.main()

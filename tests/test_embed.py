@@ -12,11 +12,12 @@ from helpers import muse, tiny_ptb_xl
 
 from ecgjax.errors import InputError
 from ecgjax.launch import embed as command
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import load_encoder
 from ecgjax.workflows.embed import embed, embed_files
 from ecgjax.workflows.model_on_files import apply, inputs
 from ecgjax.workflows.model_on_files.apply import Job
-from ecgjax.workflows.model_on_files.options import Reading, Share
+from ecgjax.workflows.model_on_files.options import Reading, Share, unmasked_note
 from ecgjax.workflows.model_on_files.read_ahead import read_ahead
 from tfds_builders.prepare import prepare
 from tfds_builders.raw_files import detection, reading
@@ -105,6 +106,48 @@ def test_a_file_has_the_embedding_of_its_array(encoder, folder):
     array = encoder(record.p_signal, **about, batch_size=1)
     (row,) = embed_files(encoder, [folder / "rec0.dat"]).to_pylist()
     np.testing.assert_allclose(row["embedding"], array, rtol=0, atol=1e-6)
+
+
+def test_the_array_may_have_the_rate_of_the_file(encoder, tmp_path):
+    """Both are resampled and rounded as `prepare` does it; a dropout is a gap in both."""
+    walk = np.cumsum(np.random.default_rng(0).integers(-90, 91, (5000, 12)), axis=0) // 4
+    walk[2000:2600] = walk[2000]
+    tiny_ptb_xl.write_record(tmp_path / "fast", d_signal=walk, fs=500)
+    about = {"rate_hz": 500, "leads": tiny_ptb_xl.NAMES, "units": "uV"}
+    (row,) = embed_files(encoder, [tmp_path]).to_pylist()
+    array = encoder(walk, **about, batch_size=1)
+    np.testing.assert_allclose(row["embedding"], array, rtol=0, atol=1e-6)
+
+
+def test_listed_files_that_are_absent_have_a_row(encoder, folder, tmp_path):
+    source = tmp_path / "source"
+    source.mkdir()
+    for file in ("rec0.hea", "rec0.dat", "muse.xml"):
+        shutil.copy(folder / file, source)
+    table = source / "recordings.csv"
+    table.write_text("file,patient\nrec0,A\nmuse.xml,B\nlater/rec9.dat,B\ngone.xml,C\n")
+    rows = embed_files(encoder, [source]).to_pylist()
+    assert {row["file"]: row["reason"] for row in rows} == {
+        "rec0": None,
+        "muse.xml": None,
+        "gone.xml": "missing_file",
+        "later/rec9.dat": "missing_file",
+    }
+    assert all("recordings.csv names it" in row["message"] for row in rows if row["reason"])
+    (row,) = embed_files(encoder, [source / "rec0"]).to_pylist()  # chosen: no other one is missed
+    with pytest.raises(InputError, match="recordings.csv: a table of recordings.*give its folder"):
+        embed_files(encoder, [table])
+
+
+def test_missing_leads_are_warned_of_unless_the_model_knows_them():
+    settings = Preprocessing()
+    masked = {"pretraining": {"objective": {"augmentation": {"lead_mask": 0.5}}}}
+    unmasked = {"pretraining": {"objective": {"augmentation": {"lead_mask": 0.0}}}}
+    accepting = Reading(allow_missing_leads=True)
+    assert "trained without lead masking" in unmasked_note(accepting, settings, unmasked)
+    assert "--leads" in unmasked_note(Reading(leads=("I",)), settings, {})
+    assert not unmasked_note(accepting, settings, masked)
+    assert not unmasked_note(Reading(leads=settings.leads), settings, unmasked)
 
 
 @pytest.fixture
@@ -236,8 +279,15 @@ def test_short_recordings_and_missing_leads_on_request(encoder, tmp_path):
     tiny_ptb_xl.write_record(tmp_path / "short", samples=700)
     (row,) = embed_files(encoder, [tmp_path]).to_pylist()
     assert row["reason"] == "length" and "--pad-from 7" in row["message"]
-    (row,) = embed_files(encoder, [tmp_path], reading=Reading(pad_from=5)).to_pylist()
+    beats = np.random.default_rng(0).integers(-500, 500, (1000, 12))
+    beats[200:] = 0
+    tiny_ptb_xl.write_record(tmp_path / "almost_empty", d_signal=beats)
+    bad, row = embed_files(encoder, [tmp_path], reading=Reading(pad_from=2)).to_pylist()
     assert row["quality"][-1] == "padded"
+    assert (bad["reason"], bad["embedding"], bad["quality"]) == ("length", None, None)
+    assert "almost_empty: without padding, 200 samples at 100 Hz are 2 s" in bad["message"]
+    (tmp_path / "almost_empty.hea").unlink()
+    (tmp_path / "almost_empty.dat").unlink()
     long, _ = embed_files(encoder, [tmp_path], reading=Reading(seconds=3, leads=("I",))).to_pylist()
     assert (long["window"], long["status"]) == (1, "ok")
 
@@ -258,12 +308,16 @@ def test_the_command_reports_and_fails_if_all_is_rejected(
 ):
     out = tmp_path / "e.parquet"
     words = ["--checkpoint", workdir, "--out", out, "--input"]
-    monkeypatch.setattr(sys, "argv", ["embed", *map(str, [*words, folder])])
+    key = tmp_path / "key"
+    monkeypatch.setattr(sys, "argv", ["embed", *map(str, [*words, folder, "--patient-key", key])])
     command.main()
-    lines = capsys.readouterr().out
+    lines, notes = capsys.readouterr()
+    assert f"new key: {key}" in notes  # another key than that of prepare would be a mistake
     assert "6 = 4 embedded + 2 rejected" in lines and str(out) in lines
     monkeypatch.setattr(sys, "argv", ["embed", *map(str, [*words, folder / "rec2"])])
-    with pytest.raises(InputError, match="all 1 recordings were rejected: 1 because of amplitude"):
+    with pytest.raises(
+        InputError, match=r"all recordings were rejected \(1\): 1 because of amplitude"
+    ):
         command.main()
     assert pyarrow.parquet.read_table(out)["reason"].to_pylist() == ["amplitude"]
 

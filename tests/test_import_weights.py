@@ -21,8 +21,8 @@ from ecgjax.workflows.published.layouts import net1d_name, pclr_name
 
 NET1D = Net1d(stem=2, widths=(4, 6), depths=(1, 2), group_width=2, kernel=4)
 PCLR = PclrResnet(stem=3, widths=(4, 6), kernel=4, epsilon=1e-3)
-RATE_HZ = 40.0
-"""The small encoders take 2.5 s at this rate: 100 samples."""
+RATE_HZ = 50.0
+"""The small encoders take 2 s at this rate: 100 samples."""
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def small(monkeypatch):
     modules = {"clef-small": NET1D, "ecgfounder": NET1D, "pclr": PCLR}
     for name, module in modules.items():
         original = PUBLISHED[name]
-        settings = dataclasses.replace(original.preprocessing, rate_hz=RATE_HZ, seconds=2.5)
+        settings = dataclasses.replace(original.preprocessing, rate_hz=RATE_HZ, seconds=2.0)
         entry = dataclasses.replace(original, module=module, preprocessing=settings)
         monkeypatch.setitem(PUBLISHED, name, entry)
 
@@ -92,7 +92,7 @@ def test_clef_has_the_published_values_of_the_chosen_lead(tmp_path):
     prefixed = {f"backbone.{name}": values for name, values in arrays.items()}
     safetensors.save_file(prefixed, tmp_path / "clef.safetensors")
     encoder = import_weights(
-        "clef-small", tmp_path / "clef.safetensors", tmp_path / "model", lead="II"
+        "clef-small", tmp_path / "clef.safetensors", tmp_path / "model", lead="ii"
     )
     assert encoder.preprocessing.leads == ("II",)
     settings = dataclasses.replace(encoder.preprocessing, filters="none")  # test_filters has them
@@ -178,6 +178,7 @@ def test_a_file_of_another_model_is_refused(tmp_path, change, message):
         ("PCLR.h5", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer, not the"),
         ("a.pth", b"<!DOCTYPE html><html>", "a web page, not the weights; download the file"),
         ("PCLR.h5", b"123", r"PCLR.h5: cannot be read \(.*\); download it again"),
+        ("a.pth", b"garbage" * 30, r"a.pth: cannot be read \(.*\); download it again"),
         ("weights.bin", b"123", "not a file of weights; known are .h5"),
         (None, b"", "no such file; give the file of weights"),
     ],

@@ -43,6 +43,11 @@ def test_recordings_below_the_shortest_window_are_refused():
     assert divide(100, rate_hz=100, window_s=1) == Windows(100, (0,))
 
 
+def test_an_impossible_batch_size_is_refused():
+    with pytest.raises(InputError, match="batch size 0: give 1 or more"):
+        average_over_windows(lambda batch: batch, lambda rows: rows, [Windows(5, (0,))], 0)
+
+
 class _Padded:
     """Prepared recordings of 10 s at 100 Hz, filled up from 1, 2.4 and 6 s."""
 

@@ -137,7 +137,9 @@ def test_rejection_of_all_recordings_names_the_reasons_and_the_table_but_no_file
     with pytest.raises(InputError) as caught:
         _convert(tmp_path)
     message = str(caught.value)
-    assert message.startswith("all 3 recordings were rejected: 2 because of units (Export the file")
+    assert message.startswith(
+        "all recordings were rejected (3): 2 because of units (Export the file"
+    )
     assert "1 because of unreadable (" in message and "Doe" not in message and "\n" not in message
     assert f"; {tmp_path / 'key.own_files.csv'} has the file" in message
     details = [row["detail"] for row in _rows(tmp_path / "key.own_files.csv")]

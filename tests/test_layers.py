@@ -24,6 +24,7 @@ from ecgjax.encoders.parts.layers import (
     BatchNorm,
     average_pool,
     max_pool,
+    maximum_over_time,
     prevent_recomputation,
     relu,
 )
@@ -213,3 +214,11 @@ def test_dense_convolution_equals_the_plain_one(padding):
 
     plain = functools.partial(conv1d, padding=padding)
     _assert_equal(dense, plain, _random(3, 20, 4), _random(5, 4, 6))
+
+
+def test_maximum_over_time_has_the_gradient_of_the_first_maximum():
+    hidden = _random(3, 9, 4)
+    _assert_equal(maximum_over_time, lambda hidden: hidden.max(1), hidden)
+    equal = jnp.zeros((1, 3, 2)).at[0, 0, 1].set(-1)
+    gradient = jax.grad(lambda hidden: maximum_over_time(hidden).sum())(equal)
+    np.testing.assert_array_equal(gradient[0], [[1, 0], [0, 1], [0, 0]])

@@ -83,6 +83,8 @@ def test_yes_and_no_in_several_languages_are_one_label(tmp_path, values, expecte
     [
         (["left", "right ", "", "Right", "left"], "classes", ("left", "right"), [0, 1]),
         (["10", "9", "9.0", "10", ""], "classes", ("9", "10"), [1, 0]),
+        (["1", "-1", "0", "-1", ""], "classes", ("-1", "0", "1"), [1, 0, 0]),
+        (["yes", "yes?", "no", "yes", ""], "classes", ("no", "yes", "yes?"), [0, 0, 1]),
         (["none", "mild", "mild", "none", "NA"], "classes", ("mild", "none"), [1, 0]),
         (["AF;PVC", "SR", "PVC|SR", "", "AF"], "labels", ("AF", "PVC", "SR"), [0, 0, 1]),
         (["AF", "none", "AF;SR"], "labels", ("AF", "SR"), [0, 0]),
@@ -118,6 +120,7 @@ def test_kind_can_be_forced(tmp_path):
         ([*map(str, range(12)), "<5"], {}, r"row 14 \('<5'\): no number; write it without unit"),
         (["120 mmHg", "130 mmHg"], {"target_kind": "numbers"}, r"row 2 .*, row 3 .*: no number"),
         (["1.234,5", "2"], {"target_kind": "numbers"}, r"row 2 \('1.234,5'\): no number"),
+        (["1,234", "980", "1,050"], {}, r"row 2 \('1,234'\), row 4 .*: a decimal comma or thou"),
         (["", "NA", "unknown"], {}, "has no label in 3 rows"),
         ([f"text {k}" for k in range(12)], {}, "has 12 different texts in 12 rows, as free text"),
         ([f"{k} mmHg" for k in range(100, 112)], {}, r"number without unit .*'100 mmHg'"),

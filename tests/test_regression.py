@@ -88,6 +88,8 @@ def test_recall_and_balanced_accuracy_equal_those_of_scikit_learn():
     table = figures("recall", "abcd", bootstrap, "a")
     assert list(table) == ["balanced accuracy"]
     assert table["balanced accuracy"].value == pytest.approx(expected.mean())
+    one = accuracy_bootstrap(np.eye(4)[np.zeros(6, int)], {"a": scores[:6]}, patients[:6], draws=9)
+    assert np.isnan(one.macro("a").value)  # always choosing the only class is no merit
 
 
 @pytest.mark.parametrize(

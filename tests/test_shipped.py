@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 import ecgjax
+from ecgjax.apply import as_stored
 from ecgjax.errors import InputError
 from ecgjax.signals import LEADS
 from ecgjax.train.checkpoint import WEIGHTS, find_checkpoint
+from tfds_builders.recording import padding
 
 GOLDEN = [0.05162, 0.36948, 0.42642, 1.84714, 3.46728]
 
@@ -33,7 +35,10 @@ def _beats(seconds: float = 10.0, rate_hz: float = 250.0) -> np.ndarray:
 
 def test_golden_embedding(encoder):
     """The values were printed by the code that shipped the weights."""
-    embedding = encoder(_beats(), rate_hz=250, leads=LEADS, units="mV")
+    ((_, stored),) = as_stored(_beats()[None], LEADS, "mV")
+    signal = padding.move_to_start(stored, 250)
+    samples = [padding.valid_samples(signal)]
+    (embedding,) = encoder.embed_stored(signal[None], samples, rate_hz=250)
     assert embedding.shape == (512,)
     np.testing.assert_allclose(embedding[[0, 1, 100, 300, 511]], GOLDEN, atol=1e-4)
     assert encoder.fingerprint == "53d64687942f4e3d"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tfds_builders.formats import source_folder
+from tfds_builders.prepare import first_changed
 
 
 def _touch(folder: Path, *names: str) -> None:
@@ -129,3 +130,22 @@ def test_a_path_is_judged_by_where_its_links_lead(tmp_path):
     assert source_folder.is_inside(tmp_path / "src/absent", tmp_path / "src")
     assert not source_folder.is_inside(tmp_path / "src/out", tmp_path / "src")
     assert not source_folder.is_inside(tmp_path / "src/../out/b", tmp_path / "src")
+
+
+def test_a_change_of_the_source_is_noticed(tmp_path):
+    """Not only a new time of the content, which a copied file keeps."""
+    source = tmp_path / "source"
+    (source / "inner").mkdir(parents=True)
+    (source / "inner/a").touch()
+    since = tmp_path / "report"
+    since.touch()
+    later_ns = since.stat().st_mtime_ns + 10**9
+    os.utime(since, ns=(later_ns, later_ns))
+    assert first_changed(source, since) is None
+    os.utime(source / "inner/a", ns=(later_ns + 1, later_ns + 1))
+    assert first_changed(source, since) == source / "inner/a"
+    os.utime(source / "inner/a", ns=(0, 0))
+    os.utime(source / "inner", ns=(later_ns + 1, later_ns + 1))  # a file was deleted
+    assert first_changed(source, since) == source / "inner"
+    os.utime(since, ns=(0, 0))
+    assert first_changed(source, since) == source

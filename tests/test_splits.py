@@ -93,6 +93,7 @@ def test_numbers_are_folds_and_patients_are_hashed(records, by_patient, tmp_path
     [
         (("id", "split"), ("trian",) * 9, "row 2: split 'trian' is no split; write train"),
         (("id", "group"), ("train",) * 9, "no column named split or fold; name one column"),
+        (("id", "fold"), (1, 2, -1) * 3, "row 4: fold '-1' is no split"),
         (("id", "fold"), (1, 2) * 5, r"folds 1 \(5\), 2 \(4\) with recordings; give 3 folds"),
         (("nobody", "split"), ("train",) * 9, None),
     ],
@@ -176,7 +177,8 @@ def test_zeros_that_a_spreadsheet_dropped_are_no_difference(tmp_path):
         ("t.xlsx", b"PK", "a spreadsheet; save it as CSV, TSV or Parquet"),
         ("t.csv", b"id,split\n", "no row below the names of its columns"),
         ("t.csv", b"id,id,split\n1,2,train\n", "two columns 'id'; rename one of them"),
-        ("t.parquet", b"PAR1", "damaged"),
+        ("t.parquet", b"PAR1", "cannot be read as Parquet"),
+        (".", None, "a folder; give a table as CSV"),
         ("absent/t.csv", None, "no such file; give a table as CSV"),
     ],
 )

@@ -63,7 +63,7 @@ def test_gains_missing_samples_and_calculated_leads_are_verified(tmp_path, capsy
     header.write_text("\n".join(["# a comment", *lines]))
     settings = {"source": tmp_path / "raw", "patient_key": tmp_path / "key"}
     prepare("wfdb_folder/500hz", tmp_path / "out", verify=1, **settings)
-    assert "verified 1 recordings" in capsys.readouterr().out
+    assert "verified 1 recording " in capsys.readouterr().out
     prepare("wfdb_folder/100hz", tmp_path / "out", verify=2, **settings)
     assert "uV (tolerance 2.0 uV)" in capsys.readouterr().out
 

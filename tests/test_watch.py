@@ -21,6 +21,7 @@ from ecgjax.adapt.finetune import FineTuning
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError
 from ecgjax.evaluate.metrics import macro_auroc
+from ecgjax.evaluate.scores import youden_thresholds
 from ecgjax.evaluate.tasks import TASKS
 from ecgjax.outputs import Outputs
 from ecgjax.train.checkpoint import find_checkpoint
@@ -277,8 +278,10 @@ def test_fine_tuning_validates_and_keeps_the_best_step(tuned, records, capsys):
     targets, _ = TASKS["af"].targets(records, validation)
     for folder, line in (("best", best), ("model", lines[-1])):
         model = ecgjax.load(workdir / folder)
-        value = macro_auroc(targets, model.predict_records(records, validation))
+        predicted = model.predict_records(records, validation)
+        value = macro_auroc(targets, predicted)
         assert value == pytest.approx(line["validation/auroc"], abs=1e-6)
+        assert model.outputs.thresholds == youden_thresholds(targets, predicted)
     assert ecgjax.load(workdir / "best").encoder.config["step"] == best["step"]
 
 

@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import functools
 import importlib
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -140,6 +141,22 @@ def require_apart(out: Path, source: Path) -> None:
     if out.resolve().is_relative_to(source.resolve()):
         problem = f"--out {out}: is inside --source {source}"
         raise InputError(f"{problem}; give a folder outside, since all files in it are read")
+
+
+def first_changed(source: Path, since: Path) -> Path | None:
+    """Returns a file or folder of the raw files that is newer than the file `since`, if any.
+
+    A folder is newer if a file in it was added, renamed or deleted. The time of the last change of
+    an entry counts as well as that of its content: a copied file keeps the latter.
+    """
+    time_ns = since.stat().st_mtime_ns
+    for folder, _, names in os.walk(source):
+        for path in (Path(folder), *(Path(folder, name) for name in sorted(names))):
+            with contextlib.suppress(OSError):  # a link to nothing, which is no recording
+                state = path.stat()
+                if max(state.st_mtime_ns, state.st_ctime_ns) > time_ns:
+                    return path
+    return None
 
 
 @contextlib.contextmanager

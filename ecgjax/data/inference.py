@@ -116,7 +116,12 @@ def average_over_windows(
 
     Returns:
       float32 [recording, ...].
+
+    Raises:
+      InputError: `batch_size` is below 1.
     """
+    if batch_size < 1:
+        raise InputError(f"batch size {batch_size}: give 1 or more")
     total: np.ndarray | None = None
     counts = np.zeros(len(windows), np.float32)
     for length in sorted({recording.length for recording in windows}):

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.encoders.parts.convolution import Conv
-from ecgjax.encoders.parts.layers import BatchNorm, average_pool, relu
+from ecgjax.encoders.parts.layers import BatchNorm, average_pool, maximum_over_time, relu
 
 
 class CompactResnet(nn.Module):
@@ -41,7 +41,7 @@ class CompactResnet(nn.Module):
             block = BasicBlock(width, self.kernel, self.dtype, name=f"block{number}")
             hidden = block(hidden, train=train)
         hidden = hidden.astype(jnp.float32)
-        return hidden, jnp.concatenate([hidden.mean(1), hidden.max(1)], axis=-1)
+        return hidden, jnp.concatenate([hidden.mean(1), maximum_over_time(hidden)], axis=-1)
 
 
 class BasicBlock(nn.Module):

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.encoders.parts.convolution import Conv
-from ecgjax.encoders.parts.layers import BatchNorm, max_pool, relu
+from ecgjax.encoders.parts.layers import BatchNorm, max_pool, maximum_over_time, relu
 
 
 class Unet1d(nn.Module):
@@ -47,7 +47,8 @@ class Unet1d(nn.Module):
             upsampled = jnp.repeat(hidden, 2, axis=1)[:, : skip.shape[1]]
             block = TwoConvolutions(width, self.kernel, self.dtype, name=f"up{number}")
             hidden = block(jnp.concatenate([skip, upsampled], axis=-1), train=train)
-        return hidden.astype(jnp.float32), jnp.concatenate([lowest.mean(1), lowest.max(1)], axis=-1)
+        embedding = jnp.concatenate([lowest.mean(1), maximum_over_time(lowest)], axis=-1)
+        return hidden.astype(jnp.float32), embedding
 
 
 class TwoConvolutions(nn.Module):

@@ -12,7 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.encoders.parts.convolution import Conv
-from ecgjax.encoders.parts.layers import BatchNorm, average_pool, max_pool, relu
+from ecgjax.encoders.parts.layers import (
+    BatchNorm,
+    average_pool,
+    max_pool,
+    maximum_over_time,
+    relu,
+)
 
 
 class XResnet1d(nn.Module):
@@ -61,7 +67,7 @@ class XResnet1d(nn.Module):
                 )
                 hidden = bottleneck(hidden, train=train)
         hidden = hidden.astype(jnp.float32)
-        return hidden, jnp.concatenate([hidden.mean(1), hidden.max(1)], axis=-1)
+        return hidden, jnp.concatenate([hidden.mean(1), maximum_over_time(hidden)], axis=-1)
 
 
 class Bottleneck(nn.Module):

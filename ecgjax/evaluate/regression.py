@@ -96,10 +96,13 @@ def accuracy_bootstrap(
     """Computes the recall of each class when the most probable one is chosen.
 
     The macro mean of the result is the balanced accuracy. Arguments are those of
-    `metrics.patient_bootstrap`, with one-hot targets; a class without cases has NaN.
+    `metrics.patient_bootstrap`, with one-hot targets; a class without cases has NaN, and so has the
+    only class with cases, which any model that always chooses it recalls.
     """
     known = np.all(~np.isnan(targets), axis=1)
     cases = np.equal(targets, 1) & known[:, None]
+    if cases.any(axis=0).sum() < 2:
+        cases = np.zeros_like(cases)
     hits = {
         method: np.mean([_chosen(scores) & cases for scores in stack], axis=0)
         for method, stack in as_stacks(predicted).items()

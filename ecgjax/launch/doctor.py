@@ -9,6 +9,7 @@ from typing import Annotated
 
 import tyro
 
+from ecgjax.errors import counted
 from ecgjax.launch import command
 from ecgjax.workflows.doctor import examine_installation, examine_path
 from ecgjax.workflows.doctor.findings import Finding, without_home
@@ -50,7 +51,7 @@ def main() -> None:
         listed = [dataclasses.asdict(finding) for finding in findings]
         print(without_home(json.dumps({"about": header(), "findings": listed}, indent=1)))
     else:
-        print(f"{len(findings)} findings, {problems} problems")
+        print(f"{counted(len(findings), 'finding')}, {counted(problems, 'problem')}")
     sys.exit(1 if problems else 0)
 
 

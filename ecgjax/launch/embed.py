@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from ecgjax.launch import command
-from ecgjax.workflows.model_on_files.options import Reading, Share
+from ecgjax.workflows.model_on_files.options import Reading, Share, unmasked_note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,13 +47,16 @@ def main() -> None:
     command.keep_compiled_programs()
     command.log_devices()
     encoder = load_encoder(arguments.checkpoint)
+    reading = arguments.reading
+    if warning := unmasked_note(reading, encoder.preprocessing, encoder.config):
+        command.note(warning)
     job = Job(arguments.out, share, arguments.workers)
     with command.CountedProgress("recordings") as progress:
         report = embed(
             encoder,
             arguments.input,
             job,
-            reading=arguments.reading,
+            reading=reading,
             batch_size=arguments.batch_size,
             progress=progress,
             show=command.note,

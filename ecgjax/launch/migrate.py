@@ -3,6 +3,7 @@
 import dataclasses
 from pathlib import Path
 
+from ecgjax.errors import counted
 from ecgjax.launch import command
 
 
@@ -31,7 +32,7 @@ def main() -> None:
             command.writable_folder(records.path, "--data")
             migrate(records, progress)
     done = "verified" if records.is_bound else "verified and bound by hashes"
-    print(f"{records.path}: {len(records):,} recordings {done}")
+    print(f"{records.path}: {counted(len(records), 'recording')} {done}")
 
 
 if __name__ == "__main__":

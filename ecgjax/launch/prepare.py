@@ -52,7 +52,7 @@ def main() -> None:
     # Imported late: --help need not wait for TFDS.
     from tfds_builders.conversion import report
     from tfds_builders.conversion.headline import headline, next_command
-    from tfds_builders.prepare import prepare, require_apart
+    from tfds_builders.prepare import first_changed, prepare, require_apart
 
     if arguments.source and not is_remote(arguments.source):
         require_apart(out, Path(arguments.source).expanduser())
@@ -63,6 +63,8 @@ def main() -> None:
         prepared = prepare(**options, progress=progress)
     if not progress.total:
         print(f"{arguments.dataset} was prepared before; delete {prepared} to convert it again")
+        if source and (path := first_changed(source, prepared / report.JSON)):
+            print(f"WARNING   {path} has changed since then, and the data set has not")
     summary = report.read(prepared)
     print("\n".join(headline(summary, arguments.patient_key)))
     place = str(prepared)

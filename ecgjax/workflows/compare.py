@@ -1,17 +1,21 @@
 """Paired comparison of two methods that use labels: the workflow of `compare`."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ecgjax.errors import InputError
+from ecgjax.errors import InputError, counted
 from ecgjax.evaluate import scores
 from ecgjax.evaluate.bootstrap import Bootstrap, Interval
 from ecgjax.evaluate.dice import dice_bootstrap
 from ecgjax.evaluate.predictions import TESTED_SPLITS, Predictions, RunDescription, load
+
+UNDEFINED = "n/a"
+"""Text for a figure that is not defined, such as the AUROC of a class without cases."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -89,9 +93,28 @@ def table(comparison: Comparison) -> str:
     ]
     for name in columns[0]:
         own, other, gain = (column[name] for column in columns)
-        interval = f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-        lines.append(f"{name:{width}}{own.value:8.3f}{other.value:10.3f}   {interval}")
+        if math.isnan(gain.value):
+            values = f"{UNDEFINED:>8}{UNDEFINED:>10}"
+            lines.append(f"{name:{width}}{values}   {_reason(comparison, name)}")
+            continue
+        values = f"{own.value:8.3f}{other.value:10.3f}   {gain.value:+.3f}"
+        interval = f"({gain.low:+.3f} to {gain.high:+.3f})"
+        if math.isnan(gain.low):
+            interval = "(no interval: too few patients)"
+        lines.append(f"{name:{width}}{values} {interval}")
     return "\n".join(lines)
+
+
+def _reason(comparison: Comparison, name: str) -> str:
+    """Returns the reason why a figure is not defined: the number of cases of its class."""
+    run = comparison.runs[0]
+    classes = run.description.classes
+    if name not in classes or run.description.metric == "Dice":
+        return "not defined for these test recordings"
+    truth = run.predictions.truth[:, classes.index(name)]
+    cases = counted(int((truth == 1).sum()), "case")
+    controls = counted(int((truth == 0).sum()), "control")
+    return f"{cases} and {controls} in {comparison.split}, and it needs both"
 
 
 def _test(split: str, data: str) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow.compute
 
 from ecgjax.data.records import Records
+from ecgjax.errors import counted
 from ecgjax.evaluate import ecg_sheet, plots
 from ecgjax.evaluate.bootstrap import Bootstrap, Interval
 from ecgjax.evaluate.metrics import patient_bootstrap
@@ -67,7 +68,8 @@ def missing_part(records: Records) -> str:
     count = compute.sum(in_split).as_py() or 0
     if count >= MIN_MAP:
         return ""
-    problem = f"{records.path}: {count} recordings in split 'validation', fewer than {MIN_MAP}"
+    size = counted(count, "recording")
+    problem = f"{records.path}: split 'validation' has {size}, under {MIN_MAP}"
     return f"{problem}; the map of embeddings and the table of AUROC are left out"
 
 

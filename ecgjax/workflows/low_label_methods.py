@@ -14,7 +14,7 @@ from ecgjax.adapt.finetune import FineTuning
 from ecgjax.adapt.parts.classifier import trained_model
 from ecgjax.adapt.parts.training import Labelled, Run
 from ecgjax.data.records import Records
-from ecgjax.errors import InputError
+from ecgjax.errors import InputError, counted
 from ecgjax.evaluate.tasks import Task
 from ecgjax.pretrained import Encoder, untrained_twin
 from ecgjax.train.manifest import encoder_config
@@ -140,7 +140,8 @@ class Methods:
         if key not in self._embedded:
             indices = self._needed[records.path]
             name = "pre-trained" if seed is None else f"random {seed}"
-            console.print(f"embedding {len(indices)} recordings of {records.name}: {name}")
+            size = counted(len(indices), "recording")
+            console.print(f"embedding {size} of {records.name}: {name}")
             encoder = self._encoder if seed is None else untrained_twin(self._encoder, seed=seed)
             self._embedded[key] = embed(encoder, records, indices)
         return self._embedded[key]

@@ -29,7 +29,7 @@ WORDS = SPLIT | {
 """Split by the words for it."""
 FOLD_COLUMNS = "fold folds stratfold foldid foldnumber foldno cvfold kfold".split()
 """Names of columns of folds, in lower case, letters and digits only."""
-_NUMBER = re.compile(r"(?:fold)?[\s_-]*(\d{1,4})(?:\.0+)?", re.IGNORECASE | re.ASCII)
+_NUMBER = re.compile(r"(?:fold[\s_-]*)?(\d{1,4})(?:\.0+)?", re.IGNORECASE | re.ASCII)
 
 
 def read_splits(path: Path, records: Records, *, key: Path | None = None) -> list[Splits]:
@@ -59,8 +59,9 @@ def read_splits(path: Path, records: Records, *, key: Path | None = None) -> lis
     if words and all(numbers.values()):
         folds = {text: int(match[1]) for text, match in numbers.items() if match}
         return _folds(joined, records, cells, folds)
+    are_folds = not any(words.values())
     for number, text in zip(table.numbers, cells, strict=True):
-        if text and words[text] is None:
+        if text and words[text] is None and not (are_folds and numbers[text]):
             remedy = "write train, validation or test, or numbers of folds in all rows"
             raise InputError(f"{path}: row {number}: {column} {text[:40]!r} is no split; {remedy}")
     order = {text: SPLITS.index(word) for text, word in words.items() if word}

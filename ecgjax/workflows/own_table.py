@@ -7,8 +7,7 @@ from typing import Any
 
 import pyarrow.parquet
 
-from ecgjax.data.files import damage_named
-from ecgjax.errors import InputError
+from ecgjax.errors import InputError, first_line
 from tfds_builders.formats import csv_table, table_columns
 
 _REMEDY = "save it as CSV, TSV or Parquet with names of columns in its first row"
@@ -60,12 +59,16 @@ def read_table(path: Path) -> OwnTable:
       InputError: it is absent, damaged, no table, or has two columns of one name.
     """
     if not path.is_file():
-        raise InputError(f"{path}: no such file; give a table as CSV, TSV or Parquet")
+        problem = "a folder" if path.is_dir() else "no such file"
+        raise InputError(f"{path}: {problem}; give a table as CSV, TSV or Parquet")
     if path.suffix.casefold() in _SPREADSHEETS:
         raise InputError(f"{path}: a spreadsheet; {_REMEDY}")
     if path.suffix.casefold() == ".parquet":
-        with damage_named(path):
+        try:
             table = pyarrow.parquet.read_table(path)
+        except (OSError, pyarrow.ArrowException) as error:
+            problem = f"{path}: cannot be read as Parquet ({first_line(error)})"
+            raise InputError(f"{problem}; {_REMEDY}") from error
         columns = [list(map(_text, column.to_pylist())) for column in table.columns]
         rows = [list(cells) for cells in zip(*columns, strict=True)]
         read = OwnTable(path, table.column_names, rows, list(range(2, len(rows) + 2)))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ecgjax.data.records import Records
-from ecgjax.errors import InputError
+from ecgjax.errors import InputError, counted
 from ecgjax.train.runlog import console
 from ecgjax.workflows.own_table import OwnTable
 from ecgjax.workflows.recording_names import RecordingNames
@@ -35,8 +35,8 @@ class Joined:
         found = len(np.unique(self.recordings))
         console.print(
             f"{self.table.path}: {matched:,} of {rows:,} rows match {found:,} of {len(records):,} "
-            f"recordings by {self.kind} (column {self.column!r}); {rows - matched:,} rows have no "
-            f"recording, {len(records) - found:,} recordings have no row"
+            f"recordings by {self.kind} (column {self.column!r}); {counted(rows - matched, 'row')} "
+            f"without a recording, {counted(len(records) - found, 'recording')} without a row"
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ecgjax.data.records import SPLITS
+from ecgjax.errors import counted
 from ecgjax.workflows.targets import Target
 
 UNDEFINED = "-"
@@ -18,13 +19,21 @@ def result_table(target: Target, results: Mapping[str, Any]) -> str:
     """
     sites = results.get("sites", {})
     tests = {name: results[name] for name in SPLITS if name in results} | sites
-    recordings = f"{results['labelled']} {target.adjective} recordings"
     folds = results.get("folds", ())
+    recordings = _training_sizes(results, folds, target.adjective)
     title = f"{target.heading}, {recordings} (95 % interval over patients)"
     if folds:
         title += f"\ntest: the predictions of all {len(folds)} folds together"
     lines = _site_lines(target, tests) if sites else _split_lines(target, tests)
     return "\n".join([title, *lines, *_fold_lines(target, folds)])
+
+
+def _training_sizes(results: Mapping[str, Any], folds: Sequence[Any], adjective: str) -> str:
+    """Returns the number of recordings that were trained on, in words."""
+    numbers = sorted({fold["labelled"] for fold in folds} or {results["labelled"]})
+    fewest = f"{numbers[0]:,} to " if len(numbers) > 1 else ""
+    text = fewest + counted(numbers[-1], f"{adjective} recording")
+    return f"trained on {text} in each fold" if folds else text
 
 
 def cell(interval: Sequence[float | None]) -> str:
@@ -79,7 +88,7 @@ def _fold_lines(target: Target, folds: Sequence[dict[str, Any]]) -> list[str]:
         name, interval = next(iter(target.table_rows(figures).items()))
         if cell(interval) != UNDEFINED:
             values.setdefault(name, []).append(interval[0])
-        recordings = f"{figures['recordings']:,} recordings"
+        recordings = counted(figures["recordings"], "recording")
         lines.append(f"fold {number}, {recordings}: {name} {cell(interval)}")
     for name, each in values.items():
         mean = sum(each) / len(each)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ecgjax.adapt import Method
 from ecgjax.adapt.parts.training import Labelled, Run
-from ecgjax.classifier import Classifier
+from ecgjax.classifier import Classifier, load
 from ecgjax.data.records import SPLITS, Records
 from ecgjax.data.splits import Splits
 from ecgjax.evaluate import plots, predictions
@@ -68,7 +68,9 @@ class Trial:
         predictions.save(workdir, self.describe(records.name, count), tested)
         figures = {test.name: self.results(tested[test.name], test.excluded) for test in tests}
         results = self.summary(records.name, count) | arrange(figures) | thresholds
-        results |= validation.results(workdir) if validation else {}
+        if validation:
+            results |= validation.results(workdir)
+            self._complete_best(tests, workdir / "best")
         write_results(results, workdir)
         plot_loss(workdir)
         if "test" in tested:
@@ -98,6 +100,14 @@ class Trial:
         model = self.target.with_thresholds(model, validation)
         model.save(workdir / "model")
         return self.target.threshold_figures(model, tested)
+
+    def _complete_best(self, tests: Sequence[HeldOut], folder: Path) -> None:
+        """Gives the model of the best step its own thresholds, chosen on the validation split."""
+        if isinstance(self.target, Waves) or not folder.exists():
+            return
+        model: Any = load(folder)
+        (held_out,) = (test for test in tests if test.name == "validation")
+        self.target.with_thresholds(model, self.predict(model, held_out)).save(folder)
 
     def draw(self, splits: Splits) -> Labelled:
         """Draws the recordings to train on from a training split."""

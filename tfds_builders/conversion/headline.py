@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ecgjax.errors import counted
 from ecgjax.signals import LEADS
 from tfds_builders.conversion import keeper
 from tfds_builders.recording import quality
@@ -113,7 +114,8 @@ def _table(table: dict[str, Any]) -> Iterator[str]:
     recordings = table["recordings_without_row"]
     rows = table["rows_without_recording"]
     if recordings or rows:
-        yield _line("", f"{rows:,} rows without a recording, {recordings:,} recordings without one")
+        without = f"{counted(rows, 'row')} without a recording"
+        yield _line("", f"{without}, {counted(recordings, 'recording')} without one")
 
 
 def used_columns(table: dict[str, Any]) -> str:

@@ -130,7 +130,7 @@ def all_rejected(shards: Sequence[Shard], key_table: Path | None) -> InputError:
         f"{count:,} because of {reason} ({quality.REASONS[reason][1].rstrip('.')})"
         for reason, count in _counts(rejection.reason for rejection in rejections).items()
     )
-    problem = f"all {len(rejections)} recordings were rejected: {reasons}"
+    problem = f"all recordings were rejected ({len(rejections):,}): {reasons}"
     if key_table:
         return InputError(f"{problem}; {key_table} has the file and the detail of each one")
     return InputError(f"{problem}; the first one: {rejections[0].detail}")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow.parquet
 
-from ecgjax.errors import InputError
+from ecgjax.errors import InputError, counted
 from tfds_builders.conversion import keeper, table
 from tfds_builders.conversion.builder import RecordingsBuilder
 from tfds_builders.recording.recording import Recording
@@ -59,8 +59,8 @@ def verify_records(builder: RecordingsBuilder, count: int) -> str:
             continue
         largest.setdefault((reader, tolerance_uv), []).append(difference_uv)
     lines = [
-        f"verified {len(differences)} recordings against {reader}: they differ by at most "
-        f"{max(differences):.1f} uV (tolerance {tolerance_uv:.1f} uV)"
+        f"verified {counted(len(differences), 'recording')} against {reader}: they differ by at "
+        f"most {max(differences):.1f} uV (tolerance {tolerance_uv:.1f} uV)"
         for (reader, tolerance_uv), differences in largest.items()
     ]
     for reader, reasons in unread.items():

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from tfds_builders.formats import recordings_csv, source_folder
+from tfds_builders.formats import listed_files, recordings_csv, source_folder
 from tfds_builders.formats.recordings_table import RecordingsTable
 from tfds_builders.formats.source_folder import SourceFile
 
@@ -37,6 +37,23 @@ class Choice:
         table = recordings_csv.read(source, columns)
         table.is_complete = self.is_complete
         return table
+
+
+def absent(folder: Path, found: Collection[SourceFile]) -> tuple[SourceFile, ...]:
+    """Returns the files that recordings.csv names and its folder lacks, with this problem.
+
+    Args:
+      folder: the folder of the table.
+      found: all files of the folder.
+    """
+    table = recordings_csv.read(folder)
+    names = listed_files.match(listed_files.files(table.rows), [file.path for file in found])
+    problem = f"{table.path} names it, but there is no such file; put it there, or delete its row"
+    return tuple(
+        SourceFile(name, ("missing_file", f"{folder / name}: {problem}"))
+        for name in sorted(names)
+        if not names[name]
+    )
 
 
 ALL = Choice()

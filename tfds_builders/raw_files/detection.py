@@ -14,7 +14,14 @@ from typing import NamedTuple
 
 from ecgjax.errors import InputError
 from tfds_builders.arrays import containers, description, files
-from tfds_builders.formats import source_folder, table_names, vendor_readers, wfdb, wfdb_header
+from tfds_builders.formats import (
+    own_files,
+    source_folder,
+    table_names,
+    vendor_readers,
+    wfdb,
+    wfdb_header,
+)
 from tfds_builders.formats.source_folder import SourceFile, has_ending
 from tfds_builders.prepare import find_builder
 
@@ -102,11 +109,17 @@ def detect(
             continue
         folder = path.resolve()
         known = dataset or _layout(folder)
+        if known and known.partition("/")[0] not in OWN:
+            parts.append(Part(known, folder))
+            continue
+        found = source_folder.find(folder, stores=files.STORES)
+        absent = own_files.absent(folder, found)
         if known and known.partition("/")[0] != VENDOR:
             parts.append(Part(known, folder))
-        else:
-            found = source_folder.find(folder, stores=files.STORES)
-            chosen[folder] |= {file.path: file for file in found if folder / file.path != leave}
+            parts += [Part(VENDOR, folder, absent)] if absent else []
+            continue
+        found += absent
+        chosen[folder] |= {file.path: file for file in found if folder / file.path != leave}
     left_out: list[str] = []
     for folder, found in chosen.items():
         if dataset:
@@ -157,6 +170,9 @@ def _locate(path: Path) -> tuple[Path, SourceFile]:
         path = header
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; correct --input")
+    if _is_table_of_recordings(path.name):
+        problem = f"{path}: a table of recordings, not a recording"
+        raise InputError(f"{problem}; give its folder, or the files that it names")
     real = path.resolve()
     problem = None
     if not real.is_file() and not has_ending(real, files.STORES):

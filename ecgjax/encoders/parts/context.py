@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.encoders.parts.convolution import Conv
-from ecgjax.encoders.parts.layers import BatchNorm, relu
+from ecgjax.encoders.parts.layers import BatchNorm, maximum_over_time, relu
 from ecgjax.encoders.parts.platforms import is_plain
 
 
@@ -143,4 +143,5 @@ def _gates(gate_inputs: jax.Array) -> jax.Array:
 
 def concat_pool(tokens: jax.Array) -> jax.Array:
     """[batch, time, width] -> [batch, 3 * width]: last token, maximum and mean over time."""
-    return jnp.concatenate([tokens[:, -1], tokens.max(1), tokens.mean(1)], axis=-1)
+    parts = [tokens[:, -1], maximum_over_time(tokens), tokens.mean(1)]
+    return jnp.concatenate(parts, axis=-1)

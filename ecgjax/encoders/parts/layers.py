@@ -160,6 +160,19 @@ def max_pool(
     return largest
 
 
+def maximum_over_time(hidden: jax.Array) -> jax.Array:
+    """[batch, time, channel] -> [batch, channel]; the first of equal maxima gets the gradient.
+
+    The gradient of `hidden.max(1)` compares the maximum with the samples. XLA may have computed
+    them again with another rounding, finds none that is equal, and divides zero by zero.
+    """
+    if is_plain():
+        return hidden.max(1)
+    first = jax.lax.stop_gradient(hidden).argmax(1, keepdims=True)
+    chosen = jnp.arange(hidden.shape[1])[None, :, None] == first
+    return jnp.where(chosen, hidden, 0).sum(1)
+
+
 def average_pool(hidden: jax.Array) -> jax.Array:
     """Average pooling of two samples: [batch, time, channel] -> [batch, ceil(time / 2), channel].
 

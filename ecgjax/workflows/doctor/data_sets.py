@@ -48,6 +48,10 @@ def unfinished(path: Path) -> Iterator[Finding]:
 def examine(path: Path, progress: Progress) -> Iterator[Finding]:
     """Yields findings on one prepared data set."""
     subject = str(path)
+    if not (path / files.TABLE).exists():
+        remedy = "copy the whole folder again, or prepare it again"
+        yield Finding("PROBLEM", str(path / files.TABLE), "is missing", remedy)
+        return
     try:
         records = Records(path, accept_unbound=True)
     except InputError as error:
@@ -106,9 +110,12 @@ def _table(records: Records) -> Iterator[Finding]:
 def _summary(records: Records) -> str:
     count = len(np.unique(records.patients))
     seconds = records.samples / records.rate_hz
+    compared = "all files and recordings agree with their hashes"
+    if not records.is_bound:
+        compared = "every recording agrees with its hash in the table"
     return (
         f"{records.name}, {len(records):,} recordings of {count:,} patients, {seconds:g} s at "
-        f"{records.rate_hz:g} Hz; all files and recordings agree with their hashes"
+        f"{records.rate_hz:g} Hz; {compared}"
     )
 
 

@@ -1,5 +1,6 @@
 """Recognition of raw files: which builder reads them, and the command that converts them."""
 
+import importlib.util
 import re
 import shlex
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from tfds_builders.raw_files.detection import Part
 
 CHALLENGE = re.compile(r"(A|Q|I|S|HR|E|JS)\d{4,5}\.hea", re.ASCII)
 """Names of the records of the PhysioNet/CinC Challenges."""
+LOOKED_INTO = 200
+"""Vendors' files of a folder whose first bytes are compared with the known formats."""
+START_BYTES = 1 << 16
 SHOWN = 3
 """Files with a problem that are listed; the rest is counted."""
 OWN_DATA = "see docs/own-data.md"
@@ -37,6 +41,8 @@ def _part(part: Part) -> Iterator[Finding]:
     source = str(part.source)
     files = part.files or ()
     damaged = [file.problem[1] for file in files if file.problem]
+    if part.dataset == detection.VENDOR:
+        damaged += _unknown(part)
     for message in damaged[:SHOWN]:
         yield problem(source, InputError(message))
     if len(damaged) > SHOWN:
@@ -56,6 +62,29 @@ def _part(part: Part) -> Iterator[Finding]:
         message = f"no {table_names.NAME}.csv, so every file counts as a patient of its own"
         remedy = f"write one with the columns file and patient: {OWN_DATA}"
         yield Finding("NOTE", source, message, remedy)
+
+
+def _unknown(part: Part) -> list[str]:
+    """Returns a line for each of the first files whose content no reader of vendors' files knows.
+
+    Without the extra `vendor` there is no reader, and no line.
+    """
+    if importlib.util.find_spec("ecgdatakit") is None:
+        return []
+    from tfds_builders.formats import vendor_readers
+    from tfds_builders.formats.vendor_content import Refused
+
+    lines = []
+    sound = [part.source / file.path for file in part.files or () if not file.problem]
+    for path in sound[:LOOKED_INTO]:
+        try:
+            with path.open("rb") as file:
+                vendor_readers.find_reader(file.read(START_BYTES))
+        except Refused as refused:
+            lines.append(f"{path}: {refused.args[1]}")
+        except OSError as error:
+            lines.append(f"{path}: {error.strerror}; give a file that can be read")
+    return lines
 
 
 def _has_table(folder: Path) -> bool:

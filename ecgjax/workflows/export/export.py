@@ -21,6 +21,7 @@ from ecgjax.workflows.export.description import describe, manual
 from ecgjax.workflows.export.options import Export
 from ecgjax.workflows.export.program import Program
 from ecgjax.workflows.export.trial import compare, trial_signals
+from tfds_builders.recording.windows import RATES_HZ
 
 LONGEST_S = 120.0
 """Longest recording that a program takes, in seconds: all its windows are computed at once."""
@@ -78,10 +79,10 @@ def export(options: Export) -> Exported:
         signals = trial_signals(program)
         difference = compare(program, _run(writer, part, program, options), signals, out)
         description["largest_difference"] = float(f"{difference:.2g}")
+        files = [out, *_write_descriptions(out, description)]
         if out.is_dir():
             shutil.rmtree(out)
         part.replace(out)
-    files = [out, *_write_descriptions(out, description)]
     parts = out.rglob("*") if out.is_dir() else [out]
     size = sum(file.stat().st_size for file in parts if file.is_file())
     return Exported(files, program, difference, size)
@@ -116,6 +117,8 @@ def _destination(options: Export, writer: Writer) -> Path:
     if not writer.suffix and out.exists() and not (out / "manifest").is_dir():
         if not out.is_dir() or any(out.iterdir()):
             raise InputError(f"{out}: holds something else; give a new folder as --out")
+    if out.is_file() and not _is_export(out):
+        raise InputError(f"{out}: was not written by this command; give another file as --out")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out.parent):
@@ -125,13 +128,27 @@ def _destination(options: Export, writer: Writer) -> Path:
         raise InputError(f"{problem}; give another --out") from error
 
 
+def _is_export(file: Path) -> bool:
+    """Tells whether this command wrote a file: its description lies beside it."""
+    try:
+        return "made_by" in json.loads(_description(file).read_text())
+    except (OSError, ValueError):
+        return False
+
+
+def _description(out: Path) -> Path:
+    return out.with_name(f"{out.name}.json")
+
+
 def _program(options: Export) -> Program:
     model = load(options.checkpoint)
     encoder = getattr(model, "encoder", model)
     settings = encoder.preprocessing
-    rate_hz = options.rate_hz or settings.rate_hz
-    if options.rate_hz is not None and not options.rate_hz > 0:
-        raise InputError(f"--rate-hz {options.rate_hz:g}: give the rate in Hz, above zero")
+    rate_hz = settings.rate_hz if options.rate_hz is None else options.rate_hz
+    lowest_hz, highest_hz = RATES_HZ
+    if not lowest_hz <= rate_hz <= highest_hz:
+        problem = f"--rate-hz {rate_hz:g}: no rate of an ECG"
+        raise InputError(f"{problem}; give between {lowest_hz} and {highest_hz} Hz")
     seconds = settings.seconds if options.seconds is None else options.seconds
     if not 0 < seconds <= LONGEST_S:
         remedy = f"give up to {LONGEST_S:g} s, and cut longer recordings into pieces"
@@ -156,7 +173,7 @@ def _run(writer: Writer, part: Path, program: Program, options: Export) -> Run:
 
 def _write_descriptions(out: Path, description: dict) -> list[Path]:
     """Writes the description beside the file, as JSON and as text."""
-    table = out.with_name(f"{out.name}.json")
+    table = _description(out)
     table.write_text(json.dumps(description, indent=1) + "\n")
     text = out.with_name(f"{out.name}.md")
     text.write_text(manual(description, out.name))

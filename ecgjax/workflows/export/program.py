@@ -1,8 +1,8 @@
 """A model as one function of raw samples, with all that `ecgjax.load(...).embed` does inside.
 
 What it does is what `embed` and `predict` do, from the same functions: conversion to microvolts,
-absent limb leads, electrode offsets, baseline, resampling, limits of the amplitude, windows and
-their averages. Three things differ:
+absent limb leads, electrode offsets, dropouts, resampling, baseline, limits of the amplitude,
+windows and their averages. Three things differ:
 
 - A recording must fill the exported length, because a program has inputs of one shape. `embed`
   moves padding to the end and cuts it off.
@@ -25,9 +25,11 @@ from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessor
 from ecgjax.pretrained import Encoder, embed_step
 from ecgjax.signals import LEADS, MISSING, limb_weights, rate_ratio
+from ecgjax.workflows.export.stored_rate import to_rate
 from tfds_builders.recording import leads as lead_names
 from tfds_builders.recording.leads import FULL_UV, LARGEST_OFFSET_UV, LARGEST_UV, LeadRule
 from tfds_builders.recording.quality import NO_ECG_UV, OFFSET_UV, RecordingError
+from tfds_builders.recording.windows import resampled_length
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -66,8 +68,9 @@ class Program:
     @property
     def windows(self) -> Windows:
         """Windows that a recording is divided into."""
-        seconds = self.encoder.preprocessing.seconds
-        return divide(self.samples, rate_hz=self.rate_hz, window_s=seconds)
+        settings = self.encoder.preprocessing
+        samples = resampled_length(self.samples, self.rate_hz, settings.rate_hz)
+        return divide(samples, rate_hz=settings.rate_hz, window_s=settings.seconds)
 
     @property
     def _rule(self) -> LeadRule:
@@ -84,6 +87,8 @@ class Program:
     def __call__(self, signal_mv: jax.Array) -> dict[str, jax.Array]:
         """Returns "embedding" float32 [batch, dimension], and "prediction" of a classifier."""
         stored, usable = to_stored(signal_mv, self.leads, self._rule)
+        model_hz = self.encoder.preprocessing.rate_hz
+        stored = to_rate(stored, from_hz=self.rate_hz, to_hz=model_hz)
         pieces = [_cut(stored, start, self.windows.length) for start in self.windows.starts]
         windows = jnp.concatenate(pieces)  # window by window, of all recordings
         count = len(pieces)
@@ -99,7 +104,7 @@ class Program:
 
     def _steps(self) -> dict[str, Callable[[jax.Array], jax.Array]]:
         encoder = self.encoder
-        preprocess = Preprocessor(encoder.preprocessing, self.rate_hz)
+        preprocess = Preprocessor(encoder.preprocessing, encoder.preprocessing.rate_hz)
         embed = functools.partial(embed_step, encoder.module, preprocess, encoder.variables)
         steps: dict[str, Callable[[jax.Array], jax.Array]] = {"embedding": embed}
         if isinstance(self.model, Classifier):

@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 import ecgjax
+from ecgjax.data.inference import divide
 from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.workflows.model_on_files.inputs import Inputs, open_inputs
@@ -145,6 +146,7 @@ def _complete_parts(
 
 def to_rows(model: ModelColumns, chunk: Chunk, samples: Samples, batch_size: int) -> pa.Table:
     """Returns the rows of the recordings of a chunk."""
+    samples = _refuse_short(chunk, samples, model.preprocessing.seconds)
     accepted = np.array([rejection is None for rejection in samples.rejections], bool)
     results = np.full((len(accepted), model.width), np.nan, np.float32)
     if accepted.any():
@@ -163,6 +165,32 @@ def to_rows(model: ModelColumns, chunk: Chunk, samples: Samples, batch_size: int
     return pa.table(
         [*facts, *model.to_arrays(results, accepted)], schema=pa.schema([*FACTS, *model.schema])
     )
+
+
+def _refuse_short(chunk: Chunk, samples: Samples, window_s: float) -> Samples:
+    """Returns the samples without those filled up from less than the shortest window of a model.
+
+    `Encoder.embed` refuses such recordings, too.
+    """
+    problems: list[str] = []
+    for valid_samples in samples.valid_samples.tolist():
+        try:
+            divide(valid_samples, rate_hz=chunk.rate_hz, window_s=window_s)
+            problems.append("")
+        except InputError as error:
+            problems.append(str(error))
+    if not any(problems):
+        return samples
+    kept = np.array([not problem for problem in problems])
+    remaining = iter(problems)
+    rejections = []
+    for facts, rejection in zip(chunk.facts, samples.rejections, strict=True):
+        if rejection is None and (problem := next(remaining)):
+            path = "/".join(filter(None, (facts.source, facts.file or facts.record_id)))
+            rejection = ("length", f"{path}: without padding, {problem}")
+        rejections.append(rejection)
+    flags = list(itertools.compress(samples.flags, kept))
+    return Samples(samples.signals[kept], samples.valid_samples[kept], flags, rejections)
 
 
 def _batch_size(model: ModelColumns, inputs: Inputs) -> int:

@@ -97,16 +97,20 @@ def _raw_inputs(
     from tfds_builders.raw_files.reading import RawFiles
 
     detected = detection.detect(paths, reading.dataset, leave=out and out.resolve())
+    lines = []
     key_file = reading.patient_key and reading.patient_key.expanduser().resolve()
     options = reading.builder_options(preprocessing.leads)
+    if key_file and not key_file.exists():
+        lines.append(f"new key: {key_file} (ids of recordings and patients are those of this key)")
     raw_files = RawFiles(preprocessing.rate_hz, options, scratch, key_file, workers)
     units = []
-    lines = []
     for part in detected.parts:
         _, config = raw_files.config(part.dataset)
         # Refused at once if no recording of this length can be used.
         divide(config.samples, rate_hz=config.rate_hz, window_s=preprocessing.seconds)
-        lines.append(f"{part} ({config.samples / config.rate_hz:g} s at {config.rate_hz:g} Hz)")
+        if part.files is None or not all(file.problem for file in part.files):
+            length = f"{config.samples / config.rate_hz:g} s at {config.rate_hz:g} Hz"
+            lines.append(f"{part} ({length})")
         units += raw_files.units(part, (share.index, share.count))
     if detected.left_out:
         lines.append(detection.left_out_note(detected.left_out))

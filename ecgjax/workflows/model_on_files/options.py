@@ -3,11 +3,12 @@
 import dataclasses
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ecgjax.errors import InputError
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.signals import LEADS
 
 
@@ -52,6 +53,28 @@ class Reading:
             "allow_missing_leads": self.allow_missing_leads or None,
             "lead_names": self.lead_names or None,
         }
+
+
+def unmasked_note(reading: Reading, preprocessing: Preprocessing, config: Mapping) -> str:
+    """Returns a warning if leads may be absent for an encoder that saw all of them, or "".
+
+    Args:
+      reading: the options.
+      preprocessing: preprocessing of the model, which names its leads.
+      config: config of the run that trained it.
+    """
+    absent = reading.leads and set(preprocessing.leads) - set(reading.leads)
+    if not (reading.allow_missing_leads or absent) or _has_lead_mask(config):
+        return ""
+    option = "--allow-missing-leads" if reading.allow_missing_leads else "--leads"
+    problem = "the model was trained without lead masking (no lead_mask in its config)"
+    return f"warning: {option}: {problem}; results without all leads may be far off"
+
+
+def _has_lead_mask(config: Mapping) -> bool:
+    if config.get("lead_mask"):
+        return True
+    return any(_has_lead_mask(value) for value in config.values() if isinstance(value, Mapping))
 
 
 @dataclasses.dataclass(frozen=True)

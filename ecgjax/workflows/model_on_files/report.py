@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from ecgjax.errors import InputError
+from ecgjax.errors import InputError, counted
 from ecgjax.workflows.model_on_files.apply import Report
 from ecgjax.workflows.model_on_files.options import Share
 from ecgjax.workflows.model_on_files.result_table import ACCEPTED, REJECTED
@@ -41,9 +41,10 @@ def report_lines(report: Report, verb: str, share: Share) -> list[str]:
     if report.summary["nameless"]:
         remedy = "--patient-key FILE adds both, as prepare does"
         lines.append(_line("patients", f"no patient_id and record_id of own files; {remedy}"))
-    speed = f"{report.computed:,} recordings in {report.seconds:.1f} s"
+    speed = f"{counted(report.computed, 'recording')} in {report.seconds:.1f} s"
     rate = report.computed / max(report.seconds, 1e-9)
-    lines.append(_line("speed", f"{speed}, {rate:,.0f} per second"))
+    shown = f"{rate:,.0f}" if rate >= 10 else f"{rate:.2g}"
+    lines.append(_line("speed", f"{speed}, {shown} per second"))
     lines.append(_line("written", str(report.out)))
     return [*lines, _line("next", _next_command(report.out, share))]
 
@@ -74,6 +75,6 @@ def require_accepted(report: Report) -> None:
         for reason, count in summary["reason"].most_common()
     )
     raise InputError(
-        f"all {rejected:,} recordings were rejected: {reasons}; {report.out} has the file and the "
-        f"message of each one"
+        f"all recordings were rejected ({rejected:,}): {reasons}; {report.out} has the file and "
+        f"the message of each one"
     )

@@ -26,6 +26,10 @@ NO_CLASS_MISSING = "none"
 """Word for an absent number that may be a class, as in "none, mild, severe"."""
 WITH_UNIT = re.compile(r"[<>=~≤≥]\s*\d+([.,]\d+)*.*|[+-]?\d+([.,]\d+)*\s*(%|[^\W\d_]\D*)")
 """A number with a sign of comparison before it or a unit after it."""
+NO_TRUTH = re.compile(r"[-\u2212]\s*\d|[?<>=~]")
+"""Signs that make a cell more than yes or no: -1 (uncertain, in CheXpert and MIMIC), "yes?"."""
+THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+"""A number whose commas may separate thousands."""
 SEPARATORS = re.compile(r"\s*[;|]\s*")
 """Separators of several labels in one cell."""
 NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
@@ -46,7 +50,9 @@ def is_absent(text: str) -> bool:
 
 
 def parse_truth(text: str) -> float | None:
-    """Returns 1 for yes, 0 for no, and None for any other text."""
+    """Returns 1 for yes, 0 for no, and None for any other text, such as -1 or "yes?"."""
+    if NO_TRUTH.search(text):
+        return None
     signs = {"+": 1.0, "pos.": 1.0, "neg.": 0.0}
     plain = demographics.plain(re.sub(r"(?<=\d)\.0+$", "", text))
     return signs.get(text, TRUTH.get(plain))
@@ -55,6 +61,12 @@ def parse_truth(text: str) -> float | None:
 def decimal_comma(texts: Sequence[str]) -> bool:
     """Tells whether numbers have a decimal comma: some have a comma and none has a point."""
     return any("," in text for text in texts) and not any("." in text for text in texts)
+
+
+def thousands_comma(texts: Sequence[str]) -> bool:
+    """Tells whether all commas may separate thousands: 1,234 is 1234 or 1.234."""
+    with_comma = [text for text in texts if "," in text]
+    return bool(with_comma) and all(map(THOUSANDS.fullmatch, with_comma))
 
 
 def parse_number(text: str, *, comma: bool = False) -> float | None:

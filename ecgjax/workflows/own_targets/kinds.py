@@ -220,6 +220,9 @@ def _encode_truth(column: Column) -> np.ndarray:
 
 def _encode_numbers(column: Column) -> np.ndarray:
     comma = cells.decimal_comma(column.texts)
+    if comma and cells.thousands_comma(column.texts):
+        unclear = [index for index, text in enumerate(column.texts) if "," in text]
+        raise column.refuse(unclear, "a decimal comma or thousands? write 1.234 or 1234")
     expected = "no number; write it without unit, sign of comparison or thousands separator, or "
     expected += "leave the cell empty"
     values = _encode(column, lambda text: cells.parse_number(text, comma=comma), expected)

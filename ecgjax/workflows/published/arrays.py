@@ -2,6 +2,7 @@
 
 import codecs
 import importlib
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import ModuleType
@@ -87,8 +88,8 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         with torch.serialization.safe_globals(_numpy_scalars()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        if "weights_only" not in str(error).lower() and "unsupported" not in str(error).lower():
-            raise
+        if not re.search(r"unsupported (global|class)", str(error), re.IGNORECASE):
+            raise  # damaged, or no file of PyTorch
         raise InputError(
             f"{path}: holds code besides its arrays, which ecgjax does not run; where you trust "
             f"it: safetensors.torch.save_file(torch.load({path.name!r}, weights_only=False)"
