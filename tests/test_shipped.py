@@ -13,6 +13,8 @@ from ecgjax.train.checkpoint import WEIGHTS, find_checkpoint
 from tfds_builders.recording import padding
 
 GOLDEN = [0.05162, 0.36948, 0.42642, 1.84714, 3.46728]
+RESAMPLED = [0.05226, 0.36654, 0.42671, 1.84628, 3.46699]
+"""The same of raw samples, which are resampled as `prepare` does since 2026-11-30."""
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,8 @@ def test_golden_embedding(encoder):
     assert embedding.shape == (512,)
     np.testing.assert_allclose(embedding[[0, 1, 100, 300, 511]], GOLDEN, atol=1e-4)
     assert encoder.fingerprint == "53d64687942f4e3d"
+    embedding = encoder(_beats(), rate_hz=250, leads=LEADS, units="mV")
+    np.testing.assert_allclose(embedding[[0, 1, 100, 300, 511]], RESAMPLED, atol=1e-4)
 
 
 def test_it_is_small_and_knows_what_it_has_seen(encoder):

@@ -75,7 +75,7 @@ def cross_validate(
     if refit:
         labelled = trial.draw(everything)
         model = trial.train(labelled, workdir)
-        tested |= {test.name: trial.predict(model, test) for test in elsewhere}
+        tested |= {test.name: trial.predict(model, test.labelled) for test in elsewhere}
         # No recording is left for validation: the predictions of the folds choose the thresholds.
         thresholds = trial.save(model, pooled, tested, workdir)
         figures |= {

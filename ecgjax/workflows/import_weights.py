@@ -12,7 +12,7 @@ from ecgjax.data.seen import Seen
 from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import Encoder, load_encoder
-from ecgjax.signals import LEADS
+from ecgjax.signals import lead_name
 from ecgjax.train.manifest import encoder_config
 from ecgjax.train.model import SavedModel, save_model
 from ecgjax.workflows.published.arrays import read_arrays
@@ -67,8 +67,7 @@ def _preprocessing(published: Published, name: str, lead: str | None) -> Preproc
         return preprocessing
     if len(preprocessing.leads) > 1:
         raise InputError(f"--lead {lead}: {name} takes {len(preprocessing.leads)} leads; omit it")
-    spelling = {name.casefold(): name for name in LEADS}
-    return dataclasses.replace(preprocessing, leads=(spelling.get(lead.casefold(), lead),))
+    return dataclasses.replace(preprocessing, leads=(lead_name(lead) or lead,))
 
 
 def _sha256(file: Path) -> str:

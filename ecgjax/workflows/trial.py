@@ -23,7 +23,7 @@ from ecgjax.train.manifest import encoder_config
 from ecgjax.train.origin import inherited
 from ecgjax.train.runlog import read_metrics
 from ecgjax.workflows.cohort import HeldOut, data_names
-from ecgjax.workflows.low_label import Labels, training_set
+from ecgjax.workflows.low_label import LabelledRecordings, Labels, training_set
 from ecgjax.workflows.targets import Target, Waves
 from ecgjax.workflows.validation import Validation
 
@@ -62,7 +62,7 @@ class Trial:
         records = labelled.records
         validation = self._validation(labelled, tests, workdir)
         model = self.train(labelled, workdir, validation)
-        tested = {test.name: self.predict(model, test) for test in tests}
+        tested = {test.name: self.predict(model, test.labelled) for test in tests}
         thresholds = self.save(model, tested.get("validation"), tested, workdir)
         count = len(labelled.indices)
         predictions.save(workdir, self.describe(records.name, count), tested)
@@ -70,7 +70,7 @@ class Trial:
         results = self.summary(records.name, count) | arrange(figures) | thresholds
         if validation:
             results |= validation.results(workdir)
-            self._complete_best(tests, workdir / "best")
+            self._complete_best(validation.held_out, workdir / "best")
         write_results(results, workdir)
         plot_loss(workdir)
         if "test" in tested:
@@ -101,13 +101,13 @@ class Trial:
         model.save(workdir / "model")
         return self.target.threshold_figures(model, tested)
 
-    def _complete_best(self, tests: Sequence[HeldOut], folder: Path) -> None:
+    def _complete_best(self, held_out: LabelledRecordings, folder: Path) -> None:
         """Gives the model of the best step its own thresholds, chosen on the validation split."""
-        if isinstance(self.target, Waves) or not folder.exists():
+        if isinstance(self.target, Waves) or self.target.outputs.kind != "labels":
             return
-        model: Any = load(folder)
-        (held_out,) = (test for test in tests if test.name == "validation")
-        self.target.with_thresholds(model, self.predict(model, held_out)).save(folder)
+        if folder.exists():
+            model: Any = load(folder)
+            self.target.with_thresholds(model, self.predict(model, held_out)).save(folder)
 
     def draw(self, splits: Splits) -> Labelled:
         """Draws the recordings to train on from a training split."""
@@ -143,9 +143,8 @@ class Trial:
         parts = (self.settings, self.target, self.encoder, labelled, held_out, config)
         return Validation(*parts, folder=workdir / "best")
 
-    def predict(self, model: Any, test: HeldOut) -> Predictions:
+    def predict(self, model: Any, labelled: LabelledRecordings) -> Predictions:
         """Returns the predictions of a trained model."""
-        labelled = test.labelled
         predicted = model.predict_records(labelled.records, labelled.indices)
         return Predictions(labelled.indices, labelled.patients, labelled.targets, predicted)
 

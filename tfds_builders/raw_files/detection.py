@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from ecgjax.errors import InputError
+from ecgjax.errors import InputError, counted
 from tfds_builders.arrays import containers, description, files
 from tfds_builders.formats import (
     own_files,
@@ -70,7 +70,7 @@ class Part(NamedTuple):
         if self.files is None:
             return f"{self.dataset}: {self.source}"
         count = sum(not file.problem for file in self.files)
-        return f"{self.dataset}: {count:,} file{'s' * (count != 1)} in {self.source}"
+        return f"{self.dataset}: {counted(count, 'file')} in {self.source}"
 
 
 class Detected(NamedTuple):
@@ -112,13 +112,14 @@ def detect(
         if known and known.partition("/")[0] not in OWN:
             parts.append(Part(known, folder))
             continue
-        found = source_folder.find(folder, stores=files.STORES)
-        absent = own_files.absent(folder, found)
         if known and known.partition("/")[0] != VENDOR:
             parts.append(Part(known, folder))
-            parts += [Part(VENDOR, folder, absent)] if absent else []
+            if table_names.find(folder):  # without a table, only the builder lists the files
+                absent = own_files.absent(folder, source_folder.find(folder, stores=files.STORES))
+                parts += [Part(VENDOR, folder, absent)] if absent else []
             continue
-        found += absent
+        found = source_folder.find(folder, stores=files.STORES)
+        found += own_files.absent(folder, found)
         chosen[folder] |= {file.path: file for file in found if folder / file.path != leave}
     left_out: list[str] = []
     for folder, found in chosen.items():
@@ -146,8 +147,7 @@ def left_out_note(left_out: Sequence[str]) -> str:
     """Returns a line on the files that were left out."""
     tables = any(has_ending(Path(name), files.ENDINGS) for name in left_out)
     reason = "no ECG, or without an arrays.json" if tables else "no ECG"
-    number = f"{len(left_out):,} file{'s' * (len(left_out) != 1)}"
-    return f"{number} left out ({reason}): {_some(left_out)}"
+    return f"{counted(len(left_out), 'file')} left out ({reason}): {_some(left_out)}"
 
 
 def _layout(folder: Path) -> str | None:

@@ -206,7 +206,7 @@ def resample(signal: np.ndarray, *, from_hz: float, to_hz: float, origin: str | 
     value_uv = _interpolate(signal, missing) if any_missing else signal.astype(np.float32)
     # padtype="line": otherwise the filter would see a step from 0 at both ends.
     out = scipy.signal.resample_poly(
-        value_uv, up, down, axis=0, window=polyphase_filter(up, down), padtype="line"
+        value_uv, up, down, axis=0, window=_filter(up, down), padtype="line"
     )
     resampled = np.rint(out).clip(-LARGEST_UV, LARGEST_UV).astype(np.int16)
     if any_missing:
@@ -231,7 +231,7 @@ def rate_flags(from_hz: float, to_hz: float) -> tuple[str, ...]:
 
 
 @functools.lru_cache(maxsize=8)
-def polyphase_filter(up: int, down: int) -> np.ndarray:
+def _filter(up: int, down: int) -> np.ndarray:
     """Returns resample_poly's default filter, which it would calculate again for each recording."""
     import scipy.signal
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path, PurePath
 
-from ecgjax.errors import InputError
+from ecgjax.errors import InputError, counted
 from ecgjax.workflows.doctor.findings import Finding, problem
 from tfds_builders.formats import table_names
 from tfds_builders.raw_files import detection
@@ -51,7 +51,7 @@ def _part(part: Part) -> Iterator[Finding]:
     sound = len(files) - len(damaged)
     if part.files is not None and not sound:
         return
-    count = f"{sound:,} recording file{'s' * (sound != 1)}" if files else "raw recordings"
+    count = counted(sound, "recording file") if files else "raw recordings"
     yield Finding("OK", source, f"{count} for {part.dataset}", f"next: {_command(part)}")
     if part.dataset == detection.WFDB and all(
         CHALLENGE.fullmatch(PurePath(file.path).name) for file in files

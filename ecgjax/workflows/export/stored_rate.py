@@ -10,10 +10,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ecgjax.preprocessing import resample
 from ecgjax.signals import MISSING, rate_ratio
 from tfds_builders.recording.leads import LARGEST_UV
 from tfds_builders.recording.padding import DROPOUT_S
-from tfds_builders.recording.windows import polyphase_filter, resampled_length
+from tfds_builders.recording.windows import resampled_length
+
+HALF_FILTER = 10
+"""Length of half of the filter, in intervals of the slower rate: the default of resample_poly."""
 
 
 def to_rate(stored: jax.Array, *, from_hz: float, to_hz: float) -> jax.Array:
@@ -45,16 +49,11 @@ def _mark_dropouts(stored: jax.Array, least: int) -> jax.Array:
     if stored.shape[1] < least:
         return stored
     repeated = (stored[:, 1:] == stored[:, :-1]).all(-1, keepdims=True)
-    begins = _window_sum(repeated, least - 1) > least - 1.5  # a run begins at this sample
+    begins = _count(repeated, np.ones(least - 1)) > least - 1.5  # a run begins at this sample
     around = jnp.pad(begins, ((0, 0), (least - 1, least - 1), (0, 0)))
-    constant = _window_sum(around, least) > 0.5
+    constant = _count(around, np.ones(least)) > 0.5
     dropped = constant & ~constant.all(1, keepdims=True)
     return jnp.where(dropped, jnp.int16(MISSING), stored)
-
-
-def _window_sum(values: jax.Array, length: int) -> jax.Array:
-    """Counts the true ones of `length` neighbours: bool [batch, time, 1] -> float32."""
-    return _convolve(values.astype(jnp.float32), np.ones(length))
 
 
 def _interpolate(stored: jax.Array, missing: jax.Array) -> jax.Array:
@@ -98,38 +97,39 @@ def _advance(values: jax.Array, step: int) -> jax.Array:
 
 def _filter(value_uv: jax.Array, up: int, down: int, samples: int) -> jax.Array:
     """Resamples float32 [batch, time, lead], continued at both ends as a line (padtype="line")."""
-    taps = up * polyphase_filter(up, down)
-    half = len(taps) // 2
-    added = -(-half // up)
+    added = down * -(-HALF_FILTER * max(up, down) // (up * down))  # whole samples before and after
     first = value_uv[:, :1]
     last = value_uv[:, -1:]
     slope = (last - first) / max(value_uv.shape[1] - 1, 1)
-    left = first + slope * np.arange(-added, 0, dtype=np.float32)[None, :, None]
-    right = last + slope * np.arange(1, added + 2, dtype=np.float32)[None, :, None]
-    continued = jnp.concatenate([left, value_uv, right], axis=1)
-    centred = np.pad(taps, (added * up - half, 0))  # its middle meets the first sample
-    return _convolve(continued, centred, up, down)[:, :samples]
+    distance = np.arange(1, added + 1, dtype=np.float32)[None, :, None]
+    parts = [first - slope * distance[:, ::-1], value_uv, last + slope * distance]
+    with jax.default_matmul_precision("highest"):
+        resampled = resample(jnp.concatenate(parts, axis=1), from_hz=down, to_hz=up)
+    begin = added * up // down
+    return resampled[:, begin : begin + samples]
 
 
 def _missing_nearby(missing: jax.Array, up: int, down: int, samples: int) -> jax.Array:
     """Marks samples less than one interval of the slower rate away from a missing one."""
     reach = max(up, down)
     added = -(-reach // up)
-    around = jnp.pad(missing, ((0, 0), (added, added + 1), (0, 0))).astype(jnp.float32)
+    around = jnp.pad(missing, ((0, 0), (added, added + 1), (0, 0)))
     window = np.pad(np.ones(2 * reach - 1), (added * up - reach + 1, 0))
-    return _convolve(around, window, up, down)[:, :samples] > 0.5
+    return _count(around, window, up, down)[:, :samples] > 0.5
 
 
-def _convolve(values: jax.Array, taps: np.ndarray, up: int = 1, down: int = 1) -> jax.Array:
-    """Filters each lead of float32 [batch, time, lead] after `up` - 1 zeros between samples."""
-    batch, time, leads = values.shape
-    filtered = jax.lax.conv_general_dilated(
-        values.swapaxes(1, 2).reshape(-1, time, 1),
-        jnp.asarray(taps, jnp.float32).reshape(-1, 1, 1),
+def _count(marks: jax.Array, window: np.ndarray, up: int = 1, down: int = 1) -> jax.Array:
+    """Counts the marks in a window of zeros and ones, at every `down`-th of its places.
+
+    There are `up` - 1 empty places between two marks: bool [batch, time, lead] -> float32.
+    """
+    batch, time, leads = marks.shape
+    counts = jax.lax.conv_general_dilated(
+        marks.astype(jnp.float32).swapaxes(1, 2).reshape(-1, time, 1),
+        jnp.asarray(window, jnp.float32).reshape(-1, 1, 1),
         window_strides=(down,),
         padding=[(0, 0)],
         lhs_dilation=(up,),
         dimension_numbers=("NWC", "WIO", "NWC"),
-        precision="highest",
     )
-    return filtered.reshape(batch, leads, -1).swapaxes(1, 2)
+    return counts.reshape(batch, leads, -1).swapaxes(1, 2)
