@@ -42,7 +42,7 @@ class Writer(NamedTuple):
 
 
 WRITERS = {
-    "stablehlo": Writer(".stablehlo", stablehlo.write, stablehlo.read, ("flatbuffers",)),
+    "stablehlo": Writer(".stablehlo", stablehlo.write, stablehlo.read),
     "onnx": Writer(".onnx", onnx.write, onnx.read, ("onnx", "onnxruntime")),
     "safetensors": Writer(".safetensors", safetensors.write, safetensors.read, ("safetensors",)),
     "ecgjax": Writer("", model_folder.write, model_folder.read),
