@@ -16,6 +16,7 @@ from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.encoders.net1d import Net1d
 from ecgjax.encoders.pclr_resnet import PclrResnet
 from ecgjax.encoders.s4 import S4
+from ecgjax.encoders.two_path_resnet import TwoPathResnet
 from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.encoders.vit1d import Vit1d
 from ecgjax.encoders.wav2vec_transformer import Wav2vecTransformer
@@ -30,6 +31,9 @@ SMALL = {
     "conv_lstm": ConvLstm(widths=(6, 6), kernels=(1, 1), strides=(2, 1), lstm=5),
     "s4": S4(widths=(6, 6), kernels=(3, 1), strides=(2, 1), layers=2, states=4),
     "lead_branches": LeadBranches(widths=(4,)),
+    "two_path_resnet": TwoPathResnet(
+        widths=(4, 6), read_out_blocks=2, lead_widths=(4,), lead_stem=4, leads=(0, 7)
+    ),
     "vit1d": Vit1d(width=8, layers=2, heads=2),
     "vit1d_leads": Vit1d(width=8, layers=1, heads=2, patch=50, lead_patches=True),
     "vit1d_st_mem": Vit1d(
@@ -77,6 +81,8 @@ def _shapes(name, samples=1000):
         ("s4", 251, (126, 512), 1536),
         ("lead_branches", 1000, (63, 768), 1536),
         ("lead_branches", 250, (16, 768), 1536),
+        ("two_path_resnet", 1000, (32, 256), 1920),
+        ("two_path_resnet", 250, (8, 256), 1920),
         ("vit1d", 5000, (200, 192), 192),
         ("vit1d", 260, (11, 192), 192),
         ("vit1d_leads", 5000, (20, 192), 192),

@@ -14,6 +14,7 @@ from helpers.steps import TWO_SECONDS as PREPROCESSING
 
 from ecgjax.augment import Augmentation
 from ecgjax.data.pairs import PairRule
+from ecgjax.encoders.two_path_resnet import TwoPathResnet
 from ecgjax.errors import InputError
 from ecgjax.objectives.parts.nt_xent import NO_PATIENT, nt_xent
 from ecgjax.objectives.patient_contrast import PatientContrast
@@ -226,3 +227,33 @@ def test_settings_become_the_rule_that_pairs_recordings():
     assert objective.examples == PairRule(instance_share=0.3, min_days=1, max_days=30)
     with pytest.raises(InputError, match="instance-share 2"):
         PatientContrast(instance_share=2)
+
+
+def test_each_part_of_an_embedding_is_contrasted_alone(batch):
+    """The gradient of one path does not depend on the weights of the other, nor does its queue."""
+    encoder = TwoPathResnet(
+        widths=(4,), read_out_blocks=1, lead_widths=(4,), lead_stem=4, leads=(0, 1)
+    )
+    objective = dataclasses.replace(PLAIN, queue=8)
+    variables = objective.init(encoder, jax.random.key(0), jnp.zeros((2, 200, 12)))
+    assert variables["queue"]["embedding"].shape == (8, 2 * 8)
+    changed = jax.tree.map(jnp.copy, variables)
+    single = changed["params"]["encoder"]["single"]
+    changed["params"]["encoder"]["single"] = jax.tree.map(lambda leaf: 2 * leaf + 0.1, single)
+    loss = functools.partial(objective.loss, encoder, preprocess=Preprocessor(PREPROCESSING, 100.0))
+
+    @jax.jit
+    def gradient(params, variables):
+        def total(params):
+            return loss({**variables, "params": params}, batch, jax.random.key(1))
+
+        gradients, (_, updates) = jax.grad(total, has_aux=True)(params)
+        return gradients["encoder"], updates["queue"]["embedding"]
+
+    before, queue = gradient(variables["params"], variables)
+    after, changed_queue = gradient(changed["params"], variables)
+    assert distance(before["joint"], after["joint"]) < 1e-6
+    assert distance(before["single"], after["single"]) > 1e-3
+    lengths = np.linalg.norm(np.reshape(queue, (8, 2, 8)), axis=-1)
+    np.testing.assert_allclose(lengths, 1, rtol=1e-5)
+    np.testing.assert_allclose(queue[:, :8], changed_queue[:, :8], atol=1e-6)

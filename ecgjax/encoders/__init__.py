@@ -1,8 +1,10 @@
 """Encoders: [batch, time, lead] -> tokens [batch, time', width], embedding [batch, dimension].
 
 An encoder is a Flax module with the call `(signal, *, train)`. A new encoder is one file, and one
-line in `ENCODERS`. Some files of `parts/` (convolution, fast_fir, layers, the LSTM of context) hold
-optional fast paths for CPUs, with the values of flax's layers; a first reading can skip them.
+line in `ENCODERS`. One whose embedding joins separate networks has `parts`, the widths of theirs:
+`patient_contrast` then contrasts each part alone. Some files of `parts/` (convolution, fast_fir,
+layers, the LSTM of context) hold optional fast paths for CPUs, with the values of flax's layers; a
+first reading can skip them.
 """
 
 import dataclasses
@@ -15,6 +17,7 @@ from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.encoders.net1d import Net1d
 from ecgjax.encoders.pclr_resnet import PclrResnet
 from ecgjax.encoders.s4 import S4
+from ecgjax.encoders.two_path_resnet import TwoPathResnet
 from ecgjax.encoders.unet1d import Unet1d
 from ecgjax.encoders.vit1d import Vit1d
 from ecgjax.encoders.wav2vec_transformer import Wav2vecTransformer
@@ -29,6 +32,7 @@ ENCODERS: dict[str, nn.Module] = {
     "conv_lstm": ConvLstm(),
     "s4": S4(),
     "lead_branches": LeadBranches(),
+    "two_path_resnet": TwoPathResnet(),
     "vit1d": Vit1d(),
     "vit1d_leads": Vit1d(patch=250, lead_patches=True),
     "vit1d_st_mem": Vit1d(patch=75, lead_patches=True, registers=0, separators=True),

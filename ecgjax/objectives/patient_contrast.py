@@ -80,7 +80,7 @@ class PatientContrast:
         if self.queue:
             variables["slow"] = {"params": variables["params"]}
             variables["queue"] = {
-                "embedding": jnp.zeros((self.queue, self.projection[-1])),
+                "embedding": jnp.zeros((self.queue, self._parts(encoder) * self.projection[-1])),
                 "patient": jnp.full(self.queue, NO_PATIENT),
             }
         return variables
@@ -120,19 +120,14 @@ class PatientContrast:
             }
             if average:
                 (_, queued), _ = network.apply({**own, **average}, views[::2], **options)
-                encoded["queued"] = unit_length(queued)
+                encoded["queued"] = self._unit_parts(queued).reshape(queued.shape)
             return encoded, updates
 
         encoded, updates = encode_in_microbatches(
             encode, batch["signal"], key, size=self.microbatch
         )
         queue = variables.get("queue")
-        loss, hit_rate = nt_xent(
-            encoded["views"],
-            batch["patient"],
-            temperature=self.temperature,
-            queue_negatives=(queue["embedding"], queue["patient"]) if queue else None,
-        )
+        loss, hit_rate = self._contrast(encoded["views"], batch["patient"], queue)
         if queue:  # the newest entries come first
             entries = {"embedding": encoded["queued"], "patient": batch["patient"]}
             updated = {
@@ -140,7 +135,7 @@ class PatientContrast:
                 for name, entry in entries.items()
             }
             updates = {**updates, "slow": average, "queue": updated}
-        unit = unit_length(encoded["views"])
+        unit = self._unit_parts(encoded["views"])
         metrics = {
             "pair_accuracy": hit_rate,
             "positive_cosine": (unit[:, 0] * unit[:, 1]).sum(-1).mean(),
@@ -148,5 +143,36 @@ class PatientContrast:
         return loss, (metrics | collapse_metrics(encoded["embedding"]), updates)
 
     def network(self, encoder: nn.Module) -> ProjectedEncoder:
-        """Returns the encoder with its projection head."""
-        return ProjectedEncoder(encoder=encoder, widths=self.projection)
+        """Returns the encoder with a projection head for each part of its embedding."""
+        return ProjectedEncoder(encoder=encoder, widths=self.projection, per_part=True)
+
+    def _contrast(
+        self, views: jax.Array, patients: jax.Array, queue: dict | None
+    ) -> tuple[jax.Array, jax.Array]:
+        """Returns the means of loss and accuracy over the parts of the embedding.
+
+        `views` is [pair, 2, part * width]. Each part has its own loss: a part whose features tell
+        patients apart more easily would otherwise leave the others nothing to learn.
+        """
+        width = self.projection[-1]
+        losses = []
+        hit_rates = []
+        for start in range(0, views.shape[-1], width):
+            part = slice(start, start + width)
+            negatives = (queue["embedding"][:, part], queue["patient"]) if queue else None
+            loss, hit_rate = nt_xent(
+                views[..., part],
+                patients,
+                temperature=self.temperature,
+                queue_negatives=negatives,
+            )
+            losses.append(loss)
+            hit_rates.append(hit_rate)
+        return jnp.stack(losses).mean(), jnp.stack(hit_rates).mean()
+
+    def _unit_parts(self, projections: jax.Array) -> jax.Array:
+        """[..., part * width] -> unit vectors [..., part, width]."""
+        return unit_length(projections.reshape(*projections.shape[:-1], -1, self.projection[-1]))
+
+    def _parts(self, encoder: nn.Module) -> int:
+        return len(getattr(encoder, "parts", (1,)))

@@ -6,6 +6,7 @@ The head is discarded after pre-training.
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ecgjax.encoders.parts.layers import BatchNorm
 from ecgjax.errors import InputError
@@ -68,10 +69,21 @@ class ProjectedEncoder(nn.Module):
     encoder: nn.Module
     widths: tuple[int, ...]
     batch_norm: bool = False
+    per_part: bool = False
+    """Gives each part of the embedding a head of its own, if the encoder has `parts`."""
 
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
-        """[batch, time, lead] -> embedding [batch, dimension], projection [batch, widths[-1]]."""
+        """[batch, time, lead] -> embedding [batch, dimension], projection [batch, widths[-1]].
+
+        The projections of several parts are joined: [batch, part * widths[-1]].
+        """
         _, embedding = self.encoder(signal, train=train)
-        head = ProjectionHead(self.widths, self.batch_norm, name="projector")
-        return embedding, head(embedding, train=train)
+        sizes = getattr(self.encoder, "parts", ()) if self.per_part else ()
+        parts = jnp.split(embedding, np.cumsum(sizes)[:-1].astype(int), axis=-1)
+        projections = []
+        for number, part in enumerate(parts, start=1):
+            name = "projector" if number == 1 else f"projector{number}"
+            head = ProjectionHead(self.widths, self.batch_norm, name=name)
+            projections.append(head(part, train=train))
+        return embedding, jnp.concatenate(projections, axis=-1)

@@ -1,0 +1,215 @@
+"""Are pairs of visits better than two crops of one recording? `python -m benchmarks.patient_pairs`.
+
+This is the core idea of Liu et al. 2025 and of PCLR. Runs differ in the share of pairs that are two
+crops of one recording (`--instance-share`: 1 means no pairs of visits) and in the seed; patients,
+batches and steps are the same. The frozen encoders are probed on the validation split. Figures are
+means over seeds; intervals cover the patients and the seeds, and those of a difference are paired.
+
+With --repeated only patients with several recordings are pre-trained on: elsewhere in PTB-XL a pair
+is two crops of one recording in any case, as nine patients of ten have one recording.
+"""
+
+import csv
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ecgjax.data.mixture import Mixture
+from ecgjax.data.records import Records
+from ecgjax.errors import InputError
+from ecgjax.evaluate.bootstrap import Bootstrap, Interval
+from ecgjax.evaluate.identification import identification_bootstrap, retrieve, standardise
+from ecgjax.evaluate.scores import MAIN_METRIC, measure
+from ecgjax.evaluate.tasks import TASKS
+from ecgjax.launch.command import keep_compiled_programs, parse, run
+from ecgjax.objectives.patient_contrast import PatientContrast
+from ecgjax.pretrained import load_encoder
+from ecgjax.workflows.low_label import Labels, task_recordings
+from ecgjax.workflows.pretrain import Pretraining, pretrain
+from ecgjax.workflows.probing import Embeddings, draw_recordings, probe
+
+CROPS_ONLY = 1.0
+"""The instance share that all others are compared with."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Arguments:
+    """Compares pairs of visits with two crops of one recording, at equal batches."""
+
+    data: Path
+    """Prepared data set."""
+    out: Path
+    """Folder for the runs and patient_pairs.csv. Finished runs are not repeated."""
+    instance_shares: tuple[float, ...] = (0.0, 0.25, CROPS_ONLY)
+    """Shares of pairs that are two crops of one recording."""
+    seeds: int = 3
+    """Pre-training runs of each share."""
+    repeated: bool = False
+    """Pre-train on patients with several recordings alone."""
+    batch_size: int = 128
+    """Pairs of a step."""
+    num_steps: int = 275
+    """Steps of a run."""
+    tasks: tuple[str, ...] = ("superclass", "af", "av_block_1", "mi", "premature")
+    """Tasks of the probes."""
+    labels: str = "1000"
+    """Labelled recordings of a probe: a count, a share or all."""
+
+    def __post_init__(self):
+        if CROPS_ONLY not in self.instance_shares or len(self.instance_shares) < 2:
+            raise InputError(
+                f"--instance-shares {' '.join(map(str, self.instance_shares))}: give "
+                f"{CROPS_ONLY:g}, crops alone, and others to compare with it"
+            )
+        if unknown := sorted({*self.tasks} - {*TASKS}):
+            raise InputError(f"--tasks {' '.join(unknown)}: give some of {' '.join(TASKS)}")
+        if self.seeds < 1:
+            raise InputError(f"--seeds {self.seeds}: give 1 or more")
+        Labels.parse(self.labels)
+
+
+class RepeatedPatients(Mixture):
+    """A data set whose training split holds patients with several recordings alone."""
+
+    def parts(self, name: str) -> list[np.ndarray]:
+        """Returns the indices of a split's recordings, one array for each data set."""
+        parts = super().parts(name)
+        if name != "train":
+            return parts
+        kept = []
+        for member, part in zip(self.members, parts, strict=True):
+            patients = member.patients[part]
+            _, patient, count = np.unique(patients, return_inverse=True, return_counts=True)
+            kept.append(part[count[patient] > 1])
+        return kept
+
+
+def main() -> None:
+    """Entry point."""
+    arguments = parse(Arguments)
+    keep_compiled_programs()
+    mixture = (RepeatedPatients if arguments.repeated else Mixture)([arguments.data])
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    embedded = {
+        share: [embedded_by(arguments, mixture, share, seed) for seed in range(arguments.seeds)]
+        for share in arguments.instance_shares
+    }
+    rows = compare(arguments, Records(arguments.data), embedded)
+    with (arguments.out / "patient_pairs.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    print(markdown(rows))
+
+
+def embedded_by(arguments: Arguments, mixture: Mixture, share: float, seed: int) -> Embeddings:
+    """Pre-trains an encoder, or resumes, and returns its embeddings of all recordings."""
+    workdir = arguments.out / f"share-{share:g}-seed-{seed}"
+    settings = Pretraining(
+        objective=PatientContrast(instance_share=share),
+        batch_size=arguments.batch_size,
+        num_steps=arguments.num_steps,
+        seed=seed,
+    )
+    checkpoint = pretrain(settings, mixture, workdir, save_every=1000, log_every=50)
+    records = mixture.members[0]
+    indices = np.sort(np.concatenate([records.split("train"), records.split("validation")]))
+    file = workdir / "embeddings.npy"
+    if not file.exists():
+        np.save(file, load_encoder(checkpoint).embed_records(records, indices))
+    return Embeddings(indices, np.load(file))
+
+
+def compare(
+    arguments: Arguments, records: Records, embedded: dict[float, list[Embeddings]]
+) -> list[dict]:
+    """Returns a row for each task and share: the figure, and its difference from crops alone."""
+    rows = []
+    for task in arguments.tasks:
+        bootstrap = _task_bootstrap(arguments, records, task, embedded)
+        rows += _rows(f"{task}, AUROC", bootstrap)
+    held_out = records.split("validation")
+    train = records.split("train")
+    retrievals = {}
+    for share, every_seed in embedded.items():
+        by_seed = [
+            retrieve(standardise(each.select(held_out), each.select(train)), patients)
+            for each in every_seed
+            for patients in [records.patients[held_out]]
+        ]
+        precision = np.mean([each.average_precision for each in by_seed], axis=0)
+        rank1 = np.mean([each.rank1 for each in by_seed], axis=0)
+        retrievals[f"{share:g}"] = dataclasses.replace(
+            by_seed[0], rank1=rank1, average_precision=precision
+        )
+    queries = retrievals[f"{CROPS_ONLY:g}"].queries
+    identified = identification_bootstrap(retrievals, records.patients[held_out][queries])
+    return rows + _rows("identification, mean of rank-1 and mAP", identified)
+
+
+def _task_bootstrap(
+    arguments: Arguments, records: Records, name: str, embedded: dict[float, list[Embeddings]]
+) -> Bootstrap:
+    """Probes every encoder with a draw of labels of its seed."""
+    task = TASKS[name]
+    train = task_recordings(records, task, records.split("train"))
+    tested = task_recordings(records, task, records.split("validation"))
+    count = Labels.parse(arguments.labels).number(len(train.indices))
+    scores = {}
+    for share, every_seed in embedded.items():
+        draws = [
+            draw_recordings(
+                records,
+                train.indices,
+                train.targets,
+                count,
+                seed=seed,
+                balanced=task.is_single and count < len(train.indices),
+            )
+            for seed in range(len(every_seed))
+        ]
+        predicted = [
+            probe(draw, each, tested.indices) for draw, each in zip(draws, every_seed, strict=True)
+        ]
+        scores[f"{share:g}"] = np.stack(predicted)
+    kind = task.outputs.kind
+    return measure(kind, tested.targets, scores, tested.patients)[MAIN_METRIC[kind]]
+
+
+def _rows(figure: str, bootstrap: Bootstrap) -> list[dict]:
+    crops = f"{CROPS_ONLY:g}"
+    rows = []
+    for share in bootstrap.values:
+        own = bootstrap.macro(share)
+        gain = bootstrap.macro(share, minus=crops)
+        row = {"figure": figure, "instance_share": share, "value": round(own.value, 4)}
+        row["interval"] = _text(own)
+        row["minus_crops"] = "" if share == crops else f"{gain.value:+.4f}"
+        row["minus_crops_interval"] = "" if share == crops else _text(gain)
+        rows.append(row)
+    return rows
+
+
+def _text(interval: Interval) -> str:
+    return f"{interval.low:.3f} to {interval.high:.3f}"
+
+
+def markdown(rows: Sequence[dict]) -> str:
+    """Returns the rows as a table in Markdown."""
+    lines = [
+        "| figure | instance share | value | minus crops alone |",
+        "| --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        difference = row["minus_crops"]
+        if difference:
+            difference = f"{float(difference):+.3f} ({row['minus_crops_interval']})"
+        value = f"{row['value']:.3f} ({row['interval']})"
+        lines.append(f"| {row['figure']} | {row['instance_share']} | {value} | {difference} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,86 @@
+"""Two paths: one reads all leads together, the other reads each lead alone.
+
+On PTB-XL a network over all leads is better at rhythm and intervals, and branches per lead (BELL:
+Liu et al. 2024, doi:10.1016/j.cmpb.2024.108452) are better at the shape of waves, in infarction for
+example (docs/results.md). This encoder has both.
+"""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ecgjax.encoders.compact_resnet import CompactResnet
+from ecgjax.errors import InputError
+
+
+class TwoPathResnet(nn.Module):
+    """A ResNet over all leads beside a small one that reads each lead with the same weights.
+
+    The embedding joins both, [batch, 1920], with the blocks and leads of the defaults. 0.75 M
+    parameters. III, aVR, aVL and aVF are sums of I and II: the path of single leads leaves them
+    out, the path of all leads reads them.
+    """
+
+    widths: tuple[int, ...] = (32, 64, 128, 256)
+    """Channels of each residual block of the path of all leads."""
+    read_out_blocks: int = 3
+    """Number of last blocks of that path that make up the embedding."""
+    lead_widths: tuple[int, ...] = (32, 64)
+    """Channels of each residual block of the path of single leads."""
+    lead_stem: int = 24
+    """Channels of the first layer of the path of single leads. Its kernel has 11 samples."""
+    lead_stride: int = 4
+    """Samples from one output of that layer to the next."""
+    leads: tuple[int, ...] = (0, 1, 6, 7, 8, 9, 10, 11)
+    """Leads that the path of single leads reads, by their places in the input from 0: I, II, V1 to
+    V6."""
+    kernel: int = 5
+    """Kernel size of the convolutions in a block, in samples."""
+    dtype: str = "float32"
+    """Precision of convolutions and activations: float32 or bfloat16."""
+
+    @property
+    def parts(self) -> tuple[int, int]:
+        """Widths of the two parts of the embedding, for objectives that contrast each alone."""
+        joint = 2 * sum(self.widths[-self.read_out_blocks :])
+        return joint, 2 * self.lead_widths[-1] * len(self.leads)
+
+    @nn.compact
+    def __call__(self, signal: jax.Array, *, train: bool) -> tuple[jax.Array, jax.Array]:
+        """Encodes recordings.
+
+        Args:
+          signal: [batch, time, lead].
+          train: use and update batch statistics.
+
+        Returns:
+          Tokens of the path of all leads [batch, ceil(time / 2**(blocks + 1)), width], and the
+          embedding [batch, sum(parts)].
+
+        Raises:
+          InputError: `leads` names a lead that the input lacks.
+        """
+        batch, time, count = signal.shape
+        if max(self.leads) >= count:
+            raise InputError(
+                f"two_path_resnet: leads {self.leads} of an input of {count} leads; give "
+                f"--encoder-settings leads=[...] with places below {count}"
+            )
+        joint = CompactResnet(
+            self.widths, self.kernel, self.dtype, self.read_out_blocks, name="joint"
+        )
+        tokens, embedding = joint(signal, train=train)
+        single = CompactResnet(
+            self.lead_widths,
+            self.kernel,
+            self.dtype,
+            stem=self.lead_stem,
+            stem_kernel=11,
+            stem_stride=self.lead_stride,
+            name="single",
+        )
+        # A lead is a recording of its own to this path.
+        leads = signal[:, :, np.array(self.leads)].swapaxes(1, 2).reshape(-1, time, 1)
+        _, per_lead = single(leads, train=train)
+        return tokens, jnp.concatenate([embedding, per_lead.reshape(batch, -1)], axis=-1)
