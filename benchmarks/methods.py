@@ -3,7 +3,8 @@
 All methods see the same recordings, and equally many of them, with the same optimizer and the same
 evaluation. They share one encoder, or each has its own with `--encoder own`. Finished runs are not
 repeated, and the table shows all runs in the folder, so it grows from call to call. The defaults
-are for a CPU: two hours on two cores. On a GPU, give twenty times as many recordings.
+are for a CPU: two hours on two cores. Minutes: `--recordings 8800 --seeds 1 --labels 100 1000`. On
+a GPU, give twenty times as many recordings.
 """
 
 import csv
@@ -15,8 +16,8 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Literal
 
+from benchmarks.architecture import check_architecture, file_name, split_architecture
 from ecgjax.data.records import Records
-from ecgjax.encoders import ENCODERS
 from ecgjax.errors import InputError
 from ecgjax.evaluate.tasks import MAIN_TASKS, TASKS
 from ecgjax.launch.command import parse, run
@@ -33,9 +34,11 @@ OWN_PRESETS = {
     "clocs": "clocs_cmsc",
     "lead_bootstrap": "bell_2024",
     "adversarial": "astcl_2024",
+    "lejepa": "lejepa_2025",
     "masked_autoencoder": "sawano_2024",
     "jepa": "weimann_jepa",
     "temporal_spatial": "tssl_2025",
+    "visreg": "visreg_2026",
     "wav2vec_cmsc": "deepecg_2025",
 }
 """Presets that define each method's own encoder and its input rate."""
@@ -68,7 +71,8 @@ class Methods:
     methods: tuple[str, ...] = tuple(OBJECTIVES)
     """Methods to run."""
     encoder: str = "compact_resnet"
-    """Encoder of all methods, or "own" for each method's own."""
+    """Encoder of all methods, with settings after a colon, NAME:KEY=VALUE/KEY=VALUE in JSON; or
+    "own" for each method's own."""
     rate_hz: float | None = 100.0
     """Sampling rate of the encoders' input, in Hz; None: the rate of each method's paper."""
     recordings: int = 70_400
@@ -83,6 +87,8 @@ class Methods:
     """Number of draws of labelled recordings."""
     random_encoders: int | None = None
     """Number of random encoders, which the draws share in turn. Default: one for each draw."""
+    split: Literal["validation", "test"] | None = None
+    """Split to test on. Default: test; a choice is made on validation."""
     crop_s: float | None = None
     """Seconds of a recording that a method sees (random crop); None: each method's own."""
     seed: int = 0
@@ -97,7 +103,7 @@ def main() -> None:
     for method in settings.methods:
         own = PRESETS[OWN_PRESETS[method]]
         encoder = own.encoder if settings.encoder == "own" else settings.encoder
-        workdir = settings.out / f"{method}-{encoder}"
+        workdir = settings.out / file_name(method, encoder)
         if not (workdir / DONE).exists():
             rate_hz = settings.rate_hz or own.preprocessing.rate_hz
             _pretrain(settings, method, encoder, rate_hz, workdir)
@@ -109,7 +115,7 @@ def _check(settings: Methods) -> None:
     """Checks the settings before hours of work, and before the folder stores them."""
     Records(settings.data)
     _check_names("methods", settings.methods, OBJECTIVES)
-    _check_names("encoder", (settings.encoder,), ("own", *ENCODERS))
+    check_architecture("encoder", settings.encoder, "own")
     _check_names("tasks", settings.tasks, TASKS)
     if not 2 <= settings.batch_recordings <= settings.recordings:
         raise InputError(
@@ -166,8 +172,10 @@ def _pretrain(settings: Methods, method: str, encoder: str, rate_hz: float, work
     batch_size = settings.batch_recordings // recordings_per_example
     steps = settings.recordings // settings.batch_recordings
     crop = () if settings.crop_s is None else ("--augmentation.crop-s", settings.crop_s)
+    name, words = split_architecture(encoder)
+    chosen = ("--encoder", name, *(("--encoder-settings", *words) if words else ()))
     _run_command(
-        "pretrain", "--data", settings.data, "--objective", method, "--encoder", encoder,
+        "pretrain", "--data", settings.data, "--objective", method, *chosen,
         "--batch-size", batch_size, "--num-steps", steps, "--seed", settings.seed,
         "--workdir", workdir, "--no-first-look", "--preprocessing.rate-hz", rate_hz, *crop,
     )  # fmt: skip
@@ -179,7 +187,7 @@ def _probe(settings: Methods, workdir: Path) -> None:
         "benchmark", "--checkpoint", workdir, "--data", settings.data, "--out", done.parent,
         "--tasks", *settings.tasks, "--labels", *settings.labels, "--seeds", settings.seeds,
         "--trained", "--random-scores", settings.out / "random",
-        "--random-encoders", settings.random_encoders,
+        "--random-encoders", settings.random_encoders, "--split", settings.split or "test",
     )  # fmt: skip
     done.touch()
 

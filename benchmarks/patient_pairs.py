@@ -11,7 +11,7 @@ is two crops of one recording in any case, as nine patients of ten have one reco
 
 import csv
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +20,13 @@ from ecgjax.data.mixture import Mixture
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError
 from ecgjax.evaluate.bootstrap import Bootstrap, Interval
-from ecgjax.evaluate.identification import identification_bootstrap, retrieve, standardise
-from ecgjax.evaluate.scores import MAIN_METRIC, measure
+from ecgjax.evaluate.identification import (
+    FIGURES,
+    identification_bootstrap,
+    retrieve,
+    standardise,
+)
+from ecgjax.evaluate.label_draws import LabelDraws
 from ecgjax.evaluate.tasks import TASKS
 from ecgjax.launch.command import keep_compiled_programs, parse, run
 from ecgjax.objectives.patient_contrast import PatientContrast
@@ -125,34 +130,45 @@ def embedded_by(arguments: Arguments, mixture: Mixture, share: float, seed: int)
 def compare(
     arguments: Arguments, records: Records, embedded: dict[float, list[Embeddings]]
 ) -> list[dict]:
-    """Returns a row for each task and share: the figure, and its difference from crops alone."""
+    """Returns a row for each figure and share: its value, and its difference from crops alone."""
     rows = []
     for task in arguments.tasks:
-        bootstrap = _task_bootstrap(arguments, records, task, embedded)
-        rows += _rows(f"{task}, AUROC", bootstrap)
+        measured = _task_draws(arguments, records, task, embedded)
+        rows += _rows(f"{task}, AUROC", list(measured.values), measured.macro)
+    identified = _identification(records, embedded)
+    for number, name in enumerate(FIGURES):
+
+        def interval(share: str, minus: str | None = None, number: int = number) -> Interval:
+            return identified.per_class(share, minus=minus)[number]
+
+        rows += _rows(f"identification, {name}", list(identified.values), interval)
+    return rows
+
+
+def _identification(records: Records, embedded: dict[float, list[Embeddings]]) -> Bootstrap:
+    """Identifies patients of the validation split; each query has the mean of the seeds."""
     held_out = records.split("validation")
     train = records.split("train")
+    patients = records.patients[held_out]
     retrievals = {}
     for share, every_seed in embedded.items():
         by_seed = [
             retrieve(standardise(each.select(held_out), each.select(train)), patients)
             for each in every_seed
-            for patients in [records.patients[held_out]]
         ]
-        precision = np.mean([each.average_precision for each in by_seed], axis=0)
-        rank1 = np.mean([each.rank1 for each in by_seed], axis=0)
         retrievals[f"{share:g}"] = dataclasses.replace(
-            by_seed[0], rank1=rank1, average_precision=precision
+            by_seed[0],
+            rank1=np.mean([each.rank1 for each in by_seed], axis=0),
+            average_precision=np.mean([each.average_precision for each in by_seed], axis=0),
         )
-    queries = retrievals[f"{CROPS_ONLY:g}"].queries
-    identified = identification_bootstrap(retrievals, records.patients[held_out][queries])
-    return rows + _rows("identification, mean of rank-1 and mAP", identified)
+    asked = retrievals[f"{CROPS_ONLY:g}"].queries
+    return identification_bootstrap(retrievals, patients[asked])
 
 
-def _task_bootstrap(
+def _task_draws(
     arguments: Arguments, records: Records, name: str, embedded: dict[float, list[Embeddings]]
-) -> Bootstrap:
-    """Probes every encoder with a draw of labels of its seed."""
+) -> LabelDraws:
+    """Probes every encoder with a draw of labels of its seed; a seed counts as a draw."""
     task = TASKS[name]
     train = task_recordings(records, task, records.split("train"))
     tested = task_recordings(records, task, records.split("validation"))
@@ -174,20 +190,21 @@ def _task_bootstrap(
             probe(draw, each, tested.indices) for draw, each in zip(draws, every_seed, strict=True)
         ]
         scores[f"{share:g}"] = np.stack(predicted)
-    kind = task.outputs.kind
-    return measure(kind, tested.targets, scores, tested.patients)[MAIN_METRIC[kind]]
+    return LabelDraws.measure(task.outputs.kind, tested.targets, scores, tested.patients)
 
 
-def _rows(figure: str, bootstrap: Bootstrap) -> list[dict]:
+def _rows(figure: str, shares: Sequence[str], interval: Callable[..., Interval]) -> list[dict]:
+    """Returns the rows of a figure; `interval(share, minus=share)` gives its values."""
     crops = f"{CROPS_ONLY:g}"
     rows = []
-    for share in bootstrap.values:
-        own = bootstrap.macro(share)
-        gain = bootstrap.macro(share, minus=crops)
+    for share in shares:
+        own = interval(share)
         row = {"figure": figure, "instance_share": share, "value": round(own.value, 4)}
-        row["interval"] = _text(own)
-        row["minus_crops"] = "" if share == crops else f"{gain.value:+.4f}"
-        row["minus_crops_interval"] = "" if share == crops else _text(gain)
+        row |= {"interval": _text(own), "minus_crops": "", "minus_crops_interval": ""}
+        if share != crops:
+            gain = interval(share, minus=crops)
+            row["minus_crops"] = f"{gain.value:+.4f}"
+            row["minus_crops_interval"] = _text(gain)
         rows.append(row)
     return rows
 

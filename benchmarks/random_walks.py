@@ -120,6 +120,7 @@ def _table(waveform_hashes: pa.Array, patients: int) -> pa.Table:
         "quality": pa.ListArray.from_arrays(0 * ends, codes),
         "waveform_hash": waveform_hashes,
         "valid_samples": pa.array(np.full(recordings, COHORT_SAMPLES, np.int32)),
+        "sketch": waveform_hashes,
     }
     about = {"dataset": "random_walks/cohort:2.0.0", "rate_hz": 1, "samples": COHORT_SAMPLES}
     about |= {"format": FORMAT}

@@ -13,6 +13,7 @@ COMMANDS = {
     "pretrain": "pre-train an encoder without labels",
     "finetune": "train and test a classifier with labels",
     "benchmark": "compare encoders from few labels to all",
+    "identify": "find patients again by their embeddings, without labels",
     "compare": "test runs of finetune against each other",
     "embed": "write the embeddings of ECG files to a table",
     "predict": "write a classifier's predictions for ECG files to a table",

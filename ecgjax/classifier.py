@@ -12,7 +12,7 @@ import numpy as np
 
 from ecgjax.apply import Application, OnBad, Step
 from ecgjax.data.records import Records
-from ecgjax.outputs import EncoderWithHead, Outputs, join
+from ecgjax.outputs import EncoderWithHead, Outputs, join, query_count
 from ecgjax.preprocessing import Preprocessing, Preprocessor, cut_windows
 from ecgjax.pretrained import Encoder, from_saved, hash_variables
 from ecgjax.train.model import SavedModel, load_model, save_model
@@ -24,7 +24,8 @@ class Classifier:
 
     Attributes:
       encoder: the encoder below the head, trained together with it or frozen.
-      head: variables of the head, {"params": {"head"}, "batch_stats": {"norm"}}.
+      head: variables of the head, {"params": {"head"}, "batch_stats": {"norm"}}; with queries
+        "attention" is among its parameters.
       outputs: names and kind of the outputs, and thresholds.
       window_s: length in seconds of the windows whose predictions are averaged; they overlap by
         half. None: one window, the whole recording.
@@ -129,6 +130,8 @@ class Classifier:
             "outputs": self.outputs.to_config(),
             "window_s": self.window_s,
         }
+        if queries := query_count(self.head):
+            config["queries"] = queries
         parts = (encoder.module, encoder.variables, encoder.preprocessing, config, encoder.seen)
         save_model(folder, SavedModel(*parts, head=self.head))
 
@@ -161,7 +164,8 @@ def predict_step(
     signal: jax.Array,
 ) -> jax.Array:
     """Predicts from stored samples int16 [batch, time, 12]: float32 [batch, output]."""
-    model = EncoderWithHead(encoder=module, outputs=len(outputs))
+    queries = query_count(variables)
+    model = EncoderWithHead(encoder=module, outputs=len(outputs), queries=queries)
     windows = cut_windows(preprocess(signal), window_s, rate_hz=preprocess.rate_hz)
     logits: Any = model.apply(variables, windows.reshape(-1, *windows.shape[2:]), train=False)
     return outputs.activate(logits).reshape(*windows.shape[:2], len(outputs)).mean(1)

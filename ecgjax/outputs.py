@@ -107,29 +107,105 @@ class Outputs:
 
 
 class EncoderWithHead(nn.Module):
-    """Encoder, standardised embedding, dropout, and a linear layer with one logit per output."""
+    """Encoder, standardised embedding, dropout, and a linear layer with one logit per output.
+
+    With `queries`, the head reads the standardised tokens, which the queries pool, in place of the
+    embedding.
+    """
 
     encoder: nn.Module
     outputs: int
     dropout: float = 0.0
+    fixed_norm: bool = False
+    """Keep the standardisation in training, too."""
+    queries: int = 0
+    """Number of queries; 0: the embedding is read."""
 
     @nn.compact
     def __call__(self, signal: jax.Array, *, train: bool) -> jax.Array:
         """Turns signals float32 [batch, time, lead] into logits float32 [batch, output]."""
-        _, embedding = self.encoder(signal, train=train)
+        tokens, embedding = self.encoder(signal, train=train)
+        features = merge_tokens(tokens) if self.queries else embedding
         # Without scale and bias: the mean and deviation of a linear probe are inserted unchanged.
         norm = nn.BatchNorm(
-            use_running_average=not train,
+            use_running_average=self.fixed_norm or not train,
             momentum=0.9,
             epsilon=1e-8,
             use_scale=False,
             use_bias=False,
             name="norm",
         )
-        hidden = nn.Dropout(self.dropout, deterministic=not train)(
-            norm(embedding.astype(jnp.float32))
-        )
+        hidden = norm(features.astype(jnp.float32))
+        if self.queries:
+            hidden = QueryAttention(self.queries, name="attention")(hidden)
+        hidden = nn.Dropout(self.dropout, deterministic=not train)(hidden)
         return nn.Dense(self.outputs, kernel_init=nn.initializers.zeros, name="head")(hidden)
+
+
+class QueryAttention(nn.Module):
+    """Learned queries, each of which pools the tokens of a window by its own attention.
+
+    It is the head of the frozen encoders in the benchmark of ECG foundation models (ICLR 2026,
+    arXiv:2509.25095): multi-head attention with one learned query (Bardes et al. 2024, V-JEPA,
+    arXiv:2404.08471). There the query and the keys of a head have a projection each. Only their
+    product matters, which is the query here. Values are projected after pooling: both are linear.
+    """
+
+    queries: int
+
+    @nn.compact
+    def __call__(self, tokens: jax.Array) -> jax.Array:
+        """Pools tokens float32 [batch, time, width] to [batch, queries * (width // queries)]."""
+        width = tokens.shape[-1]
+        share = max(1, width // self.queries)
+        # The start is the mean over time: equal weights, and for each query its share of features.
+        query = self.param("query", nn.initializers.zeros, (self.queries, width))
+        value = self.param("value", _shares_of_features, (self.queries, width, share))
+        weights = jax.nn.softmax(jnp.einsum("btw,qw->bqt", tokens, query) / width**0.5)
+        pooled = jnp.einsum("bqt,btw->bqw", weights, tokens)
+        return jnp.einsum("bqw,qwv->bqv", pooled, value).reshape(len(tokens), -1)
+
+
+def _shares_of_features(key: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+    """Returns values by which each query passes on its share of the features.
+
+    Args:
+      key: not needed; all initialisers have one.
+      shape: [query, width, share].
+    """
+    queries, width, share = shape
+    feature = np.arange(width)
+    passed = (np.arange(queries)[:, None] * share + np.arange(share)) % width
+    return jnp.asarray(passed[:, None, :] == feature[None, :, None], jnp.float32)
+
+
+MOST_TOKENS = 32
+"""Largest number of tokens of a window that queries attend over, 80 ms each in 2.5 s."""
+
+
+def merge_tokens(tokens: jax.Array) -> jax.Array:
+    """Averages neighbouring tokens so that at most `MOST_TOKENS` are left.
+
+    Args:
+      tokens: [batch, time, width].
+
+    Returns:
+      float32 [batch, time', width], of which all but the last are averages of equally many.
+    """
+    time = tokens.shape[1]
+    group = -(-time // MOST_TOKENS)
+    tokens = tokens.astype(jnp.float32)
+    if group == 1:
+        return tokens
+    member = np.arange(time) // group == np.arange(-(-time // group))[:, None]
+    means = (member / member.sum(1, keepdims=True)).astype(np.float32)
+    return jnp.einsum("gt,btw->bgw", means, tokens, precision="highest")
+
+
+def query_count(variables: dict) -> int:
+    """Returns the number of queries of a head or of `EncoderWithHead`; 0 without attention."""
+    attention = variables["params"].get("attention")
+    return 0 if attention is None else attention["query"].shape[0]
 
 
 def join(encoder: dict, head: dict) -> dict:

@@ -1,6 +1,7 @@
 """Preprocessing of recordings on the device, the same wherever an encoder is used."""
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
@@ -13,6 +14,7 @@ from ecgjax.errors import InputError
 from ecgjax.filters import Filters, apply_filters
 from ecgjax.signals import LEADS, MISSING, rate_ratio
 
+Units = Literal["mV"]
 Baseline = Literal["none", "mean", "median", "high_pass"]
 Normalisation = Literal["none", "zscore_lead", "zscore_recording"]
 
@@ -20,6 +22,8 @@ BASELINE_S = 1.0
 """Half length of the triangular window whose average `high_pass` subtracts, in seconds."""
 BLOCK_S = 0.1
 """Length of the blocks whose averages make up that average, in seconds."""
+MOST_SAMPLES = 5_000_000
+"""Longest input of an encoder, in samples."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Preprocessing:
     shorter recording has similar embeddings. None: one window, the whole recording."""
     leads: tuple[str, ...] = LEADS
     """Leads of the encoder's input, in order."""
-    units: Literal["mV"] = "mV"
+    units: Units = "mV"
     """Unit of the encoder's input before normalisation."""
     baseline: Baseline = "high_pass"
     """Baseline that is removed from each lead before anything else looks at the amplitude: mean or
@@ -49,11 +53,15 @@ class Preprocessing:
 
     def __post_init__(self):
         window_s = self.seconds if self.window_s is None else self.window_s
-        if not (self.rate_hz > 0 and self.seconds > 0 and window_s > 0 and self.clip_mv > 0):
+        numbers = (self.rate_hz, self.seconds, window_s, self.clip_mv)
+        if not all(isinstance(number, int | float) and 0 < number < math.inf for number in numbers):
             raise InputError(f"{self}: rate_hz, seconds, window_s and clip_mv must be positive")
+        if self.rate_hz * max(self.seconds, window_s) > MOST_SAMPLES:
+            raise InputError(f"{self}: more than {MOST_SAMPLES:,} samples; give fewer seconds")
         if self.rate_hz * min(self.seconds, window_s) < 1:
             raise InputError(f"{self}: seconds and window_s must last a sample or more")
         for value, kind in (
+            (self.units, Units),
             (self.baseline, Baseline),
             (self.filters, Filters),
             (self.normalisation, Normalisation),

@@ -1,6 +1,7 @@
 """Adversarial views: both losses against their formulas, gradient reversal, and its ramp."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -14,12 +15,16 @@ from helpers.steps import (
     check_step,
     init_variables,
     noise_batch,
+    numeric_gradient,
     perturb_params,
 )
 
 from ecgjax.augment import Augmentation
 from ecgjax.errors import InputError
 from ecgjax.objectives.adversarial import Adversarial, discriminator_loss, reverse_gradient
+from ecgjax.objectives.parts import clean_statistics as clean_module
+from ecgjax.objectives.parts.clean_statistics import clean_statistics
+from ecgjax.objectives.parts.spread import SpreadWeights, spread_terms
 from ecgjax.preprocessing import Preprocessor, band_pass
 
 OBJECTIVE = Adversarial(
@@ -49,7 +54,8 @@ def test_the_gradient_is_reversed_and_scaled():
 
 
 @pytest.mark.parametrize("encoder", [TINY, TINY_VIT], ids=["resnet", "vit"])
-def test_a_step_trains_every_parameter_and_equals_that_of_eight_devices(encoder):
+def test_a_step_trains_every_parameter_and_equals_that_of_eight_devices(encoder, monkeypatch):
+    monkeypatch.setattr(clean_module, "LAST_SHARE", 1.0)  # in the first step, too
     metrics, _, _ = check_step(
         OBJECTIVE,
         noise_batch(8, views=(2,), patients=6),
@@ -86,6 +92,58 @@ def test_the_adversarial_gradient_of_the_encoder_grows_with_progress():
     start, ramp, end = (part["discriminator"]["layer2"]["kernel"] for part in parts)
     np.testing.assert_allclose(start, ramp, atol=1e-6)
     np.testing.assert_allclose(end, ramp, atol=1e-6)
+
+
+def test_spread_terms_equal_the_formulas():
+    """Eq. 1 and 4 of VICReg in float64, and the gradient of their sum."""
+    views = np.random.default_rng(1).normal(0, 0.6, size=(2, 7, 3))
+
+    def reference(views):
+        terms = []
+        for view in views:
+            covariance = np.cov(view.T)
+            shortfall = np.maximum(1 - np.sqrt(np.diag(covariance) + 1e-4), 0).mean()
+            different = covariance - np.diag(np.diag(covariance))
+            terms.append((shortfall, (different**2).sum() / 3))
+        return np.mean(terms, axis=0)
+
+    weights = SpreadWeights(variance=2.0, covariance=0.5)
+    given = views.astype(np.float32)
+    terms = spread_terms(*given)
+    found = [terms["variance"], terms["covariance"]]
+    np.testing.assert_allclose(found, reference(views), rtol=1e-5)
+    gradient = jax.jit(jax.grad(lambda views: weights.total(spread_terms(*views))))(given)
+    expected = numeric_gradient(lambda moved: reference(moved) @ [2.0, 0.5], views)
+    np.testing.assert_allclose(gradient, expected, atol=1e-5)
+    collapsed = spread_terms(0 * given[0])
+    assert collapsed["variance"] > 0.98
+
+
+def test_clean_recordings_set_the_batch_statistics_at_the_end():
+    """From progress 0.9 on they are those of whole recordings; the head's stay those of views."""
+    variables = init_variables(OBJECTIVE, TINY, FOUR_LEADS)
+    batch = noise_batch(8, views=(2,), patients=6)
+    batch["signal"] = jnp.asarray(batch["signal"])
+    preprocess = Preprocessor(FOUR_LEADS, 100.0)
+    updates = {"batch_stats": {"encoder": variables["batch_stats"]["encoder"], "projector": 1.0}}
+
+    @jax.jit
+    def replaced(progress):
+        timed = {**batch, "progress": progress}
+        return clean_statistics(TINY, variables, timed, preprocess=preprocess, updates=updates)
+
+    early = replaced(0.89)
+    jax.tree.map(np.testing.assert_array_equal, early, updates)
+    late = replaced(0.9)["batch_stats"]
+    assert late["projector"] == 1.0
+    signal = preprocess(batch["signal"].reshape(-1, 200, 12))
+    own = {name: variables[name]["encoder"] for name in ("params", "batch_stats")}
+    _, expected = TINY.apply(own, signal, train=True, mutable=["batch_stats"])
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
+        late["encoder"],
+        dict(expected["batch_stats"]),
+    )
 
 
 def test_band_pass_removes_all_outside_the_band():

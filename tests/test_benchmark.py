@@ -1,16 +1,22 @@
 """The low-label benchmark against the probes it is made of."""
 
 import csv
+import dataclasses
 import json
 import re
 
 import numpy as np
 import pytest
+from scipy.special import expit
 
 from ecgjax.adapt import linear_probe
 from ecgjax.classifier import load
 from ecgjax.errors import InputError
-from ecgjax.evaluate.tasks import TASKS
+from ecgjax.evaluate import benchmark_predictions
+from ecgjax.evaluate.benchmark_predictions import BenchmarkPredictions
+from ecgjax.evaluate.low_label_table import Row, markdown
+from ecgjax.evaluate.metrics import auroc
+from ecgjax.evaluate.tasks import TASKS, NamedTask
 from ecgjax.pretrained import untrained_twin
 from ecgjax.workflows.benchmark import Benchmark, benchmark
 from ecgjax.workflows.low_label import draw_labelled, task_recordings
@@ -39,11 +45,79 @@ def test_draws_share_random_encoders_in_turn(workdir, records, tmp_path):
         twin.embed_records(records, indices[drawn]), targets[drawn], patients[drawn], seed=2
     )
     scores = np.load(files["af-16-2-weights-0.npy"])
+    _check_predictions(tmp_path / "out", records, tested, scores)
     np.testing.assert_allclose(scores, probe.scores(twin.embed_records(records, tested)), rtol=1e-4)
     with (tmp_path / "out/per_seed.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["way"] == "random"]
     numbers = [(int(row["labels"]), int(row["seed"])) for row in rows]
     assert numbers == [(16, 0), (16, 1), (16, 2), (every, 0), (every, 1)]
+
+
+def _check_predictions(out, records, tested, scores):
+    """Checks the saved predictions against the scores of the third draw by a random encoder."""
+    many, few = benchmark_predictions.load_all(out / "predictions")[::-1]
+    assert (few.task, few.test, few.labels, few.kind) == ("af", "test", 16, "labels")
+    assert many.is_complete and not few.is_complete
+    np.testing.assert_array_equal(few.recordings, tested)
+    np.testing.assert_array_equal(few.patients, records.patients[tested])
+    np.testing.assert_allclose(few.scores["random"][2], expit(scores), rtol=1e-6)
+    assert few.scores["frozen"].shape == (3, len(tested), 1)
+    assert [len(stack) for stack in many.scores.values()] == [1, 2]
+    with (out / "benchmark.csv").open() as file:
+        row = next(csv.DictReader(file))
+    each = [auroc(few.truth, one)[0] for one in few.scores["frozen"]]
+    assert float(row["auroc"]) == pytest.approx(np.mean(each))
+    assert (row["draws"], row["classes"]) == ("3", "1")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shuffled(NamedTask):
+    """Random targets."""
+
+    def targets(self, records, indices):
+        drawn = np.random.default_rng(4).integers(2, size=(len(records), 1))
+        return drawn[indices].astype(np.float32), np.ones(len(indices), bool)
+
+
+def test_shuffled_labels_give_one_half_and_the_same_command_the_same_table(
+    workdir, records, tmp_path
+):
+    task = _Shuffled(**vars(TASKS["af"]))
+    settings = Benchmark(labels=("40",), seeds=5, trained=(), random_encoders=1)
+    encoder = load(workdir)
+    rows = benchmark(settings, encoder, records, [task], tmp_path / "first")
+    for row in rows:
+        assert row.low <= 0.5 <= row.high and row.high - row.low < 0.8
+    again = benchmark(settings, encoder, records, [task], tmp_path / "second")
+    assert again == rows and markdown(again) == markdown(rows)
+    for name in ("benchmark.csv", "per_seed.csv"):
+        first = (tmp_path / "first" / name).read_bytes()
+        assert first == (tmp_path / "second" / name).read_bytes()
+
+
+def test_predictions_that_cannot_be_read_are_named(tmp_path):
+    with pytest.raises(InputError, match="no predictions; give the folder of a finished benchmark"):
+        benchmark_predictions.load_all(tmp_path)
+    numbers = np.arange(2)
+    truth = np.zeros((2, 1), np.float32)
+    parts = ("a/b", "test", 5, "labels", ("x",), False, numbers, numbers, truth)
+    predicted = BenchmarkPredictions(*parts, {"frozen": truth[None]})
+    file = benchmark_predictions.save(tmp_path, predicted)
+    assert file.name == "a_b-test-5.npz" and len(list(tmp_path.iterdir())) == 1
+    file.write_bytes(file.read_bytes()[:-40])
+    with pytest.raises(InputError, match=r"a_b-test-5\.npz: damaged.*run the benchmark again"):
+        benchmark_predictions.load_all(tmp_path)
+    with pytest.raises(InputError, match="give one of each"):
+        dataclasses.replace(predicted, truth=truth[:1])
+
+
+def test_table_shows_the_mean_without_rare_classes():
+    row = Row("all", 100, "frozen", 0.8, 0.7, 0.9, 0.1, 0.0, 0.2, draws=5, classes=71)
+    plain = markdown([row])
+    assert "| all | 100 | 5 | 0.800 | +0.100 (+0.000 to +0.200) |" in plain
+    both = markdown([dataclasses.replace(row, clean=0.85, clean_classes=53)])
+    assert "| all | 100 | 5 | 71 (53) | 0.800 (0.850) |" in both
+    assert "classes with at least 10 cases" in both and "cases" not in plain
 
 
 def test_amounts_of_labels_become_numbers_of_recordings(workdir, records, tmp_path):

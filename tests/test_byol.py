@@ -100,7 +100,7 @@ def test_microbatches_have_the_outputs_of_the_whole_batch(microbatch_loss, steps
     batch = {**BATCH, "progress": jnp.float32(0)}
     step_metrics, step_gradient, collections = steps[0]
     loss, (metrics, updates) = microbatch_loss(variables, batch, jax.random.key(0))
-    assert {"loss", "gradient_norm", *metrics} == step_metrics.keys()
+    assert {"loss", "gradient_norm", "finite", *metrics} == step_metrics.keys()
     assert jax.tree.structure(updates) == jax.tree.structure(collections)
     assert 0 < loss < 8
     assert abs(loss - step_metrics["loss"]) < 1

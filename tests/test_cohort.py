@@ -155,12 +155,14 @@ def test_the_benchmark_tests_other_hospitals_too(command, prepared, hospital, wo
     options = ["--checkpoint", workdir, "--data", prepared, "--tasks", "af", "--labels", 16]
     options += ["--seeds", 1, "--trained", "--out", tmp_path / "out"]
     options += ["--random-scores", tmp_path / "random"]
-    status, out, err = command(benchmark, *options, "--test-data", hospital)
+    status, out, err = command(benchmark, *options, "--test-data", hospital, "--report")
     assert status == 0, err
     rows = _rows(tmp_path / "out")
     name = Records(hospital).name
+    assert f"report:  {tmp_path / 'out' / 'report.html'}" in out
+    assert f"af, tested on {name}" in (tmp_path / "out" / "report.html").read_text()
     assert [row["test"] for row in rows] == ["test", "test", name, name]
-    assert f"| af | 16 | {name} |" in out
+    assert f"| af | 16 | 1 | {name} |" in out
     # Alone, the own test has the same scores, also those that were stored.
     status, _, err = command(benchmark, *options)
     assert status == 0, err

@@ -108,7 +108,11 @@ def test_every_command_refuses_a_folder_that_is_a_file(
     [
         (InputError("x: wrong"), 2, "error: x: wrong\n"),
         (Interrupted(15, "stopped at step 3"), 143, "stopped at step 3\n"),
-        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (
+            KeyboardInterrupt(),
+            130,
+            "interrupted; the same command goes on from what is finished\n",
+        ),
     ],
 )
 def test_errors_and_signals_end_with_one_line(error, status, line, capsys):

@@ -100,6 +100,7 @@ def test_tfds_reads_the_shards_in_the_order_of_the_table(tmp_path):
         "leads": list(LEADS),
         "limit": None,
         "format": 2,
+        "sketches": 1,
     }
 
 

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet
 import pytest
 
+from ecgjax.data import binding
 from ecgjax.launch import doctor
 from ecgjax.train.checkpoint import find_checkpoint
 from ecgjax.train.model import load_model, save_model
@@ -237,3 +239,14 @@ def test_the_command_prints_no_home_folder_and_ends_with_its_status(monkeypatch,
     printed = capsys.readouterr().out
     assert end.value.code == 0 and str(tmp_path) not in printed
     assert json.loads(printed)["findings"][0]["level"] == "OK"
+
+
+def test_sketches_of_other_recordings_are_found(prepared, tmp_path):
+    copy = shutil.copytree(prepared, tmp_path / "data")
+    table = pyarrow.parquet.read_table(copy / "records.parquet")
+    place = table.schema.get_field_index("sketch")
+    texts = table["sketch"].to_pylist()
+    exchanged = table.set_column(place, "sketch", pyarrow.array(texts[1:] + texts[:1]))
+    pyarrow.parquet.write_table(exchanged, copy / "records.parquet")
+    binding.write(copy)
+    assert "sketches are not those of their recordings" in _problems(copy)

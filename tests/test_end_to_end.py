@@ -26,7 +26,7 @@ from ecgjax.launch import benchmark, compare, finetune, prepare, pretrain
 from ecgjax.train.checkpoint import find_checkpoint
 from ecgjax.train.runlog import read_metrics
 
-KILLS = int(os.environ.get("ECGJAX_KILLS", "2"))
+KILLS = 3
 STEPS = 20
 
 
@@ -197,6 +197,9 @@ def test_finetune_marks_waves(command, prepared, monkeypatch, tmp_path):
         value, low, high = figures["test"]["dice"][wave]
         assert 0 <= low <= value <= high <= 1 and f"{value:.3f} ({low:.3f}-{high:.3f})" in out
         assert f"{wave:16}{value:8.3f}{value:10.3f}   +0.000 (+0.000 to +0.000)" in table
+    f1 = figures["test"]["boundaries"]["QRS onset"]["f1"][0]
+    lines = out.partition("\ntest, boundaries ")[2].splitlines()
+    assert next(line for line in lines if line.startswith("QRS onset")).split()[2] == f"{f1:.3f}"
     assert min((tmp_path / "ft" / name).stat().st_size for name in ("waves.png", "loss.png")) > 5000
 
 

@@ -19,9 +19,17 @@ from helpers.steps import (
 
 from ecgjax.errors import InputError
 from ecgjax.objectives.jepa import Jepa, JepaNetwork, prediction_loss
+from ecgjax.objectives.parts.ema import limit_decay
+from ecgjax.objectives.parts.spread import SpreadWeights
 
 OBJECTIVE = Jepa(
-    predictor_width=8, predictor_layers=1, predictor_heads=2, span_samples=20, momentum=(0.5, 0.75)
+    predictor_width=8,
+    predictor_layers=1,
+    predictor_heads=2,
+    span_samples=20,
+    momentum=(0.5, 0.75),
+    memory=0.0,
+    spread=SpreadWeights(variance=1.0, covariance=0.1),
 )
 _RNG = np.random.default_rng(0)
 PREDICTED, TARGET = 1.5 * _RNG.normal(size=(2, 3, 2, 4, 5)).astype(np.float32)
@@ -79,6 +87,13 @@ def test_the_target_encoder_is_an_ema_with_the_decay_of_the_schedule():
     )
 
 
+def test_the_decay_is_limited_in_short_runs_only():
+    """A memory of 5 % of a run: 13.75 of 275 steps, 1 step of 10, 5,000 of 100,000."""
+    limited = [float(limit_decay(0.996, steps, memory=0.05)) for steps in (275, 10, 100_000)]
+    np.testing.assert_allclose(limited, [1 - 1 / 13.75, 0, 0.996], rtol=1e-6)
+    assert limit_decay(0.996, 275, memory=0.0) == 0.996
+
+
 @pytest.mark.parametrize("encoder", [TINY, TINY_VIT, TINY_LEAD_VIT], ids=["resnet", "vit", "leads"])
 def test_the_prediction_depends_on_visible_columns_only(encoder):
     variables = init_variables(OBJECTIVE, encoder, FOUR_LEADS)
@@ -88,7 +103,10 @@ def test_the_prediction_depends_on_visible_columns_only(encoder):
     assert len(set(mask.sum(1))) == 1
     assert 0.7 * columns <= mask[0].sum() <= 0.9 * columns
     compiled = jax.jit(functools.partial(JepaNetwork(encoder, OBJECTIVE).apply, train=False))
-    predict = functools.partial(compiled, own, mask=mask)
+
+    def predict(signal):
+        return compiled(own, signal, mask=mask)[0]
+
     signal = np.random.default_rng(2).normal(size=(4, 200, 4)).astype(np.float32)
     sample_mask = np.repeat(mask, 200 // columns, axis=1)[..., None]
     predicted = predict(signal)
@@ -103,6 +121,7 @@ def test_the_prediction_depends_on_visible_columns_only(encoder):
         {"kept": (0.3, 0.2)},
         {"kept": (0.0, 0.2)},
         {"momentum": (0.9, 1.1)},
+        {"memory": -1.0},
         {"shortest_block_s": 0.0},
         {"shortest_block_s": float("nan")},
         {"span_samples": 0},

@@ -32,7 +32,7 @@ from ecgjax.workflows.targets import Waves
 TINY = Unet1d(widths=(4, 8))
 # Without the changes that take long to compile and do not concern wave labels (see test_augment).
 NO_CHANGE = dataclasses.replace(
-    LocalContrast().augmentation, gain=0.0, noise_mv=0.0, wander_mv=0.0, time_out=0.0
+    LocalContrast().augmentation, crop_s=2.0, gain=0.0, noise_mv=0.0, wander_mv=0.0, time_out=0.0
 )
 OBJECTIVE = Segmentation(Contrast(alone=0.25, refreshes=3), NO_CHANGE)
 PREPROCESSING = Preprocessing(seconds=2.5)
@@ -205,13 +205,23 @@ def test_pseudo_labels_are_refreshed_on_schedule(variables, batch):
     assert changed == [False, False, True, False, True, False, True, False]
 
 
-def test_wave_labels_need_a_token_and_a_view_of_every_sample(variables, batch):
-    supervised = Segmentation(Contrast(weight=0.0), dataclasses.replace(NO_CHANGE, crop_s=1.0))
-    network = {name: variables[name] for name in ("params", "batch_stats")}
-    with pytest.raises(
-        InputError, match="--augmentation.crop-s 1.0: wave labels are for whole recordings"
-    ):
-        list(_steps(supervised, network, batch))
+def test_wave_labels_are_cropped_with_the_signal():
+    """Each sample of a signal has its number, and so has its label."""
+    number = jnp.tile(jnp.arange(250)[None], (64, 1))
+    signal = jnp.tile(number[..., None], (1, 1, 2)).astype(jnp.float32)
+    crop = jax.jit(functools.partial(OBJECTIVE._crop, rate_hz=100.0))
+    cropped, labels = crop((signal, number.astype(jnp.uint8)), jax.random.key(0))
+    assert cropped.shape == (64, 200, 2) and labels.dtype == jnp.uint8
+    np.testing.assert_array_equal(cropped[..., 1], labels)
+    starts = np.unique(labels[:, 0])
+    assert starts.min() < 5 and 45 < starts.max() <= 50 and len(starts) > 20
+    for crop_s in (None, 3.0):
+        whole = dataclasses.replace(OBJECTIVE.augmentation, crop_s=crop_s)
+        kept = dataclasses.replace(OBJECTIVE, augmentation=whole)
+        assert kept._crop((signal,), jax.random.key(0), 100.0)[0].shape == signal.shape
+
+
+def test_wave_labels_need_a_token_for_every_sample():
     with pytest.raises(
         InputError, match="CompactResnet has 63 tokens for 250 samples; give --encoder unet1d"
     ):
@@ -280,6 +290,8 @@ def test_impossible_settings_are_refused():
     with pytest.raises(InputError, match="--unlabelled 0: give 1 or more, or --contrast.weight 0"):
         LocalContrast(unlabelled=0)
     assert LocalContrast(unlabelled=0, contrast=Contrast(weight=0.0)).unlabelled == 0
+    with pytest.raises(InputError, match="--augmentation.crop-s 1: give 2 or more, so that a crop"):
+        LocalContrast(augmentation=Augmentation(crop_s=1.0))
     with pytest.raises(
         InputError,
         match="--augmentation.stretch 0.5: wave labels are not stretched with the signal; give 0",

@@ -14,20 +14,15 @@ import numpy as np
 import optax
 import pytest
 from conftest import SETTINGS
+from helpers import added_losses
 
-from ecgjax.data.batches import pretraining_batches
-from ecgjax.data.seen import Seen
 from ecgjax.encoders.lead_branches import LeadBranches
 from ecgjax.errors import InputError, Interrupted
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.train.checkpoint import Checkpoints, find_checkpoint, read_config
-from ecgjax.train.loop import Run, train
-from ecgjax.train.manifest import EARLIER_PREPROCESSING
 from ecgjax.train.model import load_model
 from ecgjax.train.optimizer import Optimizer, _decayed
 from ecgjax.train.runlog import TIMING, RunLog, console, on_terminal, read_metrics
-from ecgjax.train.sharding import data_mesh
-from ecgjax.train.state import TrainState
 from ecgjax.workflows import pretrain as pretraining
 from ecgjax.workflows.pretrain import Pretraining, pretrain
 
@@ -173,33 +168,10 @@ def test_config_holds_data_encoder_preprocessing_and_settings(workdir, records):
 
 @pytest.fixture
 def run(records, tmp_path):
-    """Runs the loop with a step that adds the given losses to one parameter.
-
-    `hooks` are called before a step, by the number of the step.
-    """
+    """Runs the loop with a step that adds the given losses to one parameter."""
 
     def start(losses, hooks=None, workdir=tmp_path, **settings):
-        def step_fn(state, stack, key, signals):
-            step = int(state.step)
-            if hooks and step + 1 in hooks:
-                hooks[step + 1]()
-            params = {"encoder": {"w": state.params["encoder"]["w"] + losses[step]}}
-            return state.replace(step=state.step + 1, params=params), {
-                "loss": jnp.asarray(losses[step])
-            }
-
-        state = TrainState(jnp.zeros((), jnp.int32), {"encoder": {"w": jnp.ones(3)}}, {}, ())
-        indices = records.split("validation")
-        batches = pretraining_batches(records, [indices], examples="single", batch_size=8, seed=0)
-        num_steps = settings.pop("num_steps", len(losses))
-        settings = {"save_every": 2, "log_every": 3, **settings}
-        seen = Seen(np.ones(1, np.uint64), np.ones(1, np.uint64))
-        config = {"format": 2, "encoder": {"name": "none"}, "preprocessing": EARLIER_PREPROCESSING}
-        described = Run(workdir, config, "test", seen, **settings)
-        key = jax.random.key(0)
-        return train(
-            step_fn, state, batches, num_steps=num_steps, run=described, key=key, mesh=data_mesh()
-        )
+        return added_losses.run(records, losses, workdir, hooks, **settings)
 
     return start
 

@@ -1,6 +1,7 @@
 """The builder of ludb, on records and annotation files written by wfdb."""
 
 import json
+import os
 import warnings
 from pathlib import Path
 from typing import Any
@@ -213,3 +214,23 @@ def test_a_folder_without_records_is_refused(tmp_path):
     (tmp_path / "raw").mkdir()
     with pytest.raises(InputError, match="no data/1.hea; give the folder of LUDB"):
         prepare("ludb", tmp_path / "out", source=tmp_path / "raw")
+
+
+def test_real_records_are_stored_in_microvolts_as_wfdb_reads_their_integers(tmp_path):
+    """The headers' gains break Einthoven's law in most recordings, the integers in none."""
+    if "ECGJAX_LUDB" not in os.environ:
+        pytest.skip("ECGJAX_LUDB does not name the folder of LUDB that holds data/1.hea")
+    source = Path(os.environ["ECGJAX_LUDB"])
+    prepared = prepare("ludb/500hz", tmp_path / "out", source=source)
+    records = Records(prepared)
+    assert len(records) == 200
+    law = json.loads((prepared / "report.json").read_text())["measured"]["einthoven"]
+    assert law == {"recordings": 200, "exact": 200, "rounding": 200}
+    broken = 0
+    for index in range(0, 200, 8):
+        record = source / "data" / str(int(records.row(index)["record_id"]))
+        digital = tiny_ptb_xl.read_by_wfdb(record, physical=False).d_signal
+        np.testing.assert_array_equal(records.read([index])[0], digital)
+        three_mv = tiny_ptb_xl.read_by_wfdb(record, physical=True).p_signal[:, :3]
+        broken += np.abs(three_mv @ [1, -1, 1]).max() > 0.05
+    assert broken > 15

@@ -43,6 +43,7 @@ SMALL_SETTINGS = {
     "lstm": 6,
     "negatives": 8,
     "small_crops": 2,
+    "directions": 8,
     "discriminator": (8,),
     "augmentation": CROPS,
     "enhanced": CROPS,
@@ -190,6 +191,7 @@ def test_every_method_takes_every_encoder(name, encoder):
         "signal": jnp.zeros((4, *views, 250, 12), jnp.int16),
         "patient": jnp.zeros((4,), jnp.int32),
         "progress": jnp.zeros(()),
+        "num_steps": 4,
     }
 
     def step(key: jax.Array):

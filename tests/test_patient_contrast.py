@@ -67,6 +67,7 @@ def test_one_dispatch_of_three_steps_equals_three_dispatches(variables, batch):
     at_once, metrics = step_fn(create_state(variables, tx, mesh), place(stack, mesh), key, None)
     assert int(at_once.step) == int(one_by_one.step) == 3
     assert distance(at_once.params, one_by_one.params) < 1e-6
+    assert metrics.pop("finite").shape == (3,) and expected.pop("finite").shape == (1,)
     for name, value in expected.items():
         np.testing.assert_allclose(metrics[name], value, rtol=1e-5, atol=1e-6, err_msg=name)
 

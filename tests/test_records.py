@@ -122,7 +122,7 @@ def test_migration_verifies_and_binds_a_data_set_of_format_1(old, records, capsy
 
 def test_the_command_binds_a_data_set_and_then_verifies_it(old, records, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["migrate", "--data", str(old)])
-    for done in ("verified and bound by hashes", "verified"):
+    for done in ("verified, completed and bound by hashes", "verified"):
         migrate_command.main()
         assert capsys.readouterr().out == f"{old}: {len(records)} recordings {done}\n"
 
@@ -132,7 +132,7 @@ def test_migration_refuses_rows_that_do_not_belong_to_the_samples(old):
     order = np.arange(len(table))
     order[[5, 9]] = order[[9, 5]]
     pyarrow.parquet.write_table(table.take(order), old / "records.parquet")
-    with pytest.raises(InputError, match="samples of recording .* are not those of its row"):
+    with pytest.raises(InputError, match="its samples are not those of its row"):
         migrate(Records(old, accept_unbound=True), lambda done, total: None)
     assert not (old / binding.FILE).exists()
 
@@ -179,7 +179,7 @@ def test_a_flipped_bit_in_a_recording_is_detected_at_reading(copy):
     content[len(content) // 2] ^= 4
     shard.write_bytes(content)
     records = Records(copy)
-    with pytest.raises(InputError, match=f"{shard}: damaged"):
+    with pytest.raises(InputError, match=rf"{shard}: recording \d+ .* is damaged"):
         records.read(records.split("train"))
 
 

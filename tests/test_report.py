@@ -372,6 +372,21 @@ def test_measurements_of_recordings_without_samples_are_absent():
     measured = measurements.measure(_accepted([silent]), RATE_HZ)
     assert measured["lead_range_mv"] is None and measured["heart_rates_bpm"] == []
     assert measured["upright"] == {} and json.dumps(measured)
+    assert measured["einthoven"] == {"recordings": 0, "exact": 0, "rounding": 0}
+
+
+def test_recordings_that_obey_einthovens_law_are_counted():
+    rng = np.random.default_rng(0)
+    exact = rng.integers(-500, 500, (1000, 12)).astype(np.int16)
+    exact[:, 2] = exact[:, 1] - exact[:, 0]
+    rounded = exact.copy()
+    rounded[::3, 2] += 2
+    exchanged = exact[:, [2, 1, 0, *range(3, 12)]]  # II = I + III holds, too
+    broken = exact[:, [1, 0, 2, *range(3, 12)]]
+    exact[100:110] = MISSING
+    signals = [exact, rounded, exchanged, broken]
+    measured = measurements.measure(_accepted(signals), RATE_HZ)
+    assert measured["einthoven"] == {"recordings": 4, "exact": 2, "rounding": 3}
 
 
 def test_ages_and_sexes_are_counted_with_unknown_ones():

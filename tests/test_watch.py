@@ -2,6 +2,7 @@
 
 import dataclasses
 import datetime
+import errno
 import io
 import json
 import math
@@ -30,7 +31,7 @@ from ecgjax.train.runlog import TIMING, RunLog, read_metrics
 from ecgjax.train.watch import Watch, Watching, best_and_last
 from ecgjax.workflows import frozen_probe, validation
 from ecgjax.workflows.finetune import finetune
-from ecgjax.workflows.frozen_probe import default_interval, effective_rank, patient_rank1
+from ecgjax.workflows.frozen_probe import default_interval, effective_rank
 from ecgjax.workflows.low_label import Labels
 from ecgjax.workflows.pretrain import pretrain
 from ecgjax.workflows.targets import Conditions
@@ -84,6 +85,9 @@ def test_a_probe_changes_no_parameter_and_resumes_with_the_same_log(probed, work
     assert plain == _lines(workdir)
     names = {name for name in lines[1] if name.startswith("probe/")}
     assert "probe/af" in names and "probe/rank" in names and "probe/map" not in names
+    # Identification needs no labels, and stands beside the tasks.
+    for name in ("probe/patient_rank1", "probe/patient_map"):
+        assert 0 <= lines[1][name] <= 1
     assert [line["step"] for line in lines if "probe/af" in line] == [2, 4]
     copy = shutil.copytree(run, tmp_path / "copy")
     shutil.rmtree(copy / "checkpoints/4")
@@ -156,14 +160,6 @@ def test_effective_rank_counts_equal_directions():
     assert effective_rank(np.ones((10, 4))) == pytest.approx(1, rel=1e-3)
 
 
-def test_rank1_is_the_share_of_nearest_recordings_of_the_same_patient():
-    angles = np.deg2rad([0, 1, 90, 92, 180, 91])
-    embeddings = np.stack([np.cos(angles), np.sin(angles)], 1) * np.arange(1, 7)[:, None]
-    # 0 and 1 find each other; 90 and 92 are nearest to 91, a recording of patient 2, and 91 to 90;
-    # 180 to 92.
-    assert patient_rank1(embeddings, np.array([0, 0, 1, 1, 2, 2])) == pytest.approx(2 / 6)
-
-
 STATE = object()
 
 
@@ -225,16 +221,21 @@ def test_a_damaged_log_is_read_with_a_warning_and_replaced_as_a_whole(tmp_path, 
     assert not (tmp_path / "unfinished-metrics.jsonl").exists()
 
 
-def test_a_failed_rewrite_leaves_the_log(tmp_path, monkeypatch):
-    (tmp_path / "metrics.jsonl").write_text('{"step": 1, "loss": 1.0}\n')
+def test_a_failed_rewrite_leaves_the_log_and_steps_done_again_count_once(
+    tmp_path, monkeypatch, capsys
+):
+    lines = [{"step": 1, "loss": 1.0}, {"step": 2, "loss": 9.0}, {"step": 3, "loss": 9.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
 
     def fail(*_):
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("ecgjax.train.metrics_file.os.fsync", fail)
-    with pytest.raises(OSError, match="disk full"):
-        RunLog(tmp_path, title="test", num_steps=4, recordings=8, first_step=1)
-    assert (tmp_path / "metrics.jsonl").read_text() == '{"step": 1, "loss": 1.0}\n'
+    monkeypatch.setattr("ecgjax.whole_files.os.fsync", fail)
+    with RunLog(tmp_path, title="test", num_steps=4, recordings=8, first_step=1) as log:
+        assert read_metrics(tmp_path) == lines
+        log.write(2, {"loss": jnp.asarray(0.5)})
+    assert "metrics.jsonl: the log cannot be written (No space left" in capsys.readouterr().err
+    assert [(line["step"], line["loss"]) for line in read_metrics(tmp_path)] == [(1, 1.0), (2, 0.5)]
 
 
 def test_elapsed_time_goes_on_after_a_resume(tmp_path):

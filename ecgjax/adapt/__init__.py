@@ -13,6 +13,7 @@ A method is a frozen dataclass. Its fields are the settings, and it has one func
 resumes from that checkpoint. To add a method, write its file and add a line to `METHODS`.
 """
 
+from ecgjax.adapt.attention_probe import AttentionProbing
 from ecgjax.adapt.consistency import Consistency
 from ecgjax.adapt.finetune import FineTuning
 from ecgjax.adapt.linear_probe import LinearProbing
@@ -21,9 +22,10 @@ from ecgjax.adapt.local_contrast import LocalContrast
 METHODS = {
     "finetune": FineTuning,
     "linear_probe": LinearProbing,
+    "attention_probe": AttentionProbing,
     "consistency": Consistency,
     "local_contrast": LocalContrast,
 }
 
-Method = FineTuning | LinearProbing | Consistency | LocalContrast
+Method = FineTuning | LinearProbing | AttentionProbing | Consistency | LocalContrast
 """Settings of any method."""

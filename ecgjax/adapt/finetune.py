@@ -1,10 +1,13 @@
 """Fine-tuning: trains encoder and head together on labels, from a checkpoint or from scratch."""
 
 import dataclasses
+import functools
 
+from ecgjax.adapt.linear_probe import fit_to, insert_probe
 from ecgjax.adapt.parts.classifier import Adapted, Classification
-from ecgjax.adapt.parts.training import Labelled, Run, Training
+from ecgjax.adapt.parts.training import FEW_LABELS, Labelled, Run, Training
 from ecgjax.augment import GENTLE_VIEWS, Augmentation
+from ecgjax.errors import InputError
 from ecgjax.pretrained import Encoder
 from ecgjax.train.optimizer import Optimizer
 
@@ -16,7 +19,8 @@ class FineTuning(Training):
     Learning-rate schedule: linear warm-up over the first 20 % of the steps to a peak of 2e-3, then
     cosine decay to 0. A run takes 20 epochs of the labelled recordings (`epochs`), but at least 400
     steps (`min_steps`). Below 1,000 labelled recordings a pre-trained encoder learns at a tenth of
-    the head's rate (`encoder_rate`). `Training` declares these settings for all methods.
+    the head's rate (`encoder_rate`), and after a fitted head both are a twentieth of that
+    (`fitted_rate`). `Training` declares the settings that are not listed here for all methods.
     """
 
     optimizer: Optimizer = Optimizer(learning_rate=2e-3, warmup=0.2)
@@ -26,11 +30,44 @@ class FineTuning(Training):
     augmentation: Augmentation = GENTLE_VIEWS
     """Augmentation of training recordings. Predicted probabilities are means over windows of the
     same length as its crops."""
+    head_first: bool = True
+    """Start with a head that is fitted to the embeddings of the pre-trained encoder, as the linear
+    probe is, so that training begins where the probe ends and the gradients of a random head do not
+    spoil the encoder (Kumar et al. 2022, arXiv:2202.10054). From random weights it is off."""
+    fitted_rate: float | None = None
+    """Learning rate after a fitted head, as a factor of that after a new one. Default: 0.05 below
+    1,000 labelled recordings, which the head would soon know by heart, otherwise 1."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.fitted_rate is not None and not self.fitted_rate > 0:
+            raise InputError(f"fitted_rate {self.fitted_rate}: give a factor above 0")
 
     def adapt(self, encoder: Encoder, labelled: Labelled, run: Run) -> Adapted:
         """Trains a classifier; see `Training.train`."""
-        objective = Classification(labelled.outputs, self.dropout, self.augmentation)
-        return self.adapted(self.train(objective, encoder, labelled, run))
+        fit_head = self.head_first and encoder.restored > 0
+        objective = Classification(labelled.outputs, self.dropout, self.augmentation, fit_head)
+        if not fit_head:
+            return self.adapted(self.train(objective, encoder, labelled, run))
+        begin = functools.partial(self.with_fitted_head, encoder, labelled)
+        second = self.second_stage(len(labelled.indices))
+        return self.adapted(second.train(objective, encoder, labelled, run, begin=begin))
+
+    def second_stage(self, recordings: int) -> "FineTuning":
+        """Returns the settings after a fitted head for a number of labelled recordings."""
+        factor = self.fitted_rate
+        if factor is None:
+            factor = 0.05 if recordings < FEW_LABELS else 1.0
+        rate = factor * self.optimizer.learning_rate
+        optimizer = dataclasses.replace(self.optimizer, learning_rate=rate)
+        return dataclasses.replace(self, optimizer=optimizer)
+
+    def with_fitted_head(self, encoder: Encoder, labelled: Labelled, variables: dict) -> dict:
+        """Returns variables with the head of a linear probe on windows as long as the crops."""
+        window_s = self.augmentation.crop_s
+        preprocessing = dataclasses.replace(encoder.preprocessing, window_s=window_s)
+        frozen = dataclasses.replace(encoder, preprocessing=preprocessing)
+        return insert_probe(variables, fit_to(frozen, labelled, seed=self.seed))
 
     def adapted(self, variables: dict) -> Adapted:
         """Returns the classifier of trained variables."""

@@ -90,6 +90,17 @@ def fit(
     return LinearProbe(mean, scale, *FITS[kind](features, targets, patients, seed=seed))
 
 
+def fit_to(encoder: Encoder, labelled: Labelled, *, seed: int) -> LinearProbe:
+    """Fits a probe to the embeddings of whole labelled recordings by an encoder."""
+    return fit(
+        encoder.embed_records(labelled.records, labelled.indices),
+        np.asarray(labelled.outputs.standardise(labelled.targets)),
+        labelled.records.patients[labelled.indices],
+        seed=seed,
+        kind=labelled.outputs.kind,
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class LinearProbing:
     """Settings of a linear probe. The regularisation is no setting: cross-validation chooses it."""
@@ -103,28 +114,21 @@ class LinearProbing:
         Raises:
           InputError: `run.workdir` holds another run.
         """
-        records = labelled.records
-        indices = labelled.indices
-        outputs = labelled.outputs
-        probe = fit(
-            encoder.embed_records(records, indices),
-            np.asarray(outputs.standardise(labelled.targets)),
-            records.patients[indices],
-            seed=self.seed,
-            kind=outputs.kind,
-        )
+        probe = fit_to(encoder, labelled, seed=self.seed)
         objective = Classification(labelled.outputs, 0.0, Augmentation())
-        variables = _insert_probe(objective.begin(encoder, jax.random.key(self.seed)), probe)
+        variables = insert_probe(objective.begin(encoder, jax.random.key(self.seed)), probe)
         state = create_state(variables, Optimizer().build(1), data_mesh())
         settings = json.loads(json.dumps(dataclasses.asdict(self)))
         config = {**run.config, "start_weights": encoder.fingerprint, "linear_probing": settings}
+        seen = encoder.seen | seen_in(labelled.records, labelled.indices)
         with Checkpoints(run.workdir) as checkpoints:
             checkpoints.resume(state, config)  # raises if the workdir holds another run
-            checkpoints.save(state, config, encoder.seen | seen_in(records, indices))
+            checkpoints.save(state, config, seen)
         return Adapted(variables, window_s=encoder.preprocessing.window_s)
 
 
-def _insert_probe(variables: dict, probe: LinearProbe) -> dict:
+def insert_probe(variables: dict, probe: LinearProbe) -> dict:
+    """Returns the variables of a classifier with a probe as its head."""
     # The scale goes into the weights, not into the variance of the normalisation: its epsilon would
     # change the scores of features with a small scale.
     head = {"kernel": jnp.asarray((probe.weights / probe.scale).T), "bias": jnp.asarray(probe.bias)}

@@ -17,6 +17,7 @@ for a quarter of all steps (there 5,001 of 20,002).
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -33,6 +34,9 @@ from ecgjax.preprocessing import Preprocessor
 from ecgjax.pretrained import Encoder
 from ecgjax.signals import UNMARKED, WAVES
 from ecgjax.train.optimizer import Optimizer
+
+SHORTEST_CROP_S = 2.0
+"""Shortest crop of a recording, in seconds: one beat at a heart rate of 30 per minute."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,18 +84,24 @@ class LocalContrast(Training):
     """Recordings without wave labels for each labelled one."""
     contrast: Contrast = Contrast()
     """Settings of the contrastive loss."""
-    # 3600 s means the whole recording, as None does; runs begun with it must be able to resume.
     augmentation: Augmentation = dataclasses.replace(
-        OFF, crop_s=3600.0, gain=0.1, noise_mv=0.02, wander_mv=0.1
+        OFF, crop_s=5.0, gain=0.1, noise_mv=0.02, wander_mv=0.1
     )
-    """Augmentation of training recordings. It neither crops nor stretches them, because that would
-    shift the wave labels."""
+    """Augmentation of training recordings. Wave labels are cropped with them; nothing is stretched,
+    since that would shift the waves. Crops teach the ends of a recording, which marks often leave
+    out: from whole recordings of LUDB the network learnt to mark waves there at random."""
 
     def __post_init__(self):
         super().__post_init__()
         if self.contrast.weight and self.unlabelled < 1:
             raise InputError(
                 f"--unlabelled {self.unlabelled}: give 1 or more, or --contrast.weight 0"
+            )
+        crop_s = self.augmentation.crop_s
+        if crop_s is not None and crop_s < SHORTEST_CROP_S:
+            raise InputError(
+                f"--augmentation.crop-s {crop_s:g}: give {SHORTEST_CROP_S:g} or more, so that a "
+                f"crop holds a heartbeat"
             )
         if self.augmentation.stretch:
             raise InputError(
@@ -153,19 +163,16 @@ class Segmentation:
         labels = batch["targets"]
         network = {name: variables[name] for name in NETWORK}
 
-        def segmented(signal: jax.Array, key: jax.Array) -> Any:
-            """Returns (logits, embeddings) and updates of the views, and the recordings."""
-            recordings = preprocess(signal)
-            views = self.augmentation.views(recordings, key, rate_hz=preprocess.rate_hz)
-            outputs, updates = model.apply(network, views, train=True, mutable=["batch_stats"])
-            return outputs, updates, recordings
+        def segmented(crops: jax.Array, key: jax.Array) -> Any:
+            """Returns (logits, embeddings) of the crops' views, and updates."""
+            changes = dataclasses.replace(self.augmentation, crop_s=None)
+            views = changes.views(crops, key, rate_hz=preprocess.rate_hz)
+            return model.apply(network, views, train=True, mutable=["batch_stats"])
 
-        (logits, embeddings), updates, _ = segmented(batch["signal"], view_key)
-        if logits.shape[1] != labels.shape[1]:
-            raise InputError(
-                f"--augmentation.crop-s {self.augmentation.crop_s}: wave labels are for whole "
-                f"recordings; give their length"
-            )
+        crop_key, view_key = jax.random.split(view_key)
+        recordings = preprocess(batch["signal"])
+        crops, labels = self._crop((recordings, labels), crop_key, preprocess.rate_hz)
+        (logits, embeddings), updates = segmented(crops, view_key)
         dice = dice_loss(logits, labels)
         if not self.contrast.weight:
             return dice, ({"dice_loss": dice}, updates)
@@ -174,10 +181,12 @@ class Segmentation:
         # recordings was 0.31 after 250 steps; with the supervised loss alone it was 0.81 after 500
         # (one run each).
         unlabelled = batch["unlabelled"].reshape(-1, *batch["signal"].shape[1:])
-        (_, other_embeddings), _, recordings = segmented(unlabelled, other_view_key)
+        crop_key, other_view_key = jax.random.split(other_view_key)
+        (crops,) = self._crop((preprocess(unlabelled),), crop_key, preprocess.rate_hz)
+        (_, other_embeddings), _ = segmented(crops, other_view_key)
         due = self._refreshes_due(batch["progress"])
         labeller = _refresh(variables["labeller"], network, due)
-        other_logits, _ = model.apply(labeller["network"], recordings, train=False)
+        other_logits, _ = model.apply(labeller["network"], crops, train=False)
         contrast = local_contrast(
             jnp.concatenate([embeddings, other_embeddings]),
             jnp.concatenate([labels, self._pseudo_labels(other_logits).astype(labels.dtype)]),
@@ -195,6 +204,20 @@ class Segmentation:
         }
         loss = dice + self.contrast.weight * contrast
         return loss, (metrics, {**updates, "labeller": labeller})
+
+    def _crop(self, arrays: tuple[jax.Array, ...], key: jax.Array, rate_hz: float) -> list:
+        """Cuts the same random piece out of several arrays [recording, time, ...].
+
+        Each recording has a piece of its own, as long as the augmentation's crops.
+        """
+        number, time = arrays[0].shape[:2]
+        crop_s = self.augmentation.crop_s
+        samples = time if crop_s is None else min(round(crop_s * rate_hz), time)
+        if samples == time:
+            return list(arrays)
+        starts = jax.random.randint(key, (number,), 0, time - samples + 1)
+        cut = jax.vmap(functools.partial(jax.lax.dynamic_slice_in_dim, slice_size=samples))
+        return [cut(array, starts) for array in arrays]
 
     def _pseudo_labels(self, logits: jax.Array) -> jax.Array:
         """Returns wave labels [recording, time] for logits [recording, time, class].

@@ -43,6 +43,10 @@ class Batches:
     """number -> this process's part of the batch."""
     recordings: int
     """Recordings of a batch, over all processes."""
+    records: Records | Mixture | None = None
+    """The prepared data, to name recordings."""
+    indices: Callable[[int], np.ndarray] | None = None
+    """number -> indices of the batch's recordings, over all processes."""
 
     def between(
         self, first: int, last: int, *, at_once: int = 1
@@ -107,16 +111,17 @@ def pretraining_batches(
     positions = functools.partial(_mixed_positions, counts, shares, batch_size, seed)
     pairs = None if examples == "single" else _pairs(records, indices, examples)
 
+    def draw(number: int) -> np.ndarray:
+        if not pairs:
+            return indices[positions(number)]
+        return pairs.draw(positions(number), np.random.default_rng((seed, _PARTNERS, number)))
+
     def make(number: int) -> dict[str, np.ndarray]:
-        if pairs:
-            rng = np.random.default_rng((seed, _PARTNERS, number))
-            chosen = pairs.draw(positions(number), rng)[rows]
-        else:
-            chosen = indices[positions(number)[rows]]
+        chosen = draw(number)[rows]
         signal = {"slot": cache.slots(chosen)} if cache else {"signal": records.read(chosen)}
         return {**signal, "patient": records.patients[chosen[:, 0] if pairs else chosen]}
 
-    return Batches(make, recordings=2 * batch_size if pairs else batch_size)
+    return Batches(make, 2 * batch_size if pairs else batch_size, records, draw)
 
 
 def _pairs(
@@ -160,12 +165,15 @@ def labelled_batches(
             f"give --batch-size 1 to {len(indices)}"
         )
 
-    def make(number: int) -> dict[str, np.ndarray]:
+    def draw(number: int) -> np.ndarray:
         first = number * batch_size
-        chosen = _positions(len(indices), first, first + batch_size, seed)[rows]
+        return _positions(len(indices), first, first + batch_size, seed)
+
+    def make(number: int) -> dict[str, np.ndarray]:
+        chosen = draw(number)[rows]
         return {"signal": records.read(indices[chosen]), "targets": targets[chosen]}
 
-    return Batches(make, recordings=batch_size)
+    return Batches(make, batch_size, records, lambda number: indices[draw(number)])
 
 
 def add_unlabelled(
@@ -196,13 +204,19 @@ def add_unlabelled(
         )
     size = labelled.recordings * each
 
-    def make(number: int) -> dict[str, np.ndarray]:
+    def draw(number: int) -> np.ndarray:
         first = number * size
-        positions = _positions(len(indices), first, first + size, seed, _UNLABELLED)
-        chosen = indices[positions.reshape(-1, each)[rows]]
+        return indices[_positions(len(indices), first, first + size, seed, _UNLABELLED)]
+
+    def make(number: int) -> dict[str, np.ndarray]:
+        chosen = draw(number).reshape(-1, each)[rows]
         return {**labelled.make(number), "unlabelled": records.read(chosen)}
 
-    return Batches(make, recordings=labelled.recordings + size)
+    def draw_all(number: int) -> np.ndarray:
+        own = labelled.indices(number) if labelled.indices else np.empty(0, np.int64)
+        return np.concatenate([own, draw(number)])
+
+    return Batches(make, labelled.recordings + size, records, draw_all)
 
 
 def _shares(weights: Sequence[float], data_sets: int, batch_size: int) -> np.ndarray:

@@ -131,7 +131,7 @@ def average_over_windows(
             if recording.length == length
             for start in recording.starts
         ]
-        for positions, batch in _read_windows(read, places, length, batch_size):
+        for positions, batch in read_windows(read, places, length, batch_size):
             results = each_batch(step, iter([batch]), batch_size)
             if total is None:
                 total = np.zeros((len(windows), *results.shape[1:]), np.float32)
@@ -142,7 +142,7 @@ def average_over_windows(
     return total / np.maximum(counts, 1).reshape(-1, *[1] * (total.ndim - 1))
 
 
-def _read_windows(
+def read_windows(
     read: Callable[[np.ndarray], np.ndarray],
     places: Sequence[tuple[int, int]],
     length: int,

@@ -1,8 +1,8 @@
 """Test recordings that a model has seen in training.
 
-They are found by the hash of their samples, by the hash of their patient, and by name: public
-collections hold recordings of each other under other names and at other sampling rates, so that
-their hashes differ.
+They are found by the hash of their samples, by the hash of their patient, by a sketch that copies
+at another sampling rate, gain or offset share, and by name: public collections hold recordings of
+each other.
 """
 
 import dataclasses
@@ -12,6 +12,7 @@ import numpy as np
 
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen, seen_hashes
+from ecgjax.data.sketches import are_copies
 from ecgjax.errors import InputError
 
 _CINC = ("cpsc_2018", "cpsc_2018_extra", "st_petersburg_incart", "ptb", "georgia")
@@ -68,9 +69,30 @@ def find_leaks(records: Records, indices: np.ndarray, pasts: Sequence[Past]) -> 
             rows = np.isin(values, known[kind])
             number = np.unique(values[rows]).size
             leaks.append(Leak(rows, f"{past.learner} was trained on {number} of the {kind}"))
+        leaks.append(_copies(records, indices, past, exact=leaks[-2].rows))
         for name in past.names:
             leaks += _shared_sources(records, indices, past.learner, name)
     return [leak for leak in leaks if leak.rows.any()]
+
+
+def _copies(records: Records, indices: np.ndarray, past: Past, exact: np.ndarray) -> Leak:
+    """Returns the recordings that are copies of known ones, but not those with the same samples."""
+    rows = np.zeros(len(indices), bool)
+    if len(past.seen.sketches):
+        rows = are_copies(records.sketches[indices], past.seen.sketches) & ~exact
+    copied = f"copies of {rows.sum()} of the recordings (resampled, rescaled or shifted)"
+    return Leak(rows, f"{past.learner} was trained on {copied}")
+
+
+def unsketched_note(past: Past) -> str:
+    """Returns a line on recordings of which copies cannot be found, "" if there are none."""
+    if not past.seen.unsketched:
+        return ""
+    return (
+        f"{past.learner} knows {past.seen.unsketched:,} of its recordings by exact hashes only, so "
+        f"that copies at another sampling rate are not found; python -m ecgjax.launch.migrate "
+        f"--checkpoint CHECKPOINT --data DATA --out FOLDER adds what finds them"
+    )
 
 
 def refuse_leaks(records: Records, indices: np.ndarray, leaks: Sequence[Leak]) -> None:

@@ -1,4 +1,4 @@
-"""Migration of a prepared data set of format 1: every recording is verified, then all is bound."""
+"""Migration of a prepared data set of an earlier version: verified, completed, then bound."""
 
 import json
 import os
@@ -9,10 +9,10 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
-from ecgjax.data import binding
+from ecgjax.data import binding, sketches
 from ecgjax.data.files import TABLE
 from ecgjax.data.records import Records
-from ecgjax.data.table import VALID_SAMPLES
+from ecgjax.data.table import SKETCH, VALID_SAMPLES
 from ecgjax.signals import MISSING
 
 _AT_ONCE = 512
@@ -24,7 +24,7 @@ Progress = Callable[[int, int], None]
 
 
 def migrate(records: Records, progress: Progress) -> None:
-    """Brings a data set to format 2 in its own folder: the column valid_samples, and the hashes.
+    """Brings a data set up to date in its own folder: valid_samples, sketches, and the hashes.
 
     The shards stay as they are. To continue after an interruption, migrate again.
 
@@ -36,9 +36,11 @@ def migrate(records: Records, progress: Progress) -> None:
       InputError: as in `verify`.
     """
     valid_samples = verify(records, progress)
+    texts = sketches.to_text(records.sketches.compute_all())
     table = _with_column(records.table, "split", records.column("split").cast(pyarrow.string()))
     table = _with_column(table, VALID_SAMPLES, pyarrow.array(valid_samples))
-    facts = {"format": binding.FORMAT, "leads": records.leads}
+    table = _with_column(table, SKETCH, pyarrow.array(texts))
+    facts = {"format": binding.FORMAT, "leads": records.leads, "sketches": sketches.VERSION}
     about = json.loads((table.schema.metadata or {})[b"ecgjax"]) | facts
     table = table.replace_schema_metadata({"ecgjax": json.dumps(about)})
     temporary = records.path / f".{TABLE}"

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from ecgjax.data import files
+from ecgjax.data.damage import Substitutes
 from ecgjax.data.hashes import distinct, first_digits
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen, seen_in
@@ -26,11 +27,13 @@ class Mixture:
       leads: leads that at least one data set holds.
     """
 
-    def __init__(self, paths: Sequence[str | Path]):
+    def __init__(self, paths: Sequence[str | Path], skip_damaged: float = 0.0):
         """Opens all data sets. If their leads differ, a line on standard error says so.
 
         Args:
           paths: folders that `prepare` wrote, one or more.
+          skip_damaged: largest share of the training recordings that may be damaged; `read` puts
+            others in their place, see `Substitutes`.
 
         Raises:
           InputError: one cannot be opened, is given twice, or differs from the first in rate or
@@ -63,6 +66,10 @@ class Mixture:
                     f"they are missing samples in its recordings"
                 )
         self._starts = np.cumsum([0, *map(len, self.members)])
+        self._substitutes: Substitutes | None = None
+        if skip_damaged:
+            train = self.split("train")
+            self._substitutes = Substitutes(self._read, self.patients, train, skip_damaged)
 
     @property
     def path(self) -> str:
@@ -121,9 +128,22 @@ class Mixture:
             seen |= seen_in(member, member.split(name))
         return seen
 
+    def place(self, index: int) -> tuple[Path, str]:
+        """Returns the shard and the record id of a recording."""
+        number = int(np.searchsorted(self._starts, index, side="right")) - 1
+        return self.members[number].place(int(index - self._starts[number]))
+
     def read(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
-        """Reads int16 [*shape of indices, time, lead], 1 uV per LSB, in the order of `indices`."""
+        """Reads int16 [*shape of indices, time, lead], 1 uV per LSB, in the order of `indices`.
+
+        Raises:
+          RecordingDamaged: a recording is damaged, and none may be.
+          InputError: too many are damaged, or a shard does not answer.
+        """
         indices = np.asarray(indices)
+        return self._substitutes.read(indices) if self._substitutes else self._read(indices)
+
+    def _read(self, indices: np.ndarray) -> np.ndarray:
         rows = indices.reshape(-1)
         out = np.empty((len(rows), self.samples, len(LEADS)), np.int16)
         members = np.searchsorted(self._starts, rows, side="right") - 1

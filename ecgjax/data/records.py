@@ -4,9 +4,10 @@ Opening one imports and runs nothing that it names, and opens no file outside it
 are bound together by hashes; `binding` explains which hash is compared when.
 """
 
+import contextlib
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import pyarrow.compute
 from ecgjax.data import binding, descriptions, files
 from ecgjax.data.descriptions import SPLITS
 from ecgjax.data.hashes import parse
-from ecgjax.data.shards import Shards
+from ecgjax.data.shards import RecordingDamaged, Shards
+from ecgjax.data.stored_sketches import StoredSketches
 from ecgjax.data.table import VALID_SAMPLES, Table
+from ecgjax.data.watchdog import Reading, watched
 from ecgjax.errors import InputError
 from ecgjax.signals import LEADS
 
@@ -73,8 +76,9 @@ class Records:
             )
         if not accept_unbound:
             self._require_binding(facts.format)
-        for _, features in self._shards.read(np.zeros(1, int)):
-            self._check_length(0, self._feature("signal", features))
+        with contextlib.suppress(RecordingDamaged):  # refused when it is read
+            for _, features in self._shards.read(np.zeros(1, int)):
+                self._check_length(0, features.get("signal", b""))
 
     def _require_binding(self, form: int) -> None:
         """Warns of a data set of format 1, refuses one that has lost its hashes."""
@@ -147,6 +151,12 @@ class Records:
         return self.column(VALID_SAMPLES).to_numpy()
 
     @functools.cached_property
+    def sketches(self) -> StoredSketches:
+        """Sketches by index, uint64 [len(indices), 2], which copies of a recording share."""
+        records: Any = self  # pyright takes no cached property for a protocol's attribute
+        return StoredSketches(records, self._table.has_sketches)
+
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Hash of all recordings in their order; one different sample changes it."""
         digest = hashlib.sha256()
@@ -158,6 +168,10 @@ class Records:
         """Returns the SCP-ECG statements of each recording."""
         return self.table["labels"].take(np.asarray(indices)).to_pylist()
 
+    def place(self, index: int) -> tuple[Path, str]:
+        """Returns the shard and the record id of a recording."""
+        return self._shards.shard_file(index), str(self.column("record_id")[index])
+
     def row(self, index: int) -> dict:
         """Returns one row of the table."""
         return self.table.slice(int(index), 1).to_pylist()[0]
@@ -166,15 +180,31 @@ class Records:
         """Reads int16 [*shape of indices, time, lead], 1 uV per LSB, in the order of `indices`.
 
         Raises:
-          InputError: a recording differs from what was written, or from its row in the table.
+          RecordingDamaged: a recording differs from what was written, or from its row in the table.
+          InputError: a shard does not answer.
         """
         shape = (self.samples, len(LEADS))
         indices = np.asarray(indices)
         rows = indices.reshape(-1)
         out = np.empty((len(rows), *shape), np.dtype("<i2"))
-        for place, features in self._shards.read(rows):
-            out[place] = self._checked_samples(int(rows[place]), features)
+
+        def fill(reading: Reading) -> None:
+            for place, features in self._shards.read(rows, reading.begin):
+                out[place] = self._checked_samples(int(rows[place]), features)
+
+        self._read_named(fill)
         return out.reshape(*indices.shape, *shape)
+
+    def _read_named(self, fill: Callable[[Reading], None]) -> None:
+        """Reads under a watchdog, and names a damaged recording by its id, too."""
+        try:
+            watched(fill)
+        except RecordingDamaged as error:
+            record_id = ""
+            with contextlib.suppress(InputError):
+                record_id = self.place(error.row)[1]
+            named = RecordingDamaged(error.file, error.row, error.cause, record_id)
+            raise named from error
 
     def waves(self, indices: np.ndarray | Sequence[int]) -> np.ndarray:
         """Reads the wave of each sample, a number in `WAVES` or `UNMARKED`.
@@ -188,13 +218,25 @@ class Records:
         indices = np.asarray(indices)
         rows = indices.reshape(-1)
         out = np.empty((len(rows), self.samples), np.uint8)
-        for place, features in self._shards.read(rows):
-            self._checked_samples(int(rows[place]), features)
-            waves = np.frombuffer(self._feature("waves", features), np.uint8)
-            if len(waves) != self.samples:
-                raise InputError(f"{self.path}: {len(waves)} waves; prepare the data set again")
-            out[place] = waves
+
+        def fill(reading: Reading) -> None:
+            for place, features in self._shards.read(rows, reading.begin):
+                self._checked_samples(int(rows[place]), features)
+                out[place] = self._checked_waves(int(rows[place]), features)
+
+        self._read_named(fill)
         return out.reshape(*indices.shape, self.samples)
+
+    def _checked_waves(self, row: int, features: Mapping[str, bytes]) -> np.ndarray:
+        if "waves" not in features:
+            raise InputError(
+                f"{self.path}: its recordings have no waves; choose another task or data set"
+            )
+        waves = np.frombuffer(features["waves"], np.uint8)
+        if len(waves) != self.samples:
+            cause = f"{len(waves)} waves, not {self.samples}"
+            raise RecordingDamaged(self._shards.shard_file(row), row, cause)
+        return waves
 
     def _checked_samples(self, row: int, features: Mapping[str, bytes]) -> np.ndarray:
         """Returns the samples of a row, after comparing their hash when they are first read.
@@ -202,33 +244,21 @@ class Records:
         SHA-256 takes a fifth of the time of reading 12 leads of 1,000 samples on a processor with
         instructions for it, and as long as reading on others; so it is not taken in every epoch.
         """
-        content = self._feature("signal", features)
+        content = features.get("signal", b"")  # empty: a shard that was cut during the run
         self._check_length(row, content)
         if not self._compared[row]:
             digest = hashlib.sha256(content).digest()
             if digest[: self._hashes.shape[1]] != self._hashes[row].tobytes():
-                raise InputError(
-                    f"{self._shards.shard_file(row)}: the samples of recording "
-                    f"{self.column('record_id')[row]} are not those of its row in {files.TABLE}; "
-                    f"prepare the data set again"
-                )
+                cause = f"its samples are not those of its row in {files.TABLE}"
+                raise RecordingDamaged(self._shards.shard_file(row), row, cause)
             self._compared[row] = True
         return np.frombuffer(content, "<i2").reshape(self.samples, len(LEADS))
 
     def _check_length(self, row: int, content: bytes) -> None:
         expected = self.samples * len(LEADS) * 2  # 2: int16
         if len(content) != expected:
-            raise InputError(
-                f"{self._shards.shard_file(row)}: a recording of {len(content)} bytes, not "
-                f"{expected}; prepare the data set again"
-            )
-
-    def _feature(self, name: str, features: Mapping[str, bytes]) -> bytes:
-        if name not in features:
-            raise InputError(
-                f"{self.path}: its recordings have no {name}; choose another task or data set"
-            )
-        return features[name]
+            cause = f"{len(content)} bytes, not {expected}"
+            raise RecordingDamaged(self._shards.shard_file(row), row, cause)
 
     @functools.cached_property
     def _hashes(self) -> np.ndarray:

@@ -1,7 +1,7 @@
 """Shards of a prepared data set: ArrayRecord files of TFDS's examples, read by row number."""
 
 import resource
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,30 @@ from google.protobuf.message import DecodeError
 
 from ecgjax.data.binding import Binding
 from ecgjax.data.files import damage_named, inside
-from ecgjax.errors import InputError
+from ecgjax.data.watchdog import Reading, watched
+from ecgjax.errors import InputError, first_line
+
+
+class RecordingDamaged(InputError):
+    """A recording that cannot be read, or is not the one that was written.
+
+    Attributes:
+      file: its shard.
+      row: its number in the data set.
+      cause: what is wrong.
+      problem: all of these in words.
+    """
+
+    def __init__(self, file: Path, row: int, cause: str, record_id: str = ""):
+        self.file = file
+        self.row = row
+        self.cause = cause
+        name = f" ({record_id})" if record_id else ""
+        self.problem = f"{file}: recording {row}{name} is damaged: {cause}"
+        super().__init__(
+            f"{self.problem}; prepare the data set again, or leave it out of pre-training: "
+            f"--skip-damaged 0.001"
+        )
 
 
 class Shards:
@@ -35,13 +58,21 @@ class Shards:
             another number of recordings.
         """
         _allow_open_files(len(shards), folder)
-        self.files = [inside(folder, name) for name, _ in shards]
         self._starts = np.cumsum([0] + [count for _, count in shards])
-        if binding:
-            for file in self.files:
-                binding.check_shard(file)
-        counts = [count for _, count in shards]
-        self._readers = list(map(_open, self.files, counts))
+        self.files: list[Path] = []
+        self._readers: list[ArrayRecordReader] = []
+
+        def open_all(reading: Reading) -> None:
+            for name, _ in shards:
+                reading.begin(folder / name)
+                self.files.append(inside(folder, name))
+                if binding:
+                    binding.check_shard(self.files[-1])
+            for file, (_, count) in zip(self.files, shards, strict=True):
+                reading.begin(file)
+                self._readers.append(_open(file, count))
+
+        watched(open_all)
 
     def __len__(self) -> int:
         return int(self._starts[-1])
@@ -50,20 +81,44 @@ class Shards:
         """Returns the shard that holds a row."""
         return self.files[int(np.searchsorted(self._starts, row, side="right")) - 1]
 
-    def read(self, rows: np.ndarray) -> Iterator[tuple[int, Mapping[str, bytes]]]:
+    def read(
+        self, rows: np.ndarray, begin: Callable[[Path], object] = lambda file: None
+    ) -> Iterator[tuple[int, Mapping[str, bytes]]]:
         """Yields (position in `rows`, features) of each row, shard by shard.
 
+        Args:
+          rows: numbers of the recordings.
+          begin: called with each shard before it is read.
+
         Raises:
-          InputError: a recording differs from what was written; ArrayRecord keeps a hash of each.
+          RecordingDamaged: a recording differs from what was written; ArrayRecord keeps a hash of
+            each.
         """
         shards = np.searchsorted(self._starts, rows, side="right") - 1
         for shard in np.unique(shards).tolist():
             wanted = np.flatnonzero(shards == shard)
             places = (rows[wanted] - self._starts[shard]).tolist()
-            with damage_named(self.files[shard]):
-                examples = self._readers[shard].read(places)
-                features = list(map(_features, examples))
+            begin(self.files[shard])
+            try:
+                features = self._features(shard, places)
+            except InputError:
+                self._refuse_damaged(shard, places)
+                raise
             yield from zip(wanted.tolist(), features, strict=True)
+
+    def _features(self, shard: int, places: list[int]) -> list[dict[str, bytes]]:
+        with damage_named(self.files[shard]):
+            return list(map(_features, self._readers[shard].read(places)))
+
+    def _refuse_damaged(self, shard: int, places: list[int]) -> None:
+        """Raises RecordingDamaged for the first place that cannot be read by itself."""
+        for place in places:
+            try:
+                self._features(shard, [place])
+            except InputError as error:
+                row = int(self._starts[shard]) + place
+                cause = error.__cause__ if isinstance(error.__cause__, Exception) else error
+                raise RecordingDamaged(self.files[shard], row, first_line(cause)) from error
 
 
 def _open(file: Path, count: int) -> ArrayRecordReader:

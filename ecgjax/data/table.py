@@ -17,6 +17,7 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 
+from ecgjax.data import sketches
 from ecgjax.data.binding import FORMAT, Binding
 from ecgjax.data.files import damage_named, limit_size
 from ecgjax.data.hashes import DIGITS
@@ -35,7 +36,10 @@ COLUMNS: dict[str, Callable[[pyarrow.DataType], bool]] = {
 }
 """Columns of every table, with a check of their types."""
 VALID_SAMPLES = "valid_samples"
-"""Column that came with format 2, int32. Any other column is text from the user's own table."""
+"""Column that came with format 2, int32."""
+SKETCH = "sketch"
+"""Column of hexadecimal sketches. It counts if the facts have "sketches", their version. Any other
+column is text from the user's own table."""
 _ALWAYS_GIVEN = ("record_id", "patient_id", "split", "waveform_hash", VALID_SAMPLES)
 _HASHES = ("patient_id", "waveform_hash")
 _NAME = re.compile(r"[\w.+-]{1,200}/[\w.+-]{1,200}:[\d.]{1,30}", re.ASCII)
@@ -56,6 +60,8 @@ class Facts:
     samples: int
     leads: tuple[str, ...]
     format: int
+    sketches: int | None = None
+    """Version of the sketches in the table; None: it has none."""
 
 
 class Table:
@@ -64,6 +70,7 @@ class Table:
     Attributes:
       file: records.parquet.
       facts: what it says about the data set.
+      has_sketches: whether it has sketches that this version of ecgjax can compare.
     """
 
     def __init__(self, file: Path, rows: int, binding: Binding | None):
@@ -79,6 +86,7 @@ class Table:
             of rows.
         """
         self.file = file
+        self.has_sketches = False
         self._most_bytes = 1_000_000 + _BYTES_PER_ROW * rows
         with damage_named(file):
             limit_size(file, self._most_bytes)
@@ -99,6 +107,8 @@ class Table:
                     f"reads 1 and {FORMAT}; install the version that wrote it"
                 )
             self.names: list[str] = opened.schema_arrow.names
+            is_current = self.facts.sketches == sketches.VERSION
+            self.has_sketches = is_current and SKETCH in self.names
 
     def read(self, *columns: str) -> pyarrow.Table:
         """Reads some columns, or all of them.
@@ -109,10 +119,11 @@ class Table:
         with damage_named(self.file), self._open() as opened:
             table = opened.read(columns=list(columns) or None)
             table.validate(full=True)
-            for name in set(_ALWAYS_GIVEN) & set(table.column_names):
+            hashed = {*_HASHES, SKETCH} if self.has_sketches else set(_HASHES)
+            for name in {*_ALWAYS_GIVEN, *hashed} & set(table.column_names):
                 if table[name].null_count:
                     raise ValueError(f"column {name} has rows without a value")
-            for name in set(_HASHES) & set(table.column_names):
+            for name in hashed & set(table.column_names):
                 if not _compute.all(_compute.equal(_compute.binary_length(table[name]), DIGITS)):
                     raise ValueError(f"column {name} has a hash without {DIGITS} digits")
             return table
@@ -134,9 +145,9 @@ class Table:
 
 def _check_size(metadata: Any, most_bytes: int) -> None:
     """Raises ValueError if the columns would take more memory than rows ever take."""
+    # Not the sizes of the columns: Arrow 25 aborts the process if those are damaged.
     groups = map(metadata.row_group, range(metadata.num_row_groups))
-    columns = (group.column(index) for group in groups for index in range(group.num_columns))
-    size_bytes = sum(max(0, column.total_uncompressed_size) for column in columns)
+    size_bytes = sum(max(0, group.total_byte_size) for group in groups)
     if size_bytes > most_bytes:
         raise ValueError(f"columns of {size_bytes:,} bytes, more than {most_bytes:,}")
 
@@ -163,6 +174,7 @@ def _facts(about: Any) -> Facts:
         samples=about["samples"],
         leads=tuple(about.get("leads", LEADS)),
         format=about.get("format", 1),
+        sketches=about.get("sketches"),
     )
     numbers = (facts.rate_hz, facts.samples, facts.format)
     if {type(number) for number in numbers} - {int, float} or type(facts.samples) is not int:

@@ -55,14 +55,7 @@ def dice_bootstrap(
         raise InputError(
             f"wave labels: {len(truth)} recordings have no P, QRS or T; choose another test set"
         )
-    _, patient = np.unique(patients, return_inverse=True)
-    number = patient.max() + 1
-    rng = np.random.default_rng(seed)
-    times = np.stack(
-        [np.bincount(rng.integers(number, size=number), minlength=number) for _ in range(draws)]
-    )
-    # The first row is the test set as it is, the others are the resamples.
-    weights = np.concatenate([np.ones((1, len(patient))), times[:, patient]])
+    weights = patient_weights(patients, draws=draws, seed=seed)
     coefficients = {
         name: np.mean([_dice(truth, labels, weights) for labels in stack], axis=0)
         for name, stack in stacks.items()
@@ -72,6 +65,20 @@ def dice_bootstrap(
         {name: rows[1:] for name, rows in coefficients.items()},
         0.95,
     )
+
+
+def patient_weights(patients: np.ndarray, *, draws: int, seed: int) -> np.ndarray:
+    """Returns the number of times that each recording counts, float64 [1 + draw, recording].
+
+    The first row is the test set as it is, the others are resamples of patients.
+    """
+    _, patient = np.unique(patients, return_inverse=True)
+    number = patient.max() + 1
+    rng = np.random.default_rng(seed)
+    times = np.stack(
+        [np.bincount(rng.integers(number, size=number), minlength=number) for _ in range(draws)]
+    )
+    return np.concatenate([np.ones((1, len(patient))), times[:, patient]])
 
 
 def _dice(truth: np.ndarray, predicted: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
-from ecgjax.evaluate.bootstrap import Bootstrap
-from ecgjax.evaluate.scores import MAIN_METRIC, main_metric
+from ecgjax.evaluate.label_draws import LabelDraws
+from ecgjax.evaluate.scores import MAIN_METRIC
 from ecgjax.evaluate.tasks import Task
+from ecgjax.whole_files import replaced
+
+CLEAN = 10
+"""Cases in the test from which on a class counts in the clean mean; with fewer, AUROC is chance."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,7 +23,7 @@ class Row:
     task: str
     labels: int
     way: str
-    """Method: frozen, random, scratch or finetuned."""
+    """Method: frozen, random, scratch, finetuned or another name."""
     auroc: float
     """Mean of `metric` over the classes or numbers; the column is older than other metrics."""
     low: float
@@ -31,6 +35,14 @@ class Row:
     """Split, or name of another data set."""
     metric: str = "AUROC"
     """AUROC, or R2 for numbers."""
+    draws: int = 1
+    """Number of draws of labelled recordings; the interval covers their variation, too."""
+    classes: int = 1
+    """Number of classes or numbers that the mean is over."""
+    clean: float | None = None
+    """Mean over the classes with at least `CLEAN` cases in the test, if there are any."""
+    clean_classes: int = 0
+    """Number of these classes."""
 
     def __str__(self) -> str:
         interval = f"{self.auroc:.3f} ({self.low:.3f}-{self.high:.3f})"
@@ -42,79 +54,129 @@ class Row:
         return f"{self.gain:+.3f} ({self.gain_low:+.3f} to {self.gain_high:+.3f})"
 
 
-def make_row(task: Task, labels: int, method: str, bootstrap: Bootstrap, test: str) -> Row:
-    """Returns the result of one method with so many labels on one test."""
-    own = bootstrap.macro(method)
-    if method == "random":
-        gains = (None, None, None)
-    else:
-        gain = bootstrap.macro(method, minus="random")
-        gains = (gain.value, gain.low, gain.high)
-    return Row(
-        task.name,
-        labels,
-        method,
-        own.value,
-        own.low,
-        own.high,
-        *gains,
-        test,
-        MAIN_METRIC[task.outputs.kind],
-    )
+@dataclasses.dataclass(frozen=True, eq=False)
+class Result:
+    """Scores of all methods on one test, measured."""
 
+    task: Task
+    labels: int
+    """Number of labelled recordings."""
+    test: str
+    """Split, or name of another data set."""
+    measured: LabelDraws
+    """Main metric of each method with each draw of labels."""
+    clean: np.ndarray
+    """True for a class with at least `CLEAN` cases, bool [class]; for no number."""
 
-def seed_rows(
-    task: Task, labels: int, test: str, truth: np.ndarray, scores: dict[str, np.ndarray]
-) -> Iterator[dict]:
-    """Yields the lines of per_seed.csv: AUROC, or R2 of numbers, by method, seed and class.
+    @classmethod
+    def measure(
+        cls,
+        task: Task,
+        labels: int,
+        test: str,
+        truth: np.ndarray,
+        patients: np.ndarray,
+        scores: dict[str, np.ndarray],
+    ) -> "Result":
+        """Measures scores.
 
-    Args:
-      task: the task.
-      labels: number of labelled recordings.
-      test: name of the test.
-      truth: targets, [recording, output].
-      scores: scores of each method, [seed, recording, class].
-    """
-    for method, stack in scores.items():
-        for seed, one_seed in enumerate(stack):
-            values = main_metric(task.outputs.kind, truth, one_seed)
-            for name, value in zip(task.outputs.names, values, strict=True):
-                yield {
-                    "task": task.name,
-                    "labels": labels,
-                    "way": method,
-                    "seed": seed,
-                    "class": name,
-                    "auroc": value,
-                    "test": test,
-                }
+        Args:
+          task: the task.
+          labels: number of labelled recordings.
+          test: name of the test.
+          truth: targets, [recording, class].
+          patients: patient of each recording, [recording].
+          scores: scores of each method, [draw, recording, class].
+        """
+        kind = task.outputs.kind
+        clean = (np.equal(truth, 1).sum(axis=0) >= CLEAN) & (kind != "numbers")
+        return cls(task, labels, test, LabelDraws.measure(kind, truth, scores, patients), clean)
+
+    def rows(self) -> Iterator[Row]:
+        """Yields the line of each method."""
+        metric = MAIN_METRIC[self.task.outputs.kind]
+        for method, values in self.measured.values.items():
+            own = self.measured.macro(method)
+            gains = (None, None, None)
+            if method != "random":
+                gain = self.measured.macro(method, minus="random")
+                gains = (gain.value, gain.low, gain.high)
+            defined = self.measured.defined(method)
+            clean = self.clean & defined
+            yield Row(
+                self.task.name,
+                self.labels,
+                method,
+                own.value,
+                # The tails over few draws of labels are long.
+                max(own.low, 0.0) if metric == "AUROC" else own.low,
+                min(own.high, 1.0),
+                *gains,
+                self.test,
+                metric,
+                draws=len(values),
+                classes=int(defined.sum()),
+                clean=self.measured.macro(method, among=clean).value if clean.any() else None,
+                clean_classes=int(clean.sum()),
+            )
+
+    def seed_rows(self) -> Iterator[dict]:
+        """Yields the lines of per_seed.csv: the metric by method, seed and class."""
+        for method, each in self.measured.values.items():
+            for seed, values in enumerate(each):
+                for name, value in zip(self.task.outputs.names, values, strict=True):
+                    yield {
+                        "task": self.task.name,
+                        "labels": self.labels,
+                        "way": method,
+                        "seed": seed,
+                        "class": name,
+                        "auroc": value,
+                        "test": self.test,
+                    }
 
 
 def write_csv(path: Path, rows: Sequence[dict]) -> None:
-    """Writes rows with equal keys; the keys are the header."""
-    with path.open("w", newline="") as file:
+    """Writes rows with equal keys, which are the header. A killed process leaves no half file."""
+    with replaced(path) as unfinished, unfinished.open("w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
         writer.writerows(rows)
 
 
+def read_csv(path: Path) -> list[dict[str, str]]:
+    """Reads the rows that `write_csv` wrote; their values are text."""
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
 def markdown(rows: Sequence[Row]) -> str:
     """Returns a table with a line for each test, task and number of labels.
 
-    There is a column for each method, and one for the tests if there are several.
+    There is a column for each method, and one for the tests if there are several. If some classes
+    are too rare for the clean mean, there is a column with the numbers of classes, and each method
+    has both means.
     """
     methods = list(dict.fromkeys(row.way for row in rows))
     several = len({row.test for row in rows}) > 1
     has_metric = any(row.metric != "AUROC" for row in rows)
-    header = ["task", "labels", *["tested on"] * several, *["metric"] * has_metric, *methods]
-    header.append("frozen - random")
+    has_rare = any(0 < row.clean_classes < row.classes for row in rows)
+    header = ["task", "labels", "draws", *["tested on"] * several, *["metric"] * has_metric]
+    header += [*["classes (clean)"] * has_rare, *methods, "frozen - random"]
     lines = [f"| {' | '.join(header)} |", "| --- " * len(header) + "|"]
     for key in dict.fromkeys((row.task, row.labels, row.test) for row in rows):
         results = {row.way: row for row in rows if (row.task, row.labels, row.test) == key}
         task, labels, test = key
-        cells = [f"{results[name].auroc:.3f}" if name in results else "" for name in methods]
-        gain = results["frozen"].gain_interval()
-        metric = [results["frozen"].metric] * has_metric
-        line = [task, f"{labels:,}", *[test] * several, *metric, *cells, gain]
-        lines.append(f"| {' | '.join(line)} |")
-    return "\n".join(lines) + "\n"
+        frozen = results["frozen"]
+        cells = [_cell(results[name], has_rare) if name in results else "" for name in methods]
+        metric = [frozen.metric] * has_metric
+        classes = [f"{frozen.classes} ({frozen.clean_classes})"] * has_rare
+        line = [task, f"{labels:,}", str(frozen.draws), *[test] * several, *metric, *classes]
+        lines.append(f"| {' | '.join([*line, *cells, frozen.gain_interval()])} |")
+    note = f"\nIn brackets: classes with at least {CLEAN} cases in the test.\n" if has_rare else ""
+    return "\n".join(lines) + "\n" + note
+
+
+def _cell(row: Row, has_rare: bool) -> str:
+    clean = f" ({row.clean:.3f})" if has_rare and row.clean is not None else ""
+    return f"{row.auroc:.3f}{clean}"

@@ -55,7 +55,7 @@ def loss_curve(
         axes.set(xlabel="step", ylabel=name)
         if len(steps) > 1:
             axes.set_xlim(min(steps), max(steps))
-        _tidy(axes)
+        tidy(axes)
     figure.axes[0].legend(frameon=False)
     figure.savefig(path, dpi=130)
 
@@ -156,6 +156,11 @@ _METHODS = {
 }
 
 
+def method_style(method: str) -> tuple[str, str]:
+    """Returns the name and the colour of a method of the benchmark; other methods are purple."""
+    return _METHODS.get(method, (method, OKABE_ITO["purple"]))
+
+
 def low_label_curves(rows: Sequence[Row], path: Path) -> None:
     """Plots macro AUROC with its interval against the number of labels.
 
@@ -191,7 +196,7 @@ def low_label_curves(rows: Sequence[Row], path: Path) -> None:
 def _draw_task(axes: Axes, rows: Sequence[Row]) -> None:
     methods = list(dict.fromkeys(row.way for row in rows))
     for number, method in enumerate(methods):
-        name, colour = _METHODS[method]
+        name, colour = method_style(method)
         line = sorted((row for row in rows if row.way == method), key=lambda row: row.labels)
         # Shifted sideways, so that the intervals of the methods do not overlap.
         labels = [row.labels * 1.03 ** (number - (len(methods) - 1) / 2) for row in line]
@@ -204,10 +209,11 @@ def _draw_task(axes: Axes, rows: Sequence[Row]) -> None:
     axes.set_xscale("log")
     axes.set_xticks(ticks, [f"{n / 1000:.3g}k" if n >= 1000 else str(n) for n in ticks])
     axes.xaxis.set_minor_locator(NullLocator())
-    _tidy(axes)
+    tidy(axes)
 
 
-def _tidy(axes: Axes) -> None:
+def tidy(axes: Axes) -> None:
+    """Removes the frame but for both axes, and draws a light grid behind everything."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color="#E6E6E6", linewidth=0.7)
     axes.set_axisbelow(True)

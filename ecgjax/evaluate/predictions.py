@@ -14,6 +14,7 @@ import numpy as np
 
 from ecgjax.errors import InputError
 from ecgjax.outputs import Kind
+from ecgjax.whole_files import replaced
 
 FILE = "predictions.npz"
 TESTED_SPLITS = ("validation", "test")
@@ -96,9 +97,8 @@ def save(workdir: Path, description: RunDescription, predictions: dict[str, Pred
         for split, prediction in predictions.items()
         for name, value in vars(prediction).items()
     }
-    unfinished = workdir / f"unfinished-{FILE}"
-    np.savez_compressed(unfinished, about=json.dumps(about), **arrays)
-    unfinished.replace(workdir / FILE)
+    with replaced(workdir / FILE) as unfinished:
+        np.savez_compressed(unfinished, about=json.dumps(about), **arrays)
 
 
 def load(workdir: Path) -> tuple[RunDescription, dict[str, Predictions]]:

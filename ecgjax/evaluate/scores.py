@@ -142,3 +142,16 @@ def threshold_figures(
         for name, pair in zip(names, shares, strict=True):
             rows[name][test] = [round(share, 4) for share in pair]
     return rows
+
+
+def results_by_class(classes: Sequence[str], bootstrap: Bootstrap) -> dict[str, list[float]]:
+    """Returns the intervals of the method "model" by class, as in metrics.json."""
+    intervals = bootstrap.per_class("model")
+    return {name: as_list(each) for name, each in zip(classes, intervals, strict=True)}
+
+
+def as_list(interval: Interval) -> list[float]:
+    """Returns an interval as in metrics.json: value, lower and upper bound."""
+    parts = (float(part) for part in (interval.value, interval.low, interval.high))
+    # Six digits of what is larger than 1 (an error in its own unit), four decimals of the others.
+    return [float(f"{part:.6g}") if abs(part) > 1 else round(part, 4) for part in parts]

@@ -8,9 +8,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from ecgjax.evaluate.plots import OKABE_ITO
-from ecgjax.signals import LEADS, MISSING, WAVES
+from ecgjax.signals import LEADS, MISSING, UNMARKED, WAVES
 
 _COLOURS = {"P": OKABE_ITO["blue"], "QRS": OKABE_ITO["vermilion"], "T": OKABE_ITO["green"]}
+_COLOURS |= {"not marked": "lightgrey"}
+_NAMES = {UNMARKED: "not marked"} | dict(enumerate(WAVES))
 _LEAD = "II"
 _SECONDS = 5.0
 
@@ -26,7 +28,7 @@ def draw(
 ) -> None:
     """Plots lead II of the first 5 s of each recording with coloured waves.
 
-    True waves are shaded in the upper half, predicted waves in the lower half.
+    True waves are shaded in the upper half, predicted waves in the lower half. Grey: not marked.
 
     Args:
       signals: stored recordings, int16 [recording, time, lead].
@@ -59,8 +61,7 @@ def _shade(axes: Axes, labels: np.ndarray, rate_hz: float, bottom: float, top: f
     labels = labels[: round(_SECONDS * rate_hz)]
     edges = np.flatnonzero(np.diff(labels, prepend=0, append=0))
     for start, stop in zip(edges, edges[1:], strict=False):
-        if 0 < labels[start] < len(WAVES):
-            colour = _COLOURS[WAVES[labels[start]]]
+        if colour := _COLOURS.get(_NAMES[int(labels[start])]):
             axes.axvspan(
                 start / rate_hz, stop / rate_hz, bottom, top, color=colour, alpha=0.35, linewidth=0
             )

@@ -9,8 +9,9 @@ import re
 import signal
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,6 +26,9 @@ WRONG_INPUT = 2
 """Exit status after an input error."""
 SIGNAL = 128
 """Exit status after a signal: this plus the signal's number, as a shell reports it."""
+ENDING_S = 10.0
+"""Seconds that threads and other processes have after the last line."""
+_STOPPED = "interrupted; the same command goes on from what is finished"
 
 
 def run(main: Callable[[], None]) -> None:
@@ -35,21 +39,57 @@ def run(main: Callable[[], None]) -> None:
     """
     keep_freed_memory()
     try:
-        main()
+        with _signals_as_errors():
+            main()
     except InputError as error:
         _exit(f"error: {error}", status=WRONG_INPUT)
     except Interrupted as stop:
         _exit(str(stop), status=SIGNAL + stop.signal)
     except KeyboardInterrupt:
-        _exit("interrupted", status=SIGNAL + signal.SIGINT)
+        _exit(_STOPPED, status=SIGNAL + signal.SIGINT)
     except BrokenPipeError:  # the reader of `| head` has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(SIGNAL + signal.SIGPIPE)
 
 
+@contextlib.contextmanager
+def _signals_as_errors() -> Iterator[None]:
+    """Makes SIGTERM an error that unwinds the program as SIGINT (Ctrl-C) does.
+
+    Training has handlers of its own, see `ecgjax.train.interrupts`. An ignored signal stays
+    ignored.
+    """
+    process = os.getpid()
+
+    def stop(number: int, _frame: object) -> None:
+        if os.getpid() != process:  # a fork, which has nothing to unwind
+            os._exit(SIGNAL + number)
+        raise Interrupted(number, _STOPPED)
+
+    earlier = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                earlier[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
 def _exit(line: str, *, status: int) -> None:
     print(line, file=sys.stderr)
+    threading.Thread(target=_end_at_last, args=(status,), daemon=True).start()
     sys.exit(status)
+
+
+def _end_at_last(status: int) -> None:
+    """Ends a process that does not end: Python waits for all threads, also for one that hangs."""
+    time.sleep(ENDING_S)
+    if getattr(threading, "_SHUTTING_DOWN", False):  # else somebody has caught the exit
+        sys.stdout.flush()
+        os._exit(status)
 
 
 def parse(arguments: type[Arguments], **settings) -> Arguments:

@@ -11,6 +11,7 @@ import tyro
 from ecgjax.launch import command
 from ecgjax.objectives import OBJECTIVES
 from ecgjax.tpu.slices import parse_slice
+from ecgjax.whole_files import replace_text
 from ecgjax.workflows.compile import compile_and_report
 from ecgjax.workflows.presets import PRESETS
 from ecgjax.workflows.pretrain import Pretraining
@@ -58,7 +59,7 @@ def main() -> None:
         estimate_scaling=arguments.weak_scaling,
     )
     if arguments.out:
-        arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+        replace_text(arguments.out, json.dumps(report, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -61,11 +61,12 @@ def main() -> None:
     with command.CountedProgress("recordings") as progress:
         options = vars(arguments) | {"out": out, "source": source}
         prepared = prepare(**options, progress=progress)
+    summary = report.read(prepared)
     if not progress.total:
         print(f"{arguments.dataset} was prepared before; delete {prepared} to convert it again")
         if source and (path := first_changed(source, prepared / report.JSON)):
-            print(f"WARNING   {path} has changed since then, and the data set has not")
-    summary = report.read(prepared)
+            changed = path if summary.get("own_files") is False else f"a file or folder in {source}"
+            print(f"WARNING   {changed} has changed since then, and the data set has not")
     print("\n".join(headline(summary, arguments.patient_key)))
     place = str(prepared)
     if is_remote(arguments.out):

@@ -53,6 +53,8 @@ class Arguments:
     """Compare the encoder with a random encoder at the end."""
     cache: Literal["none", "device"] = "none"
     """Memory that holds all recordings: none (read shards) or device. The batches are equal."""
+    skip_damaged: float = 0.0
+    """Share of the training recordings that may be damaged: named, and replaced by others."""
     processes: Annotated[Processes, tyro.conf.arg(name="")] = Processes()
     """Training in several processes."""
 
@@ -71,7 +73,7 @@ def main() -> None:
     # Imported late: --help need not wait for scikit-learn and matplotlib.
     from ecgjax.workflows.first_look import first_look, missing_part, print_next
 
-    records = Mixture([*map(local, arguments.data)] or [_demo_data()])
+    records = Mixture([*map(local, arguments.data)] or [_demo_data()], arguments.skip_damaged)
     names = "+".join(member.name.split("/")[0] for member in records.members)
     default = Path("runs", f"pretrain-{names}")
     workdir = arguments.workdir or command.writable_folder(default, "--workdir")

@@ -22,6 +22,7 @@ attributes:
         `preprocess` (an `ecgjax.preprocessing.Preprocessor`) turns them into the encoder's input.
       "patient": int32 [recording] or [pair].
       "progress": float32, the share of the run that is done, from 0 to below 1.
+      "num_steps": int, steps of the whole run.
 
 A collection named "result", {"params": {"encoder": ...}}, replaces the trained encoder in the saved
 checkpoint, for example by its EMA. `examples/barlow_twins.py` is a complete method in 40 lines.
@@ -35,11 +36,13 @@ from ecgjax.objectives.clocs import Clocs
 from ecgjax.objectives.cpc import Cpc
 from ecgjax.objectives.jepa import Jepa
 from ecgjax.objectives.lead_bootstrap import LeadBootstrap
+from ecgjax.objectives.lejepa import Lejepa
 from ecgjax.objectives.masked_autoencoder import MaskedAutoencoder
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.objectives.simclr import Simclr
 from ecgjax.objectives.swav import Swav
 from ecgjax.objectives.temporal_spatial import TemporalSpatial
+from ecgjax.objectives.visreg import Visreg
 from ecgjax.objectives.wav2vec_cmsc import Wav2vecCmsc
 
 OBJECTIVES = {
@@ -49,11 +52,13 @@ OBJECTIVES = {
     "cpc": Cpc,
     "jepa": Jepa,
     "lead_bootstrap": LeadBootstrap,
+    "lejepa": Lejepa,
     "masked_autoencoder": MaskedAutoencoder,
     "patient_contrast": PatientContrast,
     "simclr": Simclr,
     "swav": Swav,
     "temporal_spatial": TemporalSpatial,
+    "visreg": Visreg,
     "wav2vec_cmsc": Wav2vecCmsc,
 }
 """Settings class of each method by its name on the command line."""

@@ -25,12 +25,14 @@ import optax
 from ecgjax.augment import OFF, Augmentation
 from ecgjax.errors import InputError
 from ecgjax.objectives.byol import byol_loss
+from ecgjax.objectives.parts.clean_statistics import clean_statistics
 from ecgjax.objectives.parts.collapse import collapse_metrics
 from ecgjax.objectives.parts.projection_head import (
     ProjectionHead,
     check_same_output,
     check_widths,
 )
+from ecgjax.objectives.parts.spread import SpreadWeights, spread_terms
 from ecgjax.preprocessing import Preprocessor, band_pass
 
 
@@ -43,6 +45,12 @@ class Adversarial:
     discriminator's accuracy swings between 0 and 1 and the encoder learns nothing; with 0 it learns
     little (PTB-XL, 1,100 steps, superclass AUROC with 1,000 labels on fold 9, difference to random
     weights: -0.04 with 1.0, +0.00 with 0, +0.02 with 0.1)."""
+    spread: SpreadWeights = SpreadWeights(variance=1.0, covariance=0.04)
+    """Weights of the terms that keep the projections of different patients apart: without them the
+    views agree too easily."""
+    clean_statistics: bool = True
+    """Takes the encoder's batch statistics, in the last tenth of the run, from whole recordings
+    without noise and with all leads, as they are embedded later."""
     projection: tuple[int, ...] = (512, 512, 128)
     """Widths of the projection head's layers; all heads are discarded after pre-training."""
     prediction: tuple[int, ...] = (64, 128)
@@ -87,7 +95,7 @@ class Adversarial:
         *,
         preprocess: Preprocessor,
     ):
-        """Returns prediction loss plus weighted adversarial loss; see `ecgjax.objectives`.
+        """Returns prediction loss plus weighted other losses; see `ecgjax.objectives`.
 
         `batch` has "signal", int16 [pair, 2, time, lead], and "progress".
         """
@@ -105,12 +113,18 @@ class Adversarial:
         logits = logits.reshape(views.shape[:2])
         prediction = byol_loss(predicted, projected) / 2
         adversarial = discriminator_loss(logits)
+        terms = spread_terms(projected[:, 0], projected[:, 1])
         metrics = {
             "positive_cosine": 1 - prediction / 2,
             "discriminator_accuracy": ((logits > 0) == NOISY[None]).mean(),
             "reversal": strength,
+            **terms,
         }
-        loss = prediction + self.adversarial * adversarial
+        loss = prediction + self.adversarial * adversarial + self.spread.total(terms)
+        if self.clean_statistics:
+            updates = clean_statistics(
+                encoder, variables, batch, preprocess=preprocess, updates=dict(updates)
+            )
         return loss, (metrics | collapse_metrics(embedding), updates)
 
     def _views(self, signal: jax.Array, key: jax.Array, preprocess: Preprocessor) -> jax.Array:

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 from ecgjax.encoders.parts.transformer import check_transformer
 from ecgjax.errors import InputError
 from ecgjax.objectives.parts.collapse import collapse_metrics
-from ecgjax.objectives.parts.ema import ema_update
+from ecgjax.objectives.parts.ema import ema_update, limit_decay
 from ecgjax.objectives.parts.masking import (
     block_mask,
     encodes_visible_patches,
@@ -31,6 +31,7 @@ from ecgjax.objectives.parts.masking import (
     masked_mean,
     resample_tokens,
 )
+from ecgjax.objectives.parts.spread import SpreadWeights, spread_terms
 from ecgjax.objectives.parts.token_decoder import TokenDecoder
 from ecgjax.preprocessing import Preprocessor
 
@@ -46,6 +47,11 @@ class Jepa:
     momentum: tuple[float, float] = (0.998, 0.9995)
     """EMA decay of the target encoder at the beginning and at the end of the run; linear
     between."""
+    memory: float = 0.05
+    """Longest memory of the EMA, 1 / (1 - decay) steps, as a share of the run: a limit of the decay
+    in short runs. 0: no limit."""
+    spread: SpreadWeights = SpreadWeights()
+    """Weights of the terms that keep the embeddings of different recordings apart (C-JEPA)."""
     difference: Literal["l1", "smooth_l1"] = "l1"
     """Loss between a predicted token and its target; smooth_l1 is quadratic below 1."""
     normalised_targets: bool = True
@@ -65,10 +71,11 @@ class Jepa:
 
     def __post_init__(self):
         kept_is_valid = 0 < self.kept[0] <= self.kept[1] < 1
-        if not (kept_is_valid and 0 <= min(self.momentum) <= max(self.momentum) <= 1):
+        shares = (*self.momentum, self.memory)
+        if not (kept_is_valid and 0 <= min(shares) <= max(shares) <= 1):
             raise InputError(
-                f"kept {self.kept}, momentum {self.momentum}: give shares between 0 and 1, the "
-                f"smaller kept one first"
+                f"kept {self.kept}, momentum {self.momentum}, memory {self.memory}: give shares "
+                f"between 0 and 1, the smaller kept one first"
             )
         if not (self.shortest_block_s > 0 and self.span_samples >= 1):
             raise InputError(
@@ -99,7 +106,7 @@ class Jepa:
     ):
         """Returns the difference between predicted and target tokens; see `ecgjax.objectives`.
 
-        `batch` has "signal", int16 [recording, time, lead], and "progress".
+        `batch` has "signal", int16 [recording, time, lead], "progress" and "num_steps".
         """
         signal = preprocess(batch["signal"])
         columns = self.columns(encoder, signal)
@@ -107,19 +114,22 @@ class Jepa:
         shortest = max(round(self.shortest_block_s / column_s), 1)
         mask = self.draw_mask(key, len(signal), columns, shortest=shortest)
         own = {name: variables[name] for name in ("params", "batch_stats") if name in variables}
-        predicted, _ = JepaNetwork(encoder, self).apply(
+        (predicted, visible), _ = JepaNetwork(encoder, self).apply(
             own, signal, mask, train=True, mutable=["batch_stats"]
         )
 
         first, last = self.momentum
         decay = first + (last - first) * batch["progress"]
+        decay = limit_decay(decay, batch["num_steps"], memory=self.memory)
         average = ema_update(
             variables["result"]["params"]["encoder"], variables["params"]["encoder"], decay
         )
         tokens, embedding, updates = self._encode_target(encoder, own, average, signal)
         target = tokens.reshape(predicted.shape)
         loss = prediction_loss(predicted, target, mask, smooth=self.difference == "smooth_l1")
-        metrics = {"target_std": target.std((0, 1, 2)).mean(), "hidden": mask.mean()}
+        terms = spread_terms(visible)
+        loss += self.spread.total(terms)
+        metrics = {"target_std": target.std((0, 1, 2)).mean(), "hidden": mask.mean(), **terms}
         return loss, (
             metrics | collapse_metrics(embedding),
             updates | {"result": {"params": {"encoder": average}}},
@@ -215,7 +225,9 @@ class JepaNetwork(nn.Module):
     settings: Jepa
 
     @nn.compact
-    def __call__(self, signal: jax.Array, mask: jax.Array, *, train: bool) -> jax.Array:
+    def __call__(
+        self, signal: jax.Array, mask: jax.Array, *, train: bool
+    ) -> tuple[jax.Array, jax.Array]:
         """Predicts the target tokens of a signal.
 
         Args:
@@ -224,13 +236,14 @@ class JepaNetwork(nn.Module):
           train: the encoder's `train`.
 
         Returns:
-          [batch, row, column, channel].
+          The predictions [batch, row, column, channel], and the embedding of the visible part
+          [batch, dimension].
         """
         if not encodes_visible_patches(self.encoder):
             span = self.settings.span_samples
-            tokens, _ = self.encoder(mask_signal(signal, mask[:, None], span), train=train)
+            tokens, embedding = self.encoder(mask_signal(signal, mask[:, None], span), train=train)
             tokens = resample_tokens(tokens, signal.shape[1], span)
-            return self._predictor(tokens.shape[-1])(tokens, 1, mask.shape[1])
+            return self._predictor(tokens.shape[-1])(tokens, 1, mask.shape[1]), embedding
         patches = self.encoder.patches(signal)
         rows, columns = patches.shape[1:3]
         patch_mask = jnp.tile(mask, (1, rows))
@@ -238,8 +251,9 @@ class JepaNetwork(nn.Module):
         # possible length, and `valid` is False for its masked entries.
         visible = jnp.argsort(patch_mask, axis=1)[:, : rows * self.settings.max_visible(columns)]
         valid = ~jnp.take_along_axis(patch_mask, visible, axis=1)
-        tokens, _ = self.encoder.encode(patches, visible, valid)
-        return self._predictor(tokens.shape[-1])(tokens, rows, columns, visible, valid)
+        tokens, embedding = self.encoder.encode(patches, visible, valid)
+        predictor = self._predictor(tokens.shape[-1])
+        return predictor(tokens, rows, columns, visible, valid), embedding
 
     def _predictor(self, width: int) -> TokenDecoder:
         return TokenDecoder(

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 from ecgjax.augment import MEHARI_VIEWS, Augmentation
 from ecgjax.errors import InputError
 from ecgjax.objectives.parts.collapse import collapse_metrics
-from ecgjax.objectives.parts.microbatches import encode_in_microbatches
+from ecgjax.objectives.parts.multi_crop import LONG_CROPS, crop_kinds, encode_crops
 from ecgjax.objectives.parts.nt_xent import unit_length
 from ecgjax.objectives.parts.projection_head import ProjectedEncoder, check_widths
 from ecgjax.preprocessing import Preprocessor
@@ -101,30 +101,21 @@ class Swav:
         `batch` has "signal", int16 [recording, time, lead], and "progress".
         """
 
-        def encode(signal: jax.Array, key: jax.Array):
-            """[recording, time, lead] -> embeddings by name, and updates of batch statistics."""
-            recordings = preprocess(signal)
-            state = variables
-            embeddings = []
-            crops = []
-            for augmentation, each in self._crops():
-                key, view_key = jax.random.split(key)
-                views = augmentation.views(
-                    recordings, view_key, rate_hz=preprocess.rate_hz, each=each
-                )
-                (embedding, projected), updates = self._network(encoder).apply(
-                    state, views, train=True, mutable=["batch_stats"]
-                )
-                state = {**variables, **updates}
-                embeddings.append(embedding)
-                crops.append(unit_length(projected).reshape(len(signal), each, -1))
-            return {"embedding": embeddings[0], "crops": jnp.concatenate(crops, axis=1)}, updates
-
-        encoded, updates = encode_in_microbatches(
-            encode, batch["signal"], key, size=self.microbatch
+        kinds = crop_kinds(
+            self.augmentation, small_crops=self.small_crops, small_crop_s=self.small_crop_s
         )
+        embedding, crops, updates = encode_crops(
+            self._network(encoder),
+            variables,
+            batch["signal"],
+            key,
+            kinds,
+            preprocess=preprocess,
+            microbatch=self.microbatch,
+        )
+        crops = unit_length(crops)
         prototypes = unit_length(variables["params"]["prototypes"])
-        large = encoded["crops"][:, :2]
+        large = crops[:, :LONG_CROPS]
         queue = variables["queue"]["projection"] if self.queue else jnp.zeros((0, *large.shape[1:]))
         used = jnp.square(queue).sum((1, 2)) > 0  # not the empty entries
         if self.queue:
@@ -134,16 +125,9 @@ class Swav:
         projections = jnp.concatenate([large, queue])
         used = jnp.concatenate([jnp.ones(len(large), bool), used])
         codes = self._codes(projections, used, prototypes)[: len(large)]
-        loss, shares = swapped_prediction(
-            encoded["crops"], prototypes, codes, temperature=self.temperature
-        )
+        loss, shares = swapped_prediction(crops, prototypes, codes, temperature=self.temperature)
         metrics = {"prototypes_used": jnp.exp(_entropy(shares.mean((0, 1))))}
-        return loss, (metrics | collapse_metrics(encoded["embedding"]), updates)
-
-    def _crops(self) -> list[tuple[Augmentation, int]]:
-        """Returns the augmentation of each kind of crop, and the number of crops of that kind."""
-        small = dataclasses.replace(self.augmentation, crop_s=self.small_crop_s)
-        return [(self.augmentation, 2)] + [(small, self.small_crops)] * bool(self.small_crops)
+        return loss, (metrics | collapse_metrics(embedding), updates)
 
     def _codes(self, projections: jax.Array, used: jax.Array, prototypes: jax.Array) -> jax.Array:
         """[recording, 2, width] -> codes [recording, 2, prototype]; each crop is assigned alone."""

@@ -20,14 +20,19 @@ from orbax.checkpoint import v1 as ocp
 
 from ecgjax.data.seen import Seen
 from ecgjax.errors import InputError, first_line
+from ecgjax.train.config_bounds import check_chunks, check_files, check_seen
 from ecgjax.train.manifest import (
     CheckpointDamaged,
     check_arrays,
     check_config,
+    check_finite,
     check_same_run,
+    first_not_finite,
     make_manifest,
 )
+from ecgjax.train.saving import SaveFailed, save_or_fail
 from ecgjax.train.state import TrainState
+from ecgjax.train.state_parts import join_state, split_state
 
 WEIGHTS = Path(__file__).parent.parent / "weights"
 """Folder of the encoders that are shipped with ecgjax, one model folder for each."""
@@ -42,6 +47,9 @@ class Checkpoints:
             self._directory.mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError) as error:
             raise InputError(f"{workdir}: not a folder; give another --workdir") from error
+        except OSError as error:
+            problem = f"{workdir}: no files can be written to it ({error.strerror})"
+            raise InputError(f"{problem}; give another --workdir") from error
         policy: Any = ocp.training.preservation_policies.LatestN(keep)
         self._orbax = ocp.training.Checkpointer(
             str(self._directory), preservation_policy=policy, context=_orbax_context()
@@ -50,18 +58,46 @@ class Checkpoints:
     def __enter__(self) -> "Checkpoints":
         return self
 
-    def __exit__(self, *_) -> None:
-        self._orbax.close()
+    def __exit__(self, kind: type | None, *_) -> None:
+        if kind is None or not issubclass(kind, SaveFailed):  # else it may wait for minutes
+            self._orbax.close()
 
     def path(self, step: int) -> Path:
         """Returns the folder of the checkpoint after `step` steps."""
         return self._directory / str(step)
 
     def save(self, state: TrainState, config: dict, seen: Seen) -> None:
-        """Saves the state after `state.step` steps; replaces a damaged checkpoint of that step."""
-        arrays = {**_split_state(state), "data": seen.to_uint32()}
+        """Saves the state after `state.step` steps; replaces a damaged checkpoint of that step.
+
+        Raises:
+          InputError: the state is not finite, or cannot be written. Earlier checkpoints stay.
+        """
+        step = int(state.step)
+        arrays = {**split_state(state), "data": seen.to_uint32()}
+        intact = self._intact(step)
+        if name := first_not_finite(arrays):
+            raise InputError(
+                f"step {step}: {name} is not finite and is not saved; {intact}; lower "
+                f"--optimizer.learning-rate"
+            )
         parts = {**arrays, "config": config, "manifest": make_manifest(arrays, config)}
-        self._orbax.save_checkpointables(int(state.step), parts, force=True, overwrite=True)
+        save_or_fail(
+            lambda: self._orbax.save_checkpointables(step, parts, force=True, overwrite=True),
+            self._directory,
+            max(sum(leaf.nbytes for leaf in jax.tree.leaves(arrays)), self._size_before()),
+            f"{intact}; make room and give the same command again",
+        )
+
+    def _size_before(self) -> int:
+        """Returns the bytes of the newest checkpoint; a small one is mostly names and hashes."""
+        latest = self._orbax.latest
+        files = self.path(latest.step).rglob("*") if latest else ()
+        return sum(file.stat().st_size for file in files if file.is_file())
+
+    def _intact(self, step: int) -> str:
+        """Returns words for the newest checkpoint before a step."""
+        earlier = [saved.step for saved in self._orbax.checkpoints if saved.step < step]
+        return f"checkpoint {max(earlier)} is intact" if earlier else "no checkpoint was saved yet"
 
     def resume(self, state: TrainState, config: dict) -> TrainState | None:
         """Reads the newest undamaged state; returns None if nothing was saved yet.
@@ -118,11 +154,6 @@ def find_checkpoint(path: str | Path) -> Path:
     raise InputError(f"{path}: {reason}; {remedy}")
 
 
-def encoder_variables(state: TrainState) -> dict:
-    """Returns the variables of the encoder that a checkpoint of the state would hold."""
-    return _split_state(state)["encoder"]
-
-
 def read_config(path: Path) -> dict:
     """Reads the config of one checkpoint.
 
@@ -130,6 +161,7 @@ def read_config(path: Path) -> dict:
       CheckpointDamaged: it cannot be read, or differs from what was saved.
       InputError: the checkpoint has another format.
     """
+    check_files(path)
     try:
         parts = read_json(path)
         return check_config(parts["config"], parts["manifest"], path)
@@ -142,7 +174,7 @@ def read_config(path: Path) -> dict:
 
 
 def _read_state(path: Path, state: TrainState) -> TrainState:
-    shapes = jax.tree.map(_shape, _split_state(state))
+    shapes = jax.tree.map(_shape, split_state(state))
     try:
         arrays = ocp.load_checkpointables(str(path), shapes)
         manifest = read_json(path)["manifest"]
@@ -150,13 +182,26 @@ def _read_state(path: Path, state: TrainState) -> TrainState:
         raise CheckpointDamaged(f"{path}: cannot be read ({first_line(error)})") from error
     arrays = {name: arrays[name] for name in shapes}
     check_arrays(arrays, manifest, path)
-    return _join_state(arrays)
+    check_finite(arrays, path)
+    return join_state(arrays)
 
 
 def write_parts(folder: Path, parts: dict[str, dict]) -> None:
-    """Writes named parts as one bundle, without waiting for other processes."""
+    """Writes named parts as one bundle, without waiting for other processes.
+
+    Raises:
+      InputError: they cannot be written.
+    """
+    folder = folder.absolute()
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sizes = [getattr(leaf, "nbytes", 0) for leaf in jax.tree.leaves(parts)]
     with _alone(_orbax_context()):
-        ocp.save_checkpointables(str(folder.absolute()), parts, overwrite=True)
+        save_or_fail(
+            lambda: ocp.save_checkpointables(str(folder), parts, overwrite=True),
+            folder.parent,
+            sum(sizes),
+            "make room and give the same command again",
+        )
 
 
 def read_parts(path: Path, shapes: dict[str, dict | None]) -> tuple[dict[str, dict], dict]:
@@ -167,6 +212,10 @@ def read_parts(path: Path, shapes: dict[str, dict | None]) -> tuple[dict[str, di
       shapes: {part: shapes and types of its arrays}, which must fit; None takes what is there.
     """
     with _alone(ocp.Context()):
+        saved: Any = ocp.checkpointables_metadata(str(path))
+        check_chunks({name: saved.metadata[name] for name in shapes})
+        if "data" in shapes:
+            check_seen(saved.metadata["data"])
         arrays = {
             name: ocp.load(str(path), part, checkpointable_name=name)
             for name, part in shapes.items()
@@ -225,38 +274,3 @@ def _alone(context: ocp.Context) -> ocp.Context:
 
 def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
-
-
-def _split_state(state: TrainState) -> dict[str, dict]:
-    """Splits a state into the parts encoder and train."""
-    trees = _swap_result({"params": state.params, **state.collections})
-    encoder = {name: tree["encoder"] for name, tree in trees.items() if "encoder" in tree}
-    others = {
-        name: {part: value for part, value in tree.items() if part != "encoder"}
-        for name, tree in trees.items()
-    }
-    train = {"step": state.step, "variables": others, "opt_state": state.opt_state}
-    return {"encoder": encoder, "train": train}
-
-
-def _join_state(parts: dict[str, dict]) -> TrainState:
-    """Inverse of `_split_state`."""
-    train = parts["train"]
-    trees = {name: dict(tree) for name, tree in train["variables"].items()}
-    for name, tree in parts["encoder"].items():
-        trees[name]["encoder"] = tree
-    trees = _swap_result(trees)
-    return TrainState(train["step"], trees.pop("params"), trees, train["opt_state"])
-
-
-def _swap_result(trees: dict) -> dict:
-    """Swaps the encoder that is trained and the one in "result", if there is one."""
-    if "result" not in trees:
-        return trees
-    trained = trees["params"]
-    result = trees["result"]["params"]
-    return {
-        **trees,
-        "params": {**trained, "encoder": result["encoder"]},
-        "result": {"params": {**result, "encoder": trained["encoder"]}},
-    }

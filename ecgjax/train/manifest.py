@@ -9,11 +9,13 @@ from typing import Any
 import flax.linen as nn
 import flax.traverse_util
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from ecgjax import encoders
 from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing
+from ecgjax.train import config_bounds
 
 FORMAT = 2
 """Version of the checkpoint layout that this ecgjax writes and reads."""
@@ -25,6 +27,9 @@ embedded whole recordings."""
 EARLIER_ENCODERS = {"pclr_resnet": {"epsilon": 1e-5}}
 """Settings of encoders that checkpoints of earlier versions lack."""
 
+FREE = {"save_every"}
+"""Last words of settings that may change between a run and its resumption."""
+
 
 class CheckpointDamaged(InputError):
     """A checkpoint whose content differs from what was saved."""
@@ -32,7 +37,7 @@ class CheckpointDamaged(InputError):
 
 def make_manifest(arrays: dict, config: dict) -> dict[str, str]:
     """Returns the SHA-256 of every array and of the config; `arrays` is {part: tree of arrays}."""
-    return {**array_hashes(arrays), "config": _json_hash(config)}
+    return {**array_hashes(arrays), "config": json_hash(config)}
 
 
 def check_arrays(arrays: dict, manifest: dict[str, str], path: Path) -> None:
@@ -50,6 +55,20 @@ def check_arrays(arrays: dict, manifest: dict[str, str], path: Path) -> None:
     saved = {name: digest for name, digest in manifest.items() if name.startswith(parts)}
     if array_hashes(arrays) != saved:
         raise CheckpointDamaged(f"{path}: its content is not what was saved")
+
+
+def first_not_finite(arrays: dict) -> str:
+    """Returns the name of the first array with NaN or infinity in it, "" if there is none."""
+    for path, leaf in jax.tree.leaves_with_path(arrays):
+        if jnp.issubdtype(leaf.dtype, jnp.floating) and not np.isfinite(np.asarray(leaf)).all():
+            return _words(jax.tree_util.keystr(path))
+    return ""
+
+
+def check_finite(arrays: dict, path: Path) -> None:
+    """Raises CheckpointDamaged if an array of a checkpoint holds NaN or infinity."""
+    if name := first_not_finite(arrays):
+        raise CheckpointDamaged(f"{path}: {name} is not finite; the training had diverged")
 
 
 def changed_arrays(part: str, arrays: dict, manifest: dict[str, str]) -> list[str]:
@@ -84,13 +103,15 @@ def check_config(config: dict, manifest: dict[str, str], path: Path) -> dict:
       CheckpointDamaged: it differs from what was saved.
       InputError: another version of ecgjax wrote it in another format.
     """
-    if manifest["config"] != _json_hash(config):
+    if not isinstance(config, dict) or manifest["config"] != json_hash(config):
         raise CheckpointDamaged(f"{path}: its config is not what was saved")
     if config.get("format") != FORMAT:
+        found = " ".join(str(config.get("format")).split())[:20]
         raise InputError(
-            f"{path}: checkpoint format {config.get('format')}, this ecgjax reads {FORMAT}; "
+            f"{path}: checkpoint format {found}, this ecgjax reads {FORMAT}; "
             f"train again, or use the ecgjax that wrote it"
         )
+    config_bounds.check(config, path)
     encoder = config["encoder"]
     return {
         **config,
@@ -102,12 +123,15 @@ def check_config(config: dict, manifest: dict[str, str], path: Path) -> dict:
 def check_same_run(saved: dict, present: dict, path: Path) -> None:
     """Checks that a run may resume from a checkpoint: both configs must be equal.
 
+    How often checkpoints are saved may differ. A setting of the encoder that is newer than the
+    checkpoint has its default, as when the encoder is loaded.
+
     Raises:
       InputError: they differ. The message names up to four settings.
     """
-    saved = flax.traverse_util.flatten_dict(saved, sep=".")
+    saved = flax.traverse_util.flatten_dict(_with_encoder_defaults(saved), sep=".")
     present = flax.traverse_util.flatten_dict(present, sep=".")
-    names = sorted({*saved, *present})
+    names = sorted(name for name in {*saved, *present} if name.split(".")[-1] not in FREE)
     differences = [
         f"{name} {_saved_value(saved, name)}, now {_short(present.get(name))}"
         for name in names
@@ -118,6 +142,13 @@ def check_same_run(saved: dict, present: dict, path: Path) -> None:
             f"{path}: holds another run ({'; '.join(differences[:4])}); "
             f"give its settings, or another --workdir"
         )
+
+
+def _with_encoder_defaults(config: dict) -> dict:
+    if "encoder" not in config:  # a state without an encoder
+        return config
+    encoder, preprocessing = encoder_from_config(config)
+    return config | encoder_config(config["encoder"]["name"], encoder, preprocessing)
 
 
 def _saved_value(saved: dict, name: str) -> str:
@@ -162,7 +193,8 @@ def array_hashes(tree: dict) -> dict[str, str]:
     return {jax.tree_util.keystr(path): _hash(np.asarray(leaf).tobytes()) for path, leaf in leaves}
 
 
-def _json_hash(value: dict) -> str:
+def json_hash(value: Any) -> str:
+    """Returns the SHA-256 of a JSON value, as the manifest has it of the config."""
     return _hash(json.dumps(value, sort_keys=True).encode())
 
 

@@ -1,7 +1,6 @@
 """The files that a run can be read from without its checkpoints: metrics.jsonl, run.json."""
 
 import json
-import os
 from pathlib import Path
 
 METRICS = "metrics.jsonl"
@@ -15,15 +14,18 @@ def read_lines(workdir: Path) -> tuple[list[dict], list[int]]:
 
     Returns:
       The log lines, oldest first, and the numbers of the damaged lines, from 1. A last line without
-      its end is neither: a process was killed while it wrote, or is writing it now.
+      its end is neither: a process was killed while it wrote, or is writing it now. A line whose
+      step was done again later is left out.
     """
     path = workdir / METRICS
     text = path.read_bytes().decode(errors="replace") if path.exists() else ""
-    lines = []
+    lines: list[dict] = []
     damaged = []
     for number, text_line in enumerate(text.split("\n")[:-1], 1):
         line = _parse(text_line)
         if line is not None:
+            while lines and lines[-1]["step"] >= line["step"]:
+                lines.pop()
             lines.append(line)
         elif text_line.strip():
             damaged.append(number)
@@ -45,11 +47,18 @@ def _is_value(value: object) -> bool:
     return value is None or isinstance(value, int | float | str)
 
 
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file beside and renames it, so that `path` is never half written."""
-    unfinished = path.with_name(f"unfinished-{path.name}")
-    with unfinished.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    unfinished.replace(path)
+def read_start(workdir: Path, run: dict) -> float | None:
+    """Returns when a run was first started, in seconds since 1970; None if it is a new one.
+
+    Args:
+      workdir: folder of the run.
+      run: its title, num_steps and config, as in run.json.
+    """
+    try:
+        earlier = json.loads((workdir / RUN).read_text(encoding="utf-8"))
+        present = json.loads(json.dumps(run))
+        is_same = all(earlier.get(name) == value for name, value in present.items())
+        start_s = earlier.get("first_start_s")
+    except (OSError, ValueError, RecursionError, AttributeError):
+        return None
+    return float(start_s) if is_same and isinstance(start_s, int | float) else None

@@ -4,7 +4,8 @@ A model folder is an Orbax bundle like a checkpoint (see `ecgjax.train.checkpoin
 `train`, which holds the optimizer:
 
 encoder    {"params": ..., "batch_stats": ...}
-head       {"params": {"head": ...}, "batch_stats": {"norm": ...}}; only if there is a head
+head       {"params": {"head": ...}, "batch_stats": {"norm": ...}}; only if there is a head. With
+           "queries" in the config, its parameters hold "attention" as well
 data       hashes of the recordings and patients that the encoder has seen
 config     JSON: encoder, preprocessing, settings of the run; of a head also "outputs", "window_s"
 manifest   JSON: SHA-256 of every array and of the config
@@ -31,6 +32,7 @@ from ecgjax.train.checkpoint import (
 from ecgjax.train.manifest import (
     CheckpointDamaged,
     check_arrays,
+    check_finite,
     encoder_from_config,
     make_manifest,
 )
@@ -93,6 +95,7 @@ def _read(path: Path) -> SavedModel:
             f"{path}: cannot be read as {name} ({first_line(error)})"
         ) from error
     check_arrays(arrays, manifest, path)
+    check_finite(arrays, path)
     seen = Seen.from_uint32(arrays.pop("data"))
     arrays = jax.tree.map(np.asarray, arrays)
     head = arrays.get("head")
@@ -104,7 +107,9 @@ def _shapes(encoder: nn.Module, preprocessing: Preprocessing, config: dict) -> d
     outputs = config.get("outputs")
     module = encoder
     if outputs is not None:
-        module = EncoderWithHead(encoder=encoder, outputs=len(Outputs.from_config(outputs)))
+        number = len(Outputs.from_config(outputs))
+        queries = config.get("queries", 0)
+        module = EncoderWithHead(encoder=encoder, outputs=number, queries=queries)
     signal = jax.ShapeDtypeStruct((1, preprocessing.samples, len(preprocessing.leads)), jnp.float32)
     variables = jax.eval_shape(
         lambda key, signal: module.init(key, signal, train=False), jax.random.key(0), signal

@@ -1,35 +1,27 @@
 """The log of a run: metrics.jsonl and TensorBoard events in the workdir, progress on the screen."""
 
-import datetime
 import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import numpy as np
-import rich.console
 import rich.progress
-import tensorboardX
 
-from ecgjax.errors import InputError
-from ecgjax.train.metrics_file import METRICS, RUN, read_lines, replace_text
+from ecgjax.train.log_files import EventFile, GrowingFile, console, warn_of_log
+from ecgjax.train.metrics_file import METRICS, RUN, read_lines, read_start
+from ecgjax.train.run_clock import TIMING, RunClock
+from ecgjax.whole_files import replace_text
 
-# Progress goes to standard error, so that standard output holds results alone.
-console = rich.console.Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-TIMING = ("time", "elapsed_s", "ecg_per_s", "waiting_for_data")
-"""Entries of a log line that differ between equal runs: date and time (ISO 8601, UTC); seconds
-since the run began, without those in which it was stopped; recordings per second; and the share of
-time without data. Measurements do not count for the last two."""
 COLLAPSED = 0.01
 """Value of `embedding_std` below which all recordings look alike to the encoder. An untrained
 encoder has 0.05 or more."""
-Batch = TypeVar("Batch")
+UNMEASURED = "unmeasured"
+"""Entry of a log line whose measurements a signal prevented."""
 
 
 def on_terminal() -> bool:
@@ -44,10 +36,13 @@ def on_terminal() -> bool:
 class RunLog:
     """Writes the metrics of a run. With several processes, only the first one writes.
 
+    A log that cannot be written is no reason to stop: it is written when it can be.
+
     The log of a resumed run reads like that of an uninterrupted one.
 
     Attributes:
       lines: log lines of the steps before, oldest first; none in processes that do not write.
+      clock: the time of this process.
     """
 
     def __init__(
@@ -72,52 +67,46 @@ class RunLog:
         """
         self._title = title
         self._num_steps = num_steps
-        self._recordings = recordings
-        self._since_s = time.perf_counter()
-        self._since_step = first_step
-        self._waited_s = 0.0
         self._warned = False
         self._bar = None
         self._writes = jax.process_index() == 0
         self.lines: list[dict] = []
+        first_start_s = time.time()
         if self._writes:
-            self._open(workdir, config, first_step)
-        earlier_s = self.lines[-1].get("elapsed_s", 0.0) if self.lines else 0.0
-        self._started_s = self._since_s - earlier_s
+            first_start_s = self._open(workdir, config, first_step)
+        last = self.lines[-1] if self.lines else {}
+        self.clock = RunClock(recordings, first_step, last, first_start_s)
 
-    def _open(self, workdir: Path, config: dict | None, first_step: int) -> None:
-        workdir.mkdir(parents=True, exist_ok=True)
+    def _open(self, workdir: Path, config: dict | None, first_step: int) -> float:
+        """Opens the files; returns when the run was first started, in seconds since 1970."""
         run = {"title": self._title, "num_steps": self._num_steps, "config": config}
-        replace_text(workdir / RUN, json.dumps(run, indent=1) + "\n")
+        first_start_s = read_start(workdir, run) or time.time()
+        run["first_start_s"] = first_start_s
         path = workdir / METRICS
         self.lines = [line for line in read_metrics(workdir) if line["step"] <= first_step]
-        replace_text(path, "".join(json.dumps(line) + "\n" for line in self.lines))
-        self._file = path.open("a", buffering=1)
+        try:
+            workdir.mkdir(parents=True, exist_ok=True)
+            replace_text(workdir / RUN, json.dumps(run, indent=1) + "\n")
+            replace_text(path, "".join(json.dumps(line) + "\n" for line in self.lines))
+        except OSError as error:
+            warn_of_log(path, error)
+        self._file = GrowingFile(path)
         # TensorBoard hides events from `purge_step` on, which is the first step that is done again.
         purged = first_step + 1 if first_step else None
-        self._board = tensorboardX.SummaryWriter(str(workdir / "tensorboard"), purge_step=purged)
+        self._board = EventFile(workdir / "tensorboard", purge_step=purged)
         if on_terminal():
             self._bar = _progress_bar()
             self._bar.start()
             self._task = self._bar.add_task(
                 self._title, total=self._num_steps, completed=first_step, note="compiling"
             )
-
-    def timed(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        """Yields the batches and measures how long the loop waits for them."""
-        while True:
-            start = time.perf_counter()
-            batch = next(batches, None)
-            self._waited_s += time.perf_counter() - start
-            if batch is None:
-                return
-            yield batch
+        return first_start_s
 
     def write(
         self,
         step: int,
-        metrics: Mapping[str, jax.Array],
-        measure: Callable[[], Mapping[str, Any]] | None = None,
+        metrics: Mapping[str, Any],
+        measure: Callable[[], Mapping[str, Any] | None] | None = None,
     ) -> None:
         """Logs the metrics after `step` steps.
 
@@ -125,44 +114,44 @@ class RunLog:
           step: number of steps done.
           metrics: metrics of the last step.
           measure: takes further measurements after this step, figures and pictures; see
-            `ecgjax.train.watch`. Every process calls it, one writes.
-
-        Raises:
-          InputError: the loss is not finite; training has diverged.
+            `ecgjax.train.watch`. Every process calls it, one writes. None instead of figures: a
+            signal arrived; the process that resumes takes them.
         """
         values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-        if not math.isfinite(values["loss"]):
-            raise InputError(
-                f"step {step}: the loss is {values['loss']}; lower --optimizer.learning-rate, or "
-                f"look for absurd amplitudes in the data"
-            )
-        speed = self._speed(step)
+        speed = self.clock.speed(step)
         if self._writes:
             self._show(step, f"loss {values['loss']:.3f}  {speed['ecg_per_s']:.0f} ECG/s")
         measured = measure() if measure else {}
         if not self._writes:
             return
+        measured = {UNMEASURED: 1} if measured is None else measured
         pictures = {name: part for name, part in measured.items() if isinstance(part, np.ndarray)}
         figures = {name: part for name, part in measured.items() if name not in pictures}
-        now_s = time.perf_counter()
-        clock = {"time": _utc_now(), "elapsed_s": round(now_s - self._started_s, 2)}
-        self._since_s = now_s if measure else self._since_s
-        self._append(step, clock, {**values, **figures}, speed)
-        for name, picture in pictures.items():
-            self._board.add_image(name, picture, step, dataformats="HWC")
+        self._append(step, {**values, **figures}, speed, pictures)
+        if measure:
+            self.clock.measured()
         self._warn_of_collapse(step, values.get("embedding_std", 1.0))
-        if figures:
+        if figures and UNMEASURED not in figures:
             shown = "  ".join(f"{name} {value:.3f}" for name, value in figures.items())
             console.print(f"{self._title}: step {step}/{self._num_steps}  {shown}")
 
-    def _append(self, step: int, clock: dict, values: dict, speed: dict) -> None:
+    def complete(self, step: int, measure: Callable[[], Mapping[str, Any] | None] | None) -> None:
+        """Takes the measurements that a signal kept from a line of the process before."""
+        last = self.lines[-1] if self.lines else {}
+        if measure and last.get("step") == step and UNMEASURED in last:
+            known = (*TIMING, "step", UNMEASURED)
+            self.write(step, {key: last[key] for key in last if key not in known}, measure)
+
+    def _append(
+        self, step: int, values: dict, speed: dict, pictures: dict[str, np.ndarray]
+    ) -> None:
         """Writes a line of metrics.jsonl and the same figures for TensorBoard."""
         rounded = {name: _seven_digits(value) for name, value in values.items()}
-        line = {"step": step, **clock, **rounded, **speed}
-        self._file.write(json.dumps(line) + "\n")
-        for name, value in line.items():
-            if isinstance(value, int | float):
-                self._board.add_scalar(name, value, step)
+        clock = self.clock
+        line = {"step": step, **clock.now(), **rounded, **speed, **clock.goodput()}
+        self._file.append((json.dumps(line) + "\n").encode())
+        numbers = {name: value for name, value in line.items() if isinstance(value, int | float)}
+        self._board.write(step, {**numbers, **pictures})
 
     def _warn_of_collapse(self, step: int, embedding_std: float) -> None:
         if embedding_std < COLLAPSED and not self._warned:
@@ -179,17 +168,6 @@ class RunLog:
         else:
             line = f"{self._title}: step {step}/{self._num_steps}  {note}"
             print(line, file=sys.stderr, flush=True)
-
-    def _speed(self, step: int) -> dict[str, float]:
-        """Returns recordings per second and the share of time without data, since the last line."""
-        now_s = time.perf_counter()
-        passed_s = now_s - self._since_s
-        recordings = self._recordings * (step - self._since_step)
-        speed = {"ecg_per_s": recordings / passed_s, "waiting_for_data": self._waited_s / passed_s}
-        self._since_s = now_s
-        self._since_step = step
-        self._waited_s = 0.0
-        return {name: round(figure, 4) for name, figure in speed.items()}
 
     def __enter__(self) -> "RunLog":
         return self
@@ -214,10 +192,6 @@ def read_metrics(workdir: Path) -> list[dict]:
             f"WARNING: {workdir / METRICS}: {len(damaged)} damaged lines are left out ({rows})"
         )
     return lines
-
-
-def _utc_now() -> str:
-    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
 
 
 def _seven_digits(value: float) -> float | None:

@@ -63,18 +63,19 @@ def make_step(
       tx: the optimizer.
       mesh: the devices.
       num_steps: steps of the whole run. The batch that the loss gets has an entry "progress", the
-        share of the run that is done, from 0 to below 1.
+        share of the run that is done, from 0 to below 1, and "num_steps".
       schedule: the optimizer's learning-rate schedule; if given, the rate of the step is a metric.
       cache: recordings in device memory, if batches hold slots in place of signals.
 
     Returns:
       (state, stack of batches [step, batch, ...], key, signals of the cache or None) ->
-      (state, metrics of the last step). The run's key is folded with the step, so a resumed step
+      (state, metrics of the last step). The metric "finite", bool [step], is for all steps: are
+      the loss and the gradient finite? The run's key is folded with the step, so a resumed step
       draws what the uninterrupted one would have drawn. The buffers of the given state are donated.
     """
 
     def step(state: TrainState, batch: dict, key: jax.Array) -> tuple[TrainState, dict]:
-        batch = {**batch, "progress": state.step / num_steps}
+        batch = {**batch, "progress": state.step / num_steps, "num_steps": num_steps}
 
         def loss_fn(params: dict):
             # Objectives know no mesh, but they may ask for a value on every device.
@@ -89,7 +90,9 @@ def make_step(
         (value, (metrics, updates)), gradients = gradient_fn(state.params)
         changes, opt_state = tx.update(gradients, state.opt_state, state.params)
         params: Any = optax.apply_updates(state.params, changes)
-        metrics = {"loss": value, **metrics, "gradient_norm": optax.tree.norm(gradients)}
+        norm = optax.tree.norm(gradients)
+        metrics = {"loss": value, **metrics, "gradient_norm": norm}
+        metrics["finite"] = jnp.isfinite(value) & jnp.isfinite(norm)
         if schedule:
             metrics["learning_rate"] = jnp.asarray(schedule(state.step), jnp.float32)
         new = TrainState(state.step + 1, params, {**state.collections, **updates}, opt_state)
@@ -100,9 +103,11 @@ def make_step(
             return step(state, cache.fetch(signals, batch) if cache else batch, key)
 
         if stack_length(stack) == 1:  # no loop to compile around it
-            return scanned(state, jax.tree.map(lambda part: part[0], stack))
+            state, metrics = scanned(state, jax.tree.map(lambda part: part[0], stack))
+            return state, {**metrics, "finite": metrics["finite"][None]}
         state, metrics = jax.lax.scan(scanned, state, stack)
-        return state, jax.tree.map(lambda metric: metric[-1], metrics)
+        last = jax.tree.map(lambda metric: metric[-1], metrics)
+        return state, {**last, "finite": metrics["finite"]}
 
     shared = replicated(mesh)
     shardings = (shared, split_stack(mesh), shared, split(mesh))

@@ -45,22 +45,32 @@ class Watch:
 class Watching:
     """The measurements of one run. The best figure so far is that of the log."""
 
-    def __init__(self, watch: Watch, num_steps: int, lines: Sequence[Mapping]):
+    def __init__(
+        self,
+        watch: Watch,
+        num_steps: int,
+        lines: Sequence[Mapping],
+        breakable: Callable[[Callable[[], Measurement], None], Measurement | None] | None = None,
+    ):
         """
         Args:
           watch: the measurements to take.
           num_steps: steps of the whole run.
           lines: log lines of the steps before; a resumed run goes on from their best figure.
+          breakable: does a measurement; returns its second argument, None, if a signal arrives.
         """
+        self._breakable = breakable
         self._watch = watch
         self._num_steps = num_steps
         self._best = max(map(watch.rank, lines), default=-math.inf)
 
-    def due(self, state: TrainState, step: int) -> Callable[[], Measurement] | None:
+    def due(self, state: TrainState, step: int) -> Callable[[], Measurement | None] | None:
         """Returns the function that measures the state after `step` steps, None if none is due."""
         if step % self._watch.every and step != self._num_steps:
             return None
-        return functools.partial(self._measure, state, step)
+        measure = functools.partial(self._measure, state, step)
+        breakable = self._breakable
+        return functools.partial(breakable, measure, None) if breakable else measure
 
     def _measure(self, state: TrainState, step: int) -> Measurement:
         """Measures a state, and keeps it if it is better than all before."""

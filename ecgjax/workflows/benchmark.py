@@ -17,26 +17,33 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from scipy.special import expit
+
 from ecgjax.data.records import Records
+from ecgjax.data.splits import Splits
 from ecgjax.errors import InputError
-from ecgjax.evaluate.low_label_table import Row, make_row, seed_rows, write_csv
-from ecgjax.evaluate.scores import MAIN_METRIC, measure
+from ecgjax.evaluate.benchmark_predictions import BenchmarkPredictions, save
+from ecgjax.evaluate.low_label_table import Result, Row, write_csv
 from ecgjax.evaluate.tasks import NamedTask, Task
 from ecgjax.preprocessing import absent_leads_note
 from ecgjax.pretrained import Encoder
 from ecgjax.train.origin import unknown_past
 from ecgjax.train.runlog import console
+from ecgjax.whole_files import replace_text
 from ecgjax.workflows.cohort import (
     PUBLISHED,
     Cohort,
+    HeldOut,
     Tests,
     divisions,
     open_sites,
     require_testable,
 )
-from ecgjax.workflows.low_label import require_variety, task_recordings
-from ecgjax.workflows.low_label_methods import Benchmark, Methods, TaskData
+from ecgjax.workflows.low_label import LabelledRecordings, require_variety, task_recordings
+from ecgjax.workflows.low_label_methods import PROBED, Benchmark, Methods
 from ecgjax.workflows.targets import Conditions
+from ecgjax.workflows.task_data import TaskData
 
 
 def benchmark(
@@ -72,8 +79,7 @@ def benchmark(
     out.mkdir(parents=True, exist_ok=True)
     _warn_if_none_is_trained(settings, every_task)
     methods = Methods(settings, encoder, every_task, out)
-    rows = []
-    per_seed = []
+    results = _Results(out)
     for data in every_task:
         for count in data.counts(settings.labels):
             if count > len(data.train.indices):
@@ -81,23 +87,62 @@ def benchmark(
                 console.print(f"{data.task.name}: {available}, {count} wanted; left out")
                 continue
             for test, scores in zip(data.tests, methods.scores(data, count), strict=True):
-                truth = test.labelled.targets
-                kind = data.task.outputs.kind
-                measured = measure(kind, truth, scores, test.labelled.patients)
-                bootstrap = measured[MAIN_METRIC[kind]]
-                for method in scores:
-                    rows.append(make_row(data.task, count, method, bootstrap, test.name))
-                    console.print(str(rows[-1]))
-                per_seed += seed_rows(data.task, count, test.name, truth, scores)
-            # Written as it goes: the last minute's failure does not lose hours of work.
-            write_csv(out / "benchmark.csv", [dataclasses.asdict(row) for row in rows])
-            write_csv(out / "per_seed.csv", per_seed)
-    if not rows:
+                results.add(data, count, test, scores)
+            results.write()
+    if not results.rows:
         problem = "no task has as many labelled recordings as wanted"
         raise InputError(f"{records.path}: {problem}; lower --labels")
     text = json.dumps(dataclasses.asdict(settings), indent=1, default=str)
-    (out / "settings.json").write_text(text)
-    return rows
+    replace_text(out / "settings.json", text)
+    return results.rows
+
+
+class _Results:
+    """Rows of all results so far. Predictions are saved as they come."""
+
+    def __init__(self, out: Path):
+        self.rows: list[Row] = []
+        self._per_seed: list[dict] = []
+        self._out = out
+
+    def add(self, data: TaskData, count: int, test: HeldOut, scores: dict[str, np.ndarray]) -> None:
+        """Measures, prints and saves the scores of all methods, [draw, recording, class]."""
+        labelled = test.labelled
+        parts = (labelled.targets, labelled.patients, scores)
+        result = Result.measure(data.task, count, test.name, *parts)
+        for row in result.rows():
+            self.rows.append(row)
+            console.print(str(row))
+        self._per_seed += result.seed_rows()
+        save(self._out / "predictions", _predictions(data, count, test, scores))
+
+    def write(self) -> None:
+        """Writes all rows: the last minute's failure does not lose hours of work."""
+        write_csv(self._out / "benchmark.csv", [dataclasses.asdict(row) for row in self.rows])
+        write_csv(self._out / "per_seed.csv", self._per_seed)
+
+
+def _predictions(
+    data: TaskData, count: int, test: HeldOut, scores: dict[str, np.ndarray]
+) -> BenchmarkPredictions:
+    outputs = data.task.outputs
+    labelled = test.labelled
+    is_odds = outputs.kind == "labels"
+    return BenchmarkPredictions(
+        data.task.name,
+        test.name,
+        count,
+        outputs.kind,
+        outputs.names,
+        count == len(data.train.indices),
+        np.asarray(labelled.indices, np.int64),
+        np.asarray(labelled.patients, np.int64),
+        np.asarray(labelled.targets, np.float32),
+        {
+            method: np.asarray(expit(stack) if is_odds and method in PROBED else stack, np.float32)
+            for method, stack in scores.items()
+        },
+    )
 
 
 def _every_task(
@@ -127,8 +172,17 @@ def _every_task(
         require_variety(train, task)
         is_published = splits.parts is None and isinstance(task, NamedTask)
         is_published &= not any(test.excluded for test in held_out)
-        every_task.append(TaskData(task, train, held_out, is_published))
+        validation = _validation(splits, task, settings.split)
+        data = TaskData(task, train, held_out, is_published, settings.draw, validation)
+        every_task.append(data)
     return every_task
+
+
+def _validation(splits: Splits, task: Task, tested: str) -> LabelledRecordings | None:
+    """Returns the recordings to choose settings with, None if there are none or they are tested."""
+    if tested == "validation" or "validation" not in splits.names:
+        return None
+    return task_recordings(splits.records, task, splits.indices("validation"))
 
 
 def _warn_if_none_is_trained(settings: Benchmark, every_task: Sequence[TaskData]) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from ecgjax.data.leaks import Past, find_leaks, refuse_leaks
+from ecgjax.data.leaks import Past, find_leaks, refuse_leaks, unsketched_note
 from ecgjax.data.records import Records
 from ecgjax.data.seen import seen_in
 from ecgjax.data.splits import Splits, cross_validation, divide, strata
@@ -155,6 +155,8 @@ class Tests:
           InputError: the encoder has seen recordings of them, and they are not to be left out.
         """
         pasts = [self._past()]
+        if note := unsketched_note(pasts[0]):
+            console.print(note, markup=False)
         records = splits.records
         tests = []
         for name in names:

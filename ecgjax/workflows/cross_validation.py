@@ -18,8 +18,8 @@ from ecgjax.data.splits import Splits
 from ecgjax.errors import InputError
 from ecgjax.evaluate import predictions
 from ecgjax.evaluate.predictions import Predictions
-from ecgjax.train.metrics_file import replace_text
 from ecgjax.train.runlog import console
+from ecgjax.whole_files import replace_text
 from ecgjax.workflows.cohort import HeldOut, Site, Tests
 from ecgjax.workflows.trial import Trial, arrange, plot_loss, write_results
 

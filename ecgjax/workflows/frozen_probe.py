@@ -4,13 +4,15 @@ Fixed samples of training and validation recordings of one data set are embedded
 
   probe/TASK           AUROC of a linear probe on validation, for tasks with enough cases (mean over
                        the classes), fitted to the training sample;
-  probe/patient_rank1  without such a task: share of the validation recordings of patients with
-                       several recordings whose nearest other recording (cosine) is of the same
-                       patient;
-  probe/rank           in any case: RankMe (Garrido et al. 2023, arXiv:2210.02885), the effective
+  probe/patient_rank1  without labels: the validation recordings of patients with several are
+                       searched among all in the sample; the share whose nearest other recording is
+                       of the same patient (`ecgjax.evaluate.identification`);
+  probe/patient_map    mean average precision of the same search;
+  probe/rank           RankMe (Garrido et al. 2023, arXiv:2210.02885), the effective
                        number of dimensions that the embeddings of the validation sample use.
 
 The samples do not depend on the run's seed, so that the figures of several runs can be compared.
+Those of `identify` are lower, because it searches the whole split.
 """
 
 import dataclasses
@@ -28,16 +30,17 @@ from ecgjax.data.mixture import Mixture
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError
 from ecgjax.evaluate import plots
+from ecgjax.evaluate.identification import retrieve, standardise
 from ecgjax.evaluate.metrics import macro_auroc
 from ecgjax.evaluate.tasks import MAIN_TASKS, TASKS
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import Encoder
-from ecgjax.train.checkpoint import encoder_variables
 from ecgjax.train.state import TrainState
+from ecgjax.train.state_parts import encoder_variables
 from ecgjax.train.watch import Measurement, Watch
 from ecgjax.workflows.first_look import first_conditions
 from ecgjax.workflows.low_label import draw_labelled
-from ecgjax.workflows.probing import Draw, embed, probe
+from ecgjax.workflows.probing import Draw, Embeddings, embed, probe
 
 SAMPLE = 1000
 """Largest number of training recordings, and of validation recordings, in the samples."""
@@ -48,7 +51,8 @@ PROBES = 10
 """Number of probes in a run by default."""
 MIN_RECORDINGS = 200_000
 """Recordings to train on between two probes by default. A probe of compact_resnet on PTB-XL takes
-17 to 21 s of computation on a CPU, 200,000 recordings take 350 s; so it is 6 % at most."""
+17 to 21 s of computation on a CPU, and identification embeds a tenth more recordings; 200,000
+recordings take 350 s; so it is 7 % at most."""
 
 
 def default_interval(num_steps: int, recordings: int, log_every: int) -> int | None:
@@ -151,8 +155,8 @@ def _measure(
     """Returns the figures of a state and a map of the validation recordings."""
     encoder = Encoder(module, jax.device_get(encoder_variables(state)), preprocessing)
     records = sample.records
-    wanted = [sample.validation]
-    wanted += [sample.train] if sample.tasks else [sample.visits]
+    wanted = [sample.validation, sample.visits]
+    wanted += [sample.train] if sample.tasks or len(sample.visits) else []
     embeddings = embed(encoder, records, np.concatenate(wanted))
     if not np.isfinite(embeddings.vectors).all():
         raise InputError(
@@ -163,10 +167,8 @@ def _measure(
         f"probe/{name}": macro_auroc(test.targets, probe(train, embeddings, test.indices))
         for name, (train, test) in sample.tasks.items()
     }
-    if not sample.tasks and len(sample.visits):
-        vectors = embeddings.select(sample.visits)
-        patients = records.patients[sample.visits]
-        figures["probe/patient_rank1"] = patient_rank1(vectors, patients)
+    if len(sample.visits):
+        figures |= _identify(sample, embeddings)
     vectors = embeddings.select(sample.validation)
     return {
         **figures,
@@ -175,18 +177,16 @@ def _measure(
     }
 
 
-def patient_rank1(embeddings: np.ndarray, patients: np.ndarray) -> float:
-    """Returns the share of recordings whose nearest other recording is of the same patient.
-
-    Args:
-      embeddings: [recording, feature], compared by cosine similarity.
-      patients: patient of each recording, [recording].
-    """
-    norms = np.linalg.norm(embeddings, axis=1, keepdims=True)
-    directions = embeddings / np.maximum(norms, 1e-12)
-    similarity = directions @ directions.T
-    np.fill_diagonal(similarity, -np.inf)
-    return float((patients[similarity.argmax(1)] == patients).mean())
+def _identify(sample: _Sample, embeddings: Embeddings) -> dict[str, float]:
+    """Returns the figures of identification among the sampled validation recordings."""
+    searched = np.union1d(sample.validation, sample.visits)
+    trained = embeddings.select(sample.train)
+    vectors = standardise(embeddings.select(searched), trained)
+    found = retrieve(vectors, sample.records.patients[searched])
+    return {
+        "probe/patient_rank1": float(found.rank1.mean()),
+        "probe/patient_map": float(found.average_precision.mean()),
+    }
 
 
 def effective_rank(embeddings: np.ndarray) -> float:

@@ -49,15 +49,19 @@ class Labels:
             remedy = "give all, a count such as 100, or a share such as 0.1 or 10%"
             raise InputError(f"labels {text}: not an amount; {remedy}") from error
 
-    def number(self, available: int) -> int:
+    def number(self, available: int, *, down: bool = False) -> int:
         """Returns the number of recordings; a count may exceed the available ones.
+
+        Args:
+          available: number of recordings to draw from.
+          down: round a share down, not to the nearest number.
 
         Raises:
           InputError: a share of the available recordings is less than one.
         """
         if self.count is not None:
             return self.count
-        number = round(self.share * available)
+        number = int(self.share * available) if down else round(self.share * available)
         if not number:
             problem = (
                 f"a share of {self.share:g} of {available} labelled recordings is less than one"

@@ -3,24 +3,24 @@
 import dataclasses
 import hashlib
 import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from ecgjax.adapt.attention_probe import AttentionProbing
 from ecgjax.adapt.finetune import FineTuning
-from ecgjax.adapt.parts.classifier import trained_model
-from ecgjax.adapt.parts.training import Labelled, Run
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError, counted
-from ecgjax.evaluate.tasks import Task
+from ecgjax.evaluate.benchmark_predictions import file_name
 from ecgjax.pretrained import Encoder, untrained_twin
 from ecgjax.train.manifest import encoder_config
 from ecgjax.train.runlog import console
+from ecgjax.whole_files import replaced
 from ecgjax.workflows.cohort import HeldOut
-from ecgjax.workflows.low_label import LabelledRecordings, Labels, training_set
+from ecgjax.workflows.further_probes import FurtherProbe, FurtherProbes
+from ecgjax.workflows.low_label import Labels, training_set
 from ecgjax.workflows.probing import (
     Draw,
     Embeddings,
@@ -29,6 +29,12 @@ from ecgjax.workflows.probing import (
     fit_probe,
     predict,
 )
+from ecgjax.workflows.record_draw import draw_single
+from ecgjax.workflows.task_data import TaskData
+from ecgjax.workflows.trained_methods import TrainedMethod, TrainedMethods
+
+PROBED = ("frozen", "random", "mean_pool")
+"""Methods that fit a probe to each draw, with log-odds of labels as scores."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,12 +49,26 @@ class Benchmark:
     """Number of random encoders, which the draws share in turn. Default: one for each draw."""
     train_at: tuple[str, ...] = ("100", "1000")
     """Amounts among --labels at which encoders are also trained: minutes instead of seconds."""
-    trained: tuple[Literal["scratch", "finetuned"], ...] = ("scratch",)
+    trained: tuple[TrainedMethod, ...] = ("scratch",)
     """Training from initial weights (scratch), from the checkpoint (finetuned), or both."""
     split: str = "test"
     """Split to test on."""
     finetuning: FineTuning = FineTuning()
     """Settings of training, from the checkpoint and from scratch."""
+    tune: bool = False
+    """Choose crops, learning rate and steps of scratch and of finetuned for each task and amount of
+    labels, from the same six settings: crops of 2.5, 5 and 10 s; then, with the best crops, 1/4 of
+    the learning rate, 1/4 of the steps, or both. The first draw decides: by 3-fold cross-validation
+    within its recordings, or on the validation split with 2,000 labels or more, unless --split is
+    validation. The choices are in tuning.csv. Trains seven to twenty times as long."""
+    probes: tuple[FurtherProbe, ...] = ()
+    """Further probes of the frozen encoder: logistic regression on mean-pooled tokens alone
+    (mean_pool), and learned queries that attend over the tokens (attention)."""
+    attention: AttentionProbing = AttentionProbing()
+    """Settings of the query-attention probe."""
+    draw: Literal["patients", "recordings"] = "patients"
+    """Draw labels patient by patient, or recording by recording as MERL does (docs/protocols.md),
+    which rounds shares down."""
     random_scores: Path | None = None
     """Folder that stores scores of random encoders for other checkpoints of the architecture."""
 
@@ -61,22 +81,6 @@ class Benchmark:
         if self.random_encoders is not None and not 1 <= self.random_encoders <= self.seeds:
             given = f"--random-encoders {self.random_encoders}"
             raise InputError(f"{given}: give 1 to {self.seeds}, the number of seeds")
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class TaskData:
-    """A task with the recordings to draw from and to test on."""
-
-    task: Task
-    train: LabelledRecordings
-    tests: list[HeldOut]
-    """The tested split of the data set, and other data sets."""
-    is_published: bool
-    """True if splits and labels are those of the data set, not the user's own."""
-
-    def counts(self, amounts: Sequence[str]) -> list[int]:
-        """Returns the numbers of labelled recordings that amounts mean for this task."""
-        return [Labels.parse(text).number(len(self.train.indices)) for text in amounts]
 
 
 class Methods:
@@ -92,6 +96,10 @@ class Methods:
         self._architecture = encoder_config(name, encoder.module, encoder.preprocessing)
         self._needed = _needed_recordings(every_task)
         self._embedded: dict[tuple[Path, int | None], Embeddings] = {}
+        self._trained = TrainedMethods(
+            encoder, self._architecture, settings.finetuning, settings.tune, out
+        )
+        self._further = FurtherProbes(encoder, self._needed, settings.attention)
 
     def scores(self, data: TaskData, count: int) -> list[dict[str, np.ndarray]]:
         """Returns, for each test, each method's scores [seed, recording, class]."""
@@ -105,9 +113,13 @@ class Methods:
             "frozen": [self._probe(data, draw) for draw in frozen],
             "random": [self._random_scores(data, draw) for draw in random],
         }
+        tests = [test.labelled for test in data.tests]
+        for probe in settings.probes:
+            records = data.train.records
+            scores[probe] = [self._further.scores(probe, d, records, tests) for d in frozen]
         if count in data.counts(settings.train_at):
             for method in settings.trained:
-                scores[method] = [self._train(method, data, draw) for draw in draws]
+                scores[method] = self._trained.scores(method, data, draws)
         return [
             {method: np.stack([tests[k] for tests in scores[method]]) for method in scores}
             for k in range(len(data.tests))
@@ -115,6 +127,10 @@ class Methods:
 
     def _draw(self, data: TaskData, count: int, seed: int) -> Draw:
         train = data.train
+        if data.draw == "recordings":
+            drawn = train.take(draw_single(len(train.indices), count, seed=seed))
+            outputs = data.task.outputs.fitted(drawn.targets)
+            return Draw(drawn.indices, drawn.targets, drawn.patients, seed, outputs)
         balanced = data.task.is_single and count < len(train.indices)
         return draw_recordings(
             train.records,
@@ -155,49 +171,24 @@ class Methods:
         if not all(file.exists() for file in files):
             for file, scores in zip(files, self._probe(data, draw, weights), strict=True):
                 file.parent.mkdir(parents=True, exist_ok=True)
-                np.save(file, scores)
+                with replaced(file) as unfinished:
+                    np.save(unfinished, scores)
         return [np.load(file) for file in files]
 
     def _random_scores_file(self, data: TaskData, test: HeldOut, draw: Draw, weights: int) -> Path:
         """Returns the file of a random encoder's scores: architecture, data, task and draw."""
         train = data.train.records
         key: list[Any] = [self._architecture, train.fingerprint, test.name]
+        if data.draw != "patients":
+            key.append(data.draw)
         if test.name != self._settings.split or not data.is_published:
             tested = test.labelled
             train_set = training_set(data.train.indices, data.train.targets)
             key += [train_set, tested.records.fingerprint, tested.indices.tolist()]
         digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-        name = f"{_file_name(data.task)}-{len(draw.indices)}-{draw.seed}"
+        name = f"{file_name(data.task.name)}-{len(draw.indices)}-{draw.seed}"
         suffix = f"-weights-{weights}" if weights != draw.seed else ""
         return Path(self._settings.random_scores or "", digest, f"{name}{suffix}.npy")
-
-    def _train(self, method: str, data: TaskData, draw: Draw) -> list[np.ndarray]:
-        """Trains encoder and head with a draw; returns the predictions of each test."""
-        start = self._encoder
-        if method == "scratch":
-            start = untrained_twin(self._encoder, seed=draw.seed)
-        records = data.train.records
-        name = f"{method}-{_file_name(data.task)}-{len(draw.indices)}-{draw.seed}"
-        config: dict[str, Any] = {
-            **self._architecture,
-            "task": data.task.name,
-            "classes": list(data.task.outputs.names),
-            "data": records.name,
-            "labelled": len(draw.indices),
-        }
-        if not data.is_published:
-            config |= training_set(draw.indices, draw.targets)
-        finetuning = dataclasses.replace(self._settings.finetuning, seed=draw.seed)
-        labelled = Labelled(records, draw.indices, draw.targets, draw.outputs)
-        adapted = finetuning.adapt(start, labelled, Run(self._out / name, config, name))
-        model = trained_model(adapted, start, labelled, config)
-        tests = [test.labelled for test in data.tests]
-        return [model.predict_records(test.records, test.indices) for test in tests]
-
-
-def _file_name(task: Task) -> str:
-    """Returns the name of a task as part of a name of a file."""
-    return re.sub(r"[^\w.+:-]", "_", task.name)
 
 
 def _needed_recordings(every_task: Sequence[TaskData]) -> dict[Path, np.ndarray]:

@@ -12,18 +12,21 @@ weight decay; no paper mentions either.
 
 import dataclasses
 
-from ecgjax.augment import PLAIN_VIEWS
+from ecgjax.augment import PLAIN_VIEWS, Augmentation
 from ecgjax.objectives.adversarial import Adversarial
 from ecgjax.objectives.byol import Byol
 from ecgjax.objectives.clocs import Clocs
 from ecgjax.objectives.cpc import Cpc
 from ecgjax.objectives.jepa import Jepa
 from ecgjax.objectives.lead_bootstrap import LeadBootstrap
+from ecgjax.objectives.lejepa import Lejepa
 from ecgjax.objectives.masked_autoencoder import MaskedAutoencoder
+from ecgjax.objectives.parts.spread import SpreadWeights
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.objectives.simclr import Simclr
 from ecgjax.objectives.swav import Swav
 from ecgjax.objectives.temporal_spatial import TemporalSpatial
+from ecgjax.objectives.visreg import Visreg
 from ecgjax.objectives.wav2vec_cmsc import Wav2vecCmsc
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.train.optimizer import Optimizer
@@ -38,6 +41,8 @@ PCLR_INPUT = Preprocessing(rate_hz=409.6, clip_mv=33.0, window_s=None)
 # Adam with linear warm-up and cosine decay. The paper adds the weight decay of 1e-5 to the
 # gradient; here it is decoupled.
 MEHARI_OPTIMIZER = Optimizer(learning_rate=2.29e-3, weight_decay=1e-5)
+# Projection head of LeJEPA and VISReg on pictures.
+PICTURE_HEAD = (512, 2048, 2048, 512)
 
 PRESETS: dict[str, Pretraining] = {
     # Liu et al. 2025, doi:10.1016/j.ijmedinf.2024.105742. The abstract says: contrastive,
@@ -118,8 +123,11 @@ PRESETS: dict[str, Pretraining] = {
     # from BYOL.
     "bell_2024": Pretraining(objective=LeadBootstrap(), encoder="lead_branches"),
     # ASTCL 2024 (TNNLS), abstract only: noisy and denoised views, discriminator. Encoder and sizes
-    # [I].
-    "astcl_2024": Pretraining(objective=Adversarial(), encoder="xresnet1d50"),
+    # [I]. Neither the terms of VICReg nor clean statistics are mentioned.
+    "astcl_2024": Pretraining(
+        objective=Adversarial(spread=SpreadWeights(), clean_statistics=False),
+        encoder="xresnet1d50",
+    ),
     # Sawano et al. 2024 (PLoS One), legend of a figure: 500 Hz, 10 s, patches of one lead and 250
     # samples, mask ratio 75 %. The paper uses ViT-Huge (here a small ViT) and does not describe
     # optimizer and decoder.
@@ -145,11 +153,42 @@ PRESETS: dict[str, Pretraining] = {
     # 0.1.
     # Expected: 71 statements 0.931, by attentive pooling, with ViT-XS.
     "weimann_jepa": Pretraining(
-        objective=Jepa(),
+        objective=Jepa(memory=0.0, spread=SpreadWeights()),
         encoder="vit1d",
         preprocessing=Preprocessing(rate_hz=500.0, normalisation="zscore_lead", window_s=None),
         optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.01, warmup=0.1, betas=(0.9, 0.99)),
         batch_size=2048,
+    ),
+    # Balestriero & LeCun 2025, arXiv:2511.08544; rbalestr-lab/stable-pretraining: pictures, two
+    # crops of 30 to 100 % of the area and six of 5 to 30 %, 1,024 directions, weight 0.02, AdamW
+    # with a learning rate of 4e-4, batches of 128. Encoder, lengths of the crops and augmentation
+    # [I]: those of this package. No figure for ECGs is published.
+    "lejepa_2025": Pretraining(
+        objective=Lejepa(
+            weight=0.02,
+            directions=1024,
+            projection=PICTURE_HEAD,
+            augmentation=Augmentation(crop_s=5.0),
+            small_crops=6,
+        ),
+        encoder="compact_resnet",
+        optimizer=Optimizer(learning_rate=4e-4),
+        batch_size=128,
+    ),
+    # Wu et al. 2026, arXiv:2606.02572; rbalestr-lab/stable-pretraining, script for pictures: 256
+    # directions, weight 0.6, AdamW with a learning rate of 1e-3 and a weight decay of 0.05, batches
+    # of 128. Encoder, lengths of the crops and augmentation [I], as above. No figure for ECGs is
+    # published.
+    "visreg_2026": Pretraining(
+        objective=Visreg(
+            weight=0.6,
+            projection=PICTURE_HEAD,
+            augmentation=Augmentation(crop_s=5.0),
+            small_crops=6,
+        ),
+        encoder="compact_resnet",
+        optimizer=Optimizer(learning_rate=1e-3, weight_decay=0.05),
+        batch_size=128,
     ),
     # Temporal and spatial self-supervision, Scientific Reports 2025: 500 Hz, 10 s, normalisation,
     # no other preprocessing. Encoder [I].

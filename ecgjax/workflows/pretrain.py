@@ -30,6 +30,7 @@ from ecgjax.train.runlog import console
 from ecgjax.train.sharding import check_batch_size, data_mesh, rows_here
 from ecgjax.train.state import TrainState, create_state, make_step
 from ecgjax.train.watch import Watch
+from ecgjax.workflows.encoder_settings import check_encoder, configured_encoder
 from ecgjax.workflows.precision import bfloat16_deviation
 from ecgjax.workflows.start_weights import Start, find_start, with_encoder
 
@@ -49,6 +50,9 @@ class Pretraining:
     """Pre-training method with its settings."""
     encoder: Literal[tuple(ENCODERS)] = "compact_resnet"  # type: ignore[valid-type]
     """Architecture of the encoder."""
+    encoder_settings: tuple[str, ...] = ()
+    """Settings of the encoder that differ from its own: KEY=VALUE with JSON values, such as
+    widths=[16,32] shared=true. An unknown KEY lists them all."""
     preprocessing: Preprocessing = Preprocessing()
     """Input of the encoder."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -69,6 +73,9 @@ class Pretraining:
     def __post_init__(self):
         if self.num_steps < 1:
             raise InputError(f"{self.num_steps} steps: give 1 or more")
+        if self.encoder_settings:
+            module = configured_encoder(self.encoder, self.encoder_settings)
+            check_encoder(module, self.encoder_settings, self.preprocessing)
 
 
 def pretrain(
@@ -114,6 +121,9 @@ def pretrain(
         console.print(note)
     start = None
     if settings.init:
+        if settings.encoder_settings:
+            given = f"--encoder-settings {' '.join(settings.encoder_settings)}"
+            raise InputError(f"{given}: --init brings an encoder with its own; leave one out")
         start = find_start(settings.init, workdir, settings.encoder, settings.preprocessing)
     settings = with_precision(settings, start)
     mesh = data_mesh()
@@ -158,7 +168,9 @@ def pretrain(
 
 
 def _architecture(settings: Pretraining, start: Start | None) -> nn.Module:
-    return start.module if start else ENCODERS[settings.encoder]
+    if start:
+        return start.module
+    return configured_encoder(settings.encoder, settings.encoder_settings)
 
 
 def _probe(
@@ -274,6 +286,7 @@ def saved_config(
     run = dataclasses.asdict(settings)
     run["objective"]["name"] = type(settings.objective).__name__
     del run["encoder"]
+    del run["encoder_settings"]  # the encoder's entry has all of its settings
     del run["preprocessing"]
     del run["init"]
     return {

@@ -181,6 +181,8 @@ def _read_log(path: Path, row: RunRow) -> None:
             choose = min if lower_is_better(name) else max
             best, step = choose(logged, key=lambda pair: pair[0])
             row.figures[name] = Figure(logged[-1][0], best, step)
+    if (goodput := lines[-1].get("goodput")) is not None:
+        row.figures["goodput"] = Figure(goodput, goodput)
 
 
 def _time(line: Mapping) -> float | None:

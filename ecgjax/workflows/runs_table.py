@@ -14,6 +14,7 @@ import rich.markup
 import rich.table
 
 from ecgjax.errors import InputError
+from ecgjax.whole_files import replaced
 from ecgjax.workflows.runs import RunRow, lower_is_better
 
 Cells = dict[str, str]
@@ -188,7 +189,7 @@ def write_csv(rows: Sequence[RunRow], file: Path) -> None:
     columns = list(dict.fromkeys(name for line in lines for name in line))
     for name in LAST_COLUMNS:
         columns.append(columns.pop(columns.index(name)))
-    with file.open("w", newline="") as stream:
+    with replaced(file) as unfinished, unfinished.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, columns)
         writer.writeheader()
         writer.writerows(lines)

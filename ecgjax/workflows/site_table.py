@@ -25,7 +25,8 @@ def result_table(target: Target, results: Mapping[str, Any]) -> str:
     if folds:
         title += f"\ntest: the predictions of all {len(folds)} folds together"
     lines = _site_lines(target, tests) if sites else _split_lines(target, tests)
-    return "\n".join([title, *lines, *_fold_lines(target, folds)])
+    details = [line for name, each in tests.items() for line in target.details(name, each)]
+    return "\n".join([title, *lines, *_fold_lines(target, folds), *details])
 
 
 def _training_sizes(results: Mapping[str, Any], folds: Sequence[Any], adjective: str) -> str:

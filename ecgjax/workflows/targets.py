@@ -1,4 +1,4 @@
-"""The two kinds of target that `finetune` trains: those of recordings, and waves at samples.
+"""The two kinds of target that `finetune` trains: those of recordings, here, and `Waves`.
 
 Both kinds have the same attributes and methods. `TARGETS` lists what can be chosen as --task.
 """
@@ -10,27 +10,24 @@ from pathlib import Path
 import numpy as np
 
 from ecgjax.adapt.parts.classifier import Adapted, trained_model
-from ecgjax.adapt.parts.segmenter import TrainedSegmenter, read_wave_labels
 from ecgjax.adapt.parts.training import Labelled
 from ecgjax.classifier import Classifier
 from ecgjax.data.records import Records
-from ecgjax.evaluate import wave_sheet
-from ecgjax.evaluate.bootstrap import Bootstrap, Interval
-from ecgjax.evaluate.dice import dice_bootstrap
 from ecgjax.evaluate.predictions import Predictions
 from ecgjax.evaluate.regression import NUMBER_METRICS
 from ecgjax.evaluate.scores import (
     BALANCED_ACCURACY,
     MAIN_METRIC,
     RECALL,
+    as_list,
     measure,
+    results_by_class,
     threshold_figures,
     youden_thresholds,
 )
 from ecgjax.evaluate.tasks import TASKS, Task
 from ecgjax.outputs import Outputs
 from ecgjax.pretrained import Encoder
-from ecgjax.signals import WAVES
 from ecgjax.workflows.low_label import (
     LabelledRecordings,
     Labels,
@@ -38,9 +35,8 @@ from ecgjax.workflows.low_label import (
     require_variety,
     task_recordings,
 )
+from ecgjax.workflows.waves import Waves
 
-EXAMPLES = 3
-"""Number of test recordings in waves.png."""
 MEANS = {"AUROC": "macro_auroc", RECALL: "balanced_accuracy"}
 """Names in metrics.json of means over classes, by the metric."""
 
@@ -130,15 +126,15 @@ class Conditions:
         """Returns the trained model; its `predict_records` gives the probability of each class."""
         return trained_model(adapted, encoder, labelled, config)
 
-    def results(self, predictions: Predictions) -> dict:
-        """Returns figures with confidence intervals, for metrics.json."""
+    def results(self, predictions: Predictions, rate_hz: float) -> dict:
+        """Returns figures with intervals for metrics.json; the rate does not matter."""
         model = {"model": predictions.predicted}
         measured = measure(self.outputs.kind, predictions.truth, model, predictions.patients)
         results: dict = {}
         for metric, bootstrap in measured.items():
             if mean := MEANS.get(metric):
-                results[mean] = _as_list(bootstrap.macro("model"))
-            by_class = _results_by_class(self.tested_classes, bootstrap)
+                results[mean] = as_list(bootstrap.macro("model"))
+            by_class = results_by_class(self.tested_classes, bootstrap)
             results[metric.lower().replace(" ", "_")] = by_class
         return results
 
@@ -158,6 +154,10 @@ class Conditions:
         if self.outputs.kind == "classes":
             rows[BALANCED_ACCURACY] = results["balanced_accuracy"]
         return rows
+
+    def details(self, test: str, results: dict) -> list[str]:
+        """Returns no further lines: the table has all figures."""
+        return []
 
     def with_thresholds(self, model: Classifier, validation: Predictions | None) -> Classifier:
         """Returns the model with thresholds of labels that are chosen on validation recordings."""
@@ -184,91 +184,7 @@ class Conditions:
         """Plots nothing: a condition belongs to a recording as a whole."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Waves:
-    """The wave at each sample (P, QRS, T or none); tested by Dice coefficients."""
-
-    name = "waves"
-    classes = WAVES
-    outputs = Outputs("waves", "classes", WAVES)
-    tested_classes = WAVES[1:]
-    metric = "Dice"
-    default_encoder = "unet1d"
-    per_sample = True
-    heading = "Dice"
-    adjective = "marked"
-    name_width = 8
-    printed_files = {"segmenter": "checkpoints", "examples": "waves.png"}
-
-    def select(self, records: Records, indices: np.ndarray, rate_hz: float) -> LabelledRecordings:
-        """Returns all of the recordings with the wave of each sample at `rate_hz`."""
-        return LabelledRecordings(records, indices, read_wave_labels(records, indices, rate_hz))
-
-    def draw(
-        self,
-        records: Records,
-        indices: np.ndarray,
-        labels: Labels,
-        *,
-        seed: int,
-        rate_hz: float,
-    ) -> LabelledRecordings:
-        """Draws some of the recordings, of as many patients as possible.
-
-        A person who marks waves by hand would choose recordings of different patients, too.
-        """
-        no_targets = np.zeros((len(indices), 1), np.float32)
-        patients = records.patients[indices]
-        count = labels.number(len(indices))
-        drawn = draw_labelled(no_targets, patients, count, seed=seed, spread=True)
-        return self.select(records, indices[drawn], rate_hz)
-
-    def trained(
-        self, adapted: Adapted, encoder: Encoder, labelled: Labelled, config: dict
-    ) -> TrainedSegmenter:
-        """Returns the trained model; its `predict_records` gives the wave of each sample."""
-        return TrainedSegmenter(adapted, encoder)
-
-    def results(self, predictions: Predictions) -> dict:
-        """Returns Dice coefficients with confidence intervals, for metrics.json."""
-        model = {"model": predictions.predicted}
-        bootstrap = dice_bootstrap(predictions.truth, model, predictions.patients)
-        by_class = _results_by_class(self.tested_classes, bootstrap)
-        return {"dice": by_class | {"mean": _as_list(bootstrap.macro("model"))}}
-
-    def table_rows(self, results: dict) -> dict[str, list[float]]:
-        """Returns the rows of the printed table."""
-        return results["dice"]
-
-    def plot_examples(
-        self, records: Records, test: Predictions, workdir: Path, *, rate_hz: float
-    ) -> None:
-        """Plots true and predicted waves of a few test recordings to waves.png."""
-        number = len(test.recordings)
-        shown = np.linspace(0, number - 1, min(EXAMPLES, number)).astype(int)
-        wave_sheet.draw(
-            records.read(test.recordings[shown]),
-            test.truth[shown],
-            test.predicted[shown],
-            workdir / "waves.png",
-            signal_hz=records.rate_hz,
-            labels_hz=rate_hz,
-        )
-
-
 Target = Conditions | Waves
 
 TARGETS: dict[str, Target] = {name: Conditions(task) for name, task in TASKS.items()}
 TARGETS[Waves.name] = Waves()
-
-
-def _results_by_class(classes: tuple[str, ...], bootstrap: Bootstrap) -> dict[str, list[float]]:
-    intervals = bootstrap.per_class("model")
-    return {name: _as_list(each) for name, each in zip(classes, intervals, strict=True)}
-
-
-def _as_list(interval: Interval) -> list[float]:
-    """Returns an interval as in metrics.json: value, lower and upper bound."""
-    parts = (float(part) for part in (interval.value, interval.low, interval.high))
-    # Six digits of what is larger than 1 (an error in its own unit), four decimals of the others.
-    return [float(f"{part:.6g}") if abs(part) > 1 else round(part, 4) for part in parts]

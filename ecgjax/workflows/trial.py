@@ -22,6 +22,7 @@ from ecgjax.train.checkpoint import find_checkpoint, read_config
 from ecgjax.train.manifest import encoder_config
 from ecgjax.train.origin import inherited
 from ecgjax.train.runlog import read_metrics
+from ecgjax.whole_files import replace_text
 from ecgjax.workflows.cohort import HeldOut, data_names
 from ecgjax.workflows.low_label import LabelledRecordings, Labels, training_set
 from ecgjax.workflows.targets import Target, Waves
@@ -165,7 +166,7 @@ class Trial:
             counts["cases"] = dict(zip(outputs.names, cases, strict=True))
         if excluded:
             counts["excluded"] = excluded
-        return {**counts, **self.target.results(predicted)}
+        return {**counts, **self.target.results(predicted, self.rate_hz)}
 
     def summary(self, data: str, count: int) -> dict[str, Any]:
         """Returns the first entries of metrics.json: task, data set, labelled recordings."""
@@ -226,7 +227,7 @@ def arrange(figures: Mapping[str, dict]) -> dict[str, Any]:
 def write_results(results: Mapping[str, Any], workdir: Path) -> None:
     """Writes metrics.json; a figure that is not defined is null."""
     text = json.dumps(_without_nan(results), indent=1, allow_nan=False)
-    (workdir / "metrics.json").write_text(text)
+    replace_text(workdir / "metrics.json", text)
 
 
 def _without_nan(value: Any) -> Any:

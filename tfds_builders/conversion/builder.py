@@ -22,6 +22,7 @@ import tensorflow_datasets as tfds
 from tensorflow_datasets.core import dataset_builder
 
 from ecgjax.data.binding import FORMAT
+from ecgjax.data.sketches import VERSION as SKETCHES
 from ecgjax.errors import InputError
 from ecgjax.signals import LEADS
 from tfds_builders.conversion import final_names, keeper, report, sample, shards, summary, table
@@ -228,7 +229,7 @@ class RecordingsBuilder(dataset_builder.FileReaderBuilder):
         about = {"dataset": self._full_name, "rate_hz": config.rate_hz}
         leads = [lead for lead in LEADS if lead in config.leads]
         about |= {"samples": config.samples, "leads": leads, "limit": config.limit}
-        about |= {"format": FORMAT}
+        about |= {"format": FORMAT, "sketches": SKETCHES}
         kept = [row for shard in written for row in shard.kept]
         folder = Path(self.data_dir)
         records = table.make(kept, patient_key=self.secret(), about=about)

@@ -17,6 +17,7 @@ import uuid
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader
 
+from ecgjax.data.sketches import VERSION
 from ecgjax.signals import LEADS
 from tfds_builders.conversion.plan import Kept, Plan, Rejection, Shard
 
@@ -26,7 +27,7 @@ def save(plan: Plan, shard: Shard) -> None:
     kept = [
         [
             *(row.recording.record_id, row.quality, row.waveform_hash, row.valid_samples),
-            _to_text(row.small),
+            *(_to_text(row.small), row.sketch),
         ]
         for row in shard.kept
     ]
@@ -51,8 +52,8 @@ def load(plan: Plan) -> Shard | None:
         return None
     planned = {recording.record_id: recording for recording in plan.recordings}
     kept = [
-        Kept(planned[record_id], flags, digest, valid_samples, _from_text(small))
-        for record_id, flags, digest, valid_samples, small in journal["kept"]
+        Kept(planned[record_id], flags, digest, valid_samples, _from_text(small), sketch)
+        for record_id, flags, digest, valid_samples, small, sketch in journal["kept"]
     ]
     rejections = [
         Rejection(record_id, plan.split, reason, detail, _from_text(small))
@@ -67,7 +68,7 @@ def _digest(plan: Plan) -> str:
         [recording.record_id, repr(recording.location), recording.problem]
         for recording in plan.recordings
     ]
-    request = [plan.about, plan.split, recordings]
+    request = [plan.about, plan.split, recordings, VERSION]
     return hashlib.sha256(json.dumps(request).encode()).hexdigest()
 
 

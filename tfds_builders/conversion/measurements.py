@@ -18,6 +18,8 @@ from tfds_builders.recording import checks
 UPRIGHT = ("I", "II", "V5", "V6")
 """Leads whose QRS complex points upwards in most people: 83 (II) to 95 % (I, V6) of PTB-XL."""
 LAW_FLAGS = ("einthoven", "goldberger")
+ROUNDING_UV = 2
+"""Deviation from Einthoven's law that the rounding of three leads to whole microvolts explains."""
 EXPLAINED = 0.9
 """Share of the recordings with a broken law that a change must repair to be the explanation."""
 
@@ -28,8 +30,9 @@ def measure(accepted: Sequence[Accepted], rate_hz: float) -> dict[str, Any]:
     Returns:
       "recordings", their number; "heart_rates_bpm", whole numbers, of those with a clear one;
       "lead_range_mv", the median range of a lead, None if no lead has samples; "upright", by lead
-      of UPRIGHT the share of recordings in which its largest deflection points upwards; and
-      "repair", the change of leads that would repair most broken laws, or None.
+      of UPRIGHT the share of recordings in which its largest deflection points upwards;
+      "einthoven", see `_einthoven`; and "repair", the change of leads that would repair most broken
+      laws, or None.
     """
     heights = [_range_uv(signal) for _, signal in accepted]
     known = [height for height in heights if height is not None]
@@ -39,6 +42,7 @@ def measure(accepted: Sequence[Accepted], rate_hz: float) -> dict[str, Any]:
         "heart_rates_bpm": [round(rate) for rate in rates if rate and math.isfinite(rate)],
         "lead_range_mv": round(float(np.median(known)) / 1000, 3) if known else None,
         "upright": _upright(accepted),
+        "einthoven": _einthoven([signal for _, signal in accepted]),
         "repair": _repair(accepted, rate_hz),
     }
 
@@ -66,6 +70,23 @@ def _upright(accepted: Sequence[Accepted]) -> dict[str, float]:
         if upwards:
             shares[lead] = round(float(np.mean(upwards)), 3)
     return shares
+
+
+def _einthoven(signals: Sequence[np.ndarray]) -> dict[str, int]:
+    """Counts the recordings that obey III = II - I (Einthoven's law) in every sample.
+
+    Returns:
+      "recordings", those with samples of the three leads; "exact", those in which the law holds to
+      the microvolt; and "rounding", those in which it holds within ROUNDING_UV.
+    """
+    deviations_uv = []
+    for signal in signals:
+        three = signal[(signal[:, :3] != MISSING).all(axis=1), :3].astype(int)
+        if len(three):
+            deviations_uv.append(np.abs(three @ [1, -1, 1]).max())
+    counts = {"exact": 0, "rounding": ROUNDING_UV}
+    held = {name: sum(each <= limit for each in deviations_uv) for name, limit in counts.items()}
+    return {"recordings": len(deviations_uv)} | {name: int(held[name]) for name in held}
 
 
 def _repair(accepted: Sequence[Accepted], rate_hz: float) -> str | None:

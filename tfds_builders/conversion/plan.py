@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 import tensorflow_datasets as tfds
 
+from ecgjax.data.sketches import DIGITS
 from ecgjax.errors import InputError
 from ecgjax.signals import LEADS
 from tfds_builders.recording.recording import SPLITS, Recording, RecordingsConfig
@@ -68,6 +69,8 @@ class Kept:
     """Samples up to the last one that is not missing in all leads; the rest is padding."""
     small: np.ndarray | None = None
     """Thumbnail for report.html if the recording has flags: int16 [POINTS, 12]."""
+    sketch: str = "0" * DIGITS
+    """Hexadecimal digits of `ecgjax.data.sketches`, which copies of the recording share."""
 
     @property
     def kind(self) -> str:

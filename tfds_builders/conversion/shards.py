@@ -13,8 +13,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
+from ecgjax.data.sketches import sketch, to_text
 from ecgjax.errors import InputError
 from tfds_builders.conversion import journal, outcome
 from tfds_builders.conversion.examples import Serializer
@@ -118,8 +120,14 @@ def _write(builder: RecordingReader, plan: Plan, writer: ArrayRecordWriter) -> S
             rejections.append(found)
             continue
         writer.write(serializer.serialize(recording.record_id, found.signal, found.features))
-        kept.append(found.kept)
+        kept.append(_with_sketch(found, builder.builder_config.rate_hz))
     return Shard(plan.path, plan.split, _limit_thumbnails(kept), _limit_thumbnails(rejections))
+
+
+def _with_sketch(found: outcome.Accepted, rate_hz: float) -> Kept:
+    valid_samples = np.array([found.kept.valid_samples])
+    drawn = sketch(found.signal[None], rate_hz=rate_hz, valid_samples=valid_samples)
+    return dataclasses.replace(found.kept, sketch=to_text(drawn)[0])
 
 
 Row = TypeVar("Row", Kept, Rejection)

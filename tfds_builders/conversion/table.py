@@ -26,6 +26,7 @@ SCHEMA = pa.schema(
         "quality": pa.list_(pa.string()),
         "waveform_hash": pa.string(),
         "valid_samples": pa.int32(),
+        "sketch": pa.string(),
     }
 )
 """Columns, explained at `Recording` and `Kept`; patient_id is `patient_hash`. The columns of
@@ -48,7 +49,7 @@ def make(kept: Sequence[Kept], *, patient_key: bytes, about: dict[str, Any]) -> 
         patient_hash(row.recording.source_patient_id, patient_key) for row in kept
     ]
     columns["quality"] = [row.quality for row in kept]
-    for name in ("waveform_hash", "valid_samples"):
+    for name in ("waveform_hash", "valid_samples", "sketch"):
         columns[name] = [getattr(row, name) for row in kept]
     extra = _extra_columns(kept)
     schema = pa.schema([*SCHEMA, *((name, pa.string()) for name in extra)])

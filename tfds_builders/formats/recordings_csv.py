@@ -31,7 +31,7 @@ from tfds_builders.recording import demographics, timestamps
 
 REMEDY = "save it as CSV in UTF-8, with the columns file, patient, age, sex, labels, ..."
 RESERVED = {"record_id", "patient_id", "recorded_at", "age", "sex", "split", "fold", "labels"}
-RESERVED |= {"quality", "waveform_hash", "valid_samples"}
+RESERVED |= {"quality", "waveform_hash", "valid_samples", "sketch"}
 """Names of columns of records.parquet, which no column that is kept may have."""
 
 

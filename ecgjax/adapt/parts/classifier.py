@@ -26,6 +26,8 @@ class Classification:
     outputs: Outputs
     dropout: float
     augmentation: Augmentation
+    fixed_norm: bool = False
+    """Keep the standardisation of embeddings that the head was fitted with."""
 
     def __post_init__(self):
         if not 0 <= self.dropout < 1:
@@ -63,7 +65,7 @@ class Classification:
 
     def network(self, encoder: nn.Module) -> EncoderWithHead:
         """Returns the Flax module that the variables of `init` belong to."""
-        return EncoderWithHead(encoder=encoder, outputs=len(self.outputs), dropout=self.dropout)
+        return EncoderWithHead(encoder, len(self.outputs), self.dropout, self.fixed_norm)
 
 
 def supervised_loss(outputs: Outputs, logits: jax.Array, targets: jax.Array) -> jax.Array:

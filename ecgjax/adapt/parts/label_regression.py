@@ -27,8 +27,11 @@ def fit_labels(
     C is chosen by cross-validation over patients: the candidate with the highest AUROC, mean over
     folds and classes. Log loss as the criterion regularises too strongly at n=50, because it
     punishes overconfidence, and the ranking suffers: AUROC of atrial fibrillation 0.66 instead of
-    0.69 (random convolutions, PTB-XL, mean of 30 draws). All classes share one C: a choice based on
-    a class with two positives would be random.
+    0.69 (random convolutions, PTB-XL, mean of 30 draws). A preference for strong regularisation is
+    no better: with the shipped encoder, 50 and 100 labels, five tasks and five draws (fold 9), the
+    mean AUROC is 0.849 as it is, 0.848 with candidates from 1e-4, 0.844 with the strongest C within
+    one standard error of the best. Early beats lose by it what infarction gains. All classes share
+    one C: a choice based on a class with two positives would be random.
 
     Args:
       features: standardised, float32 [recording, feature].

@@ -14,6 +14,7 @@ import numpy as np
 import optax
 from jax.sharding import Mesh
 
+from ecgjax.adapt.parts.layer_rates import layer_paths, layer_rates, scale_layers
 from ecgjax.data.batches import Batches, add_unlabelled, labelled_batches
 from ecgjax.data.records import Records
 from ecgjax.data.seen import Seen, seen_in
@@ -30,6 +31,8 @@ NETWORK = ("params", "batch_stats")
 """Names of the collections that hold the variables of one network."""
 LOG_EVERY = 50
 """Steps between log lines: the shortest run by default (400 steps) has eight points of its loss."""
+SAVE_EVERY_S = 300.0
+"""Seconds between checkpoints by default. Most of the short runs of a benchmark save none."""
 FEW_LABELS = 1000
 """Number of labelled recordings below which a pre-trained encoder learns more slowly by default."""
 
@@ -116,6 +119,9 @@ class Training:
     """Learning rate of a pre-trained encoder, as a factor of the head's. Default: 0.1 below 1,000
     labelled recordings, otherwise 1 (fold 9 of PTB-XL, docs/results.md). With random initial
     weights it is always 1."""
+    lowest_rate: float = 1.0
+    """Learning rate of the first layer of a pre-trained encoder, as a factor of the rate of its
+    last one. Between them rates grow geometrically; 1: all are equal."""
     batch_size: int = 64
     """Labelled recordings per step, over all devices; at most all labelled recordings."""
     epochs: float = 20
@@ -123,7 +129,7 @@ class Training:
     min_steps: int = 400
     """Minimum number of steps, even if few recordings are labelled."""
     save_every: int = 0
-    """Steps between checkpoints; 0: only one, at the end."""
+    """Steps between checkpoints; 0: one every five minutes. The last step is always saved."""
     eval_every: int | None = None
     """Steps between validations in `finetune`; 0: none. Default: ten in a run. They change nothing
     in it."""
@@ -141,6 +147,8 @@ class Training:
                 f"{self.min_steps}, batch_size {self.batch_size}: give an encoder_rate and epochs "
                 f"of 0 or more, and min_steps and a batch_size of 1 or more"
             )
+        if not 0 < self.lowest_rate <= 1:
+            raise InputError(f"lowest_rate {self.lowest_rate}: give a factor above 0, up to 1")
 
     def steps(self, recordings: int) -> int:
         """Returns the number of steps for a number of labelled recordings."""
@@ -155,6 +163,10 @@ class Training:
             return 0.1 if recordings < FEW_LABELS else 1.0
         return self.encoder_rate
 
+    def first_rate(self, encoder: Encoder) -> float:
+        """Returns the factor of the first layer's learning rate; see `lowest_rate`."""
+        return self.lowest_rate if encoder.restored else 1.0
+
     def train(
         self,
         objective: SupervisedObjective,
@@ -163,6 +175,7 @@ class Training:
         run: Run,
         *,
         unlabelled: int = 0,
+        begin: Callable[[dict], dict] | None = None,
     ) -> dict:
         """Trains encoder and head; resumes from the newest checkpoint in `run.workdir`.
 
@@ -172,6 +185,7 @@ class Training:
           labelled: the recordings to train on.
           run: folder of the run, config and title.
           unlabelled: number of unlabelled recordings of the training split for each labelled one.
+          begin: function that changes the initial variables, such as those of the head.
 
         Returns:
           The trained variables.
@@ -186,14 +200,16 @@ class Training:
             self.optimizer,
             num_steps,
             self.rate(encoder, recordings),
+            self.first_rate(encoder),
             encoder.module,
             Preprocessor(encoder.preprocessing, labelled.records.rate_hz),
             mesh,
         )
         settings = {type(self).__name__.lower(): self._saved()}
+        variables = objective.begin(encoder, init_key)
         state, _ = train(
             step_fn,
-            create_state(objective.begin(encoder, init_key), tx, mesh),
+            create_state(begin(variables) if begin else variables, tx, mesh),
             batches,
             num_steps=num_steps,
             run=dataclasses.replace(
@@ -201,6 +217,7 @@ class Training:
                 config={**run.config, "start_weights": encoder.fingerprint, **settings},
                 seen=encoder.seen | seen,
                 save_every=self.save_every or None,
+                save_every_s=None if self.save_every else SAVE_EVERY_S,
                 log_every=LOG_EVERY,
             ),
             key=key,
@@ -247,6 +264,7 @@ def _step(
     optimizer: Optimizer,
     num_steps: int,
     encoder_rate: float,
+    lowest_rate: float,
     module: nn.Module,
     preprocess: Preprocessor,
     mesh: Mesh,
@@ -256,6 +274,11 @@ def _step(
     Cached, so that the many equal runs of a benchmark share one compilation.
     """
     tx = optimizer.build(num_steps, encoder_rate=encoder_rate)
+    if lowest_rate != 1:
+        settings = preprocess.preprocessing
+        shape = jax.ShapeDtypeStruct((2, settings.samples, len(settings.leads)), jnp.float32)
+        rates = layer_rates(layer_paths(module, shape), lowest_rate)
+        tx = optax.chain(tx, scale_layers(rates))
     loss = functools.partial(objective.loss, module, preprocess=preprocess)
     schedule = optimizer.learning_rate_at(num_steps)
     return make_step(loss, tx, mesh, num_steps=num_steps, schedule=schedule), tx

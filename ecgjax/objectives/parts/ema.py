@@ -6,6 +6,7 @@ BYOL and JEPA use it as the target network, MoCo as the network that fills the q
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 
@@ -15,3 +16,22 @@ def ema_update(average: dict, params: dict, decay: float | jax.Array) -> dict:
     # step size, so the decay rate is not rounded twice.
     updated: Any = optax.incremental_update(average, params, decay)
     return jax.lax.stop_gradient(updated)
+
+
+def limit_decay(decay: float | jax.Array, num_steps: int, *, memory: float) -> float | jax.Array:
+    """Limits the decay of an EMA in a short run.
+
+    The published decays belong to runs of 100,000 steps. With a decay of 0.998 an average reaches
+    back over 500 steps: after a run of 275 it is mostly the initial weights. That matters where the
+    average is the result (JEPA). As a target alone, initial weights do no harm in a short run: BYOL
+    lost by a limit of 0.05 (PTB-XL, 8,800 recordings, mean AUROC of four tasks with 1,000 labels on
+    fold 9: 0.778, without it 0.798).
+
+    Args:
+      decay: the decay of the method's schedule.
+      num_steps: steps of the whole run.
+      memory: longest memory, 1 / (1 - decay) steps, as a share of the run; 0: no limit.
+    """
+    if not memory:
+        return decay
+    return jnp.minimum(decay, 1 - 1 / max(memory * num_steps, 1.0))

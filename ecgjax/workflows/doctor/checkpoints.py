@@ -12,8 +12,8 @@ from ecgjax.train.manifest import CheckpointDamaged, changed_arrays, parts_named
 from ecgjax.train.model import load_model
 from ecgjax.workflows.doctor.findings import Finding, problem
 
-USED = ("encoder", "head")
-"""Parts whose numbers must be finite for a model to be of use."""
+USED = ("encoder", "head", "train")
+"""Parts whose numbers must be finite for a model, or for a run that resumes, to be of use."""
 DAMAGED = "copy the folder again, or use an earlier checkpoint"
 SHOWN = 3
 """Arrays that a finding names."""
@@ -64,6 +64,13 @@ def _loaded(path: Path, hashes: int) -> Iterator[Finding]:
     seen = f"trained on {len(saved.seen.waveforms):,} recordings"
     model = f"{name}, {count:,} parameters, {seen}{head}"
     yield Finding("OK", subject, f"{model}; all {hashes:,} hashes agree")
+    if saved.seen.unsketched:
+        message = f"knows {saved.seen.unsketched:,} of its recordings by exact hashes only"
+        remedy = (
+            "copies of them at another sampling rate are not found; python -m "
+            "ecgjax.launch.migrate --checkpoint CHECKPOINT --data DATA --out FOLDER adds sketches"
+        )
+        yield Finding("NOTE", subject, message, remedy)
 
 
 def _part(path: Path, part: str, manifest: dict[str, str]) -> Iterator[Finding]:

@@ -1,6 +1,7 @@
 """Examination of prepared data sets: every hash, every recording, the table and its splits."""
 
 import contextlib
+import itertools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from ecgjax.data import files
 from ecgjax.data.descriptions import SPLITS
 from ecgjax.data.records import Records
+from ecgjax.data.sketches import MOST_APART, are_copies
 from ecgjax.errors import InputError
 from ecgjax.workflows.doctor.findings import Finding, problem
 
@@ -18,6 +20,8 @@ MARKS = (files.TABLE, "binding.json", "dataset_info.json", "features.json", "*.a
 REPORT = "report.json"
 AT_ONCE = 256
 """Recordings that are read at once."""
+COMPARED = 256
+"""Recordings whose sketches are computed again."""
 SHOWN = 5
 """Damaged places that are listed; the rest is counted."""
 
@@ -67,8 +71,10 @@ def examine(path: Path, progress: Progress) -> Iterator[Finding]:
         yield Finding("PROBLEM", subject, f"{count:,} more places are damaged", damaged[0].remedy)
     table = list(_table(records))
     yield from table
-    if not damaged and not table:
+    found = [] if damaged else list(_sketches(records))
+    if not damaged and not table and not any(finding.level == "PROBLEM" for finding in found):
         yield Finding("OK", subject, _summary(records))
+    yield from found
     yield from _warnings(path)
 
 
@@ -105,6 +111,30 @@ def _table(records: Records) -> Iterator[Finding]:
             remedy = "correct the column split, since results on them would be too good"
             yield Finding("PROBLEM", str(records.path), message, remedy)
         seen |= dict.fromkeys(patients[indices].tolist(), name)
+
+
+def _sketches(records: Records) -> Iterator[Finding]:
+    """Yields sketches that are not those of the samples, and copies in two splits."""
+    subject = str(records.path)
+    if not records.sketches.are_stored:
+        remedy = f"add them: python -m ecgjax.launch.migrate --data {records.path}"
+        yield Finding("NOTE", subject, "has no sketches, by which copies are found", remedy)
+        return
+    chosen = np.unique(np.linspace(0, len(records) - 1, COMPARED).astype(int))
+    stored = records.sketches[chosen]
+    apart = np.bitwise_count(stored ^ records.sketches.compute(chosen)).sum(1)
+    if wrong := int((apart > MOST_APART).sum()):
+        message = f"{wrong:,} of {len(chosen):,} sketches are not those of their recordings"
+        yield Finding("PROBLEM", subject, message, "prepare the data set again")
+        return
+    every = records.sketches[np.arange(len(records))]
+    splits = records.column("split").to_pylist()
+    parts = {name: every[[split == name for split in splits]] for name in SPLITS}
+    for name, other in itertools.combinations(SPLITS, 2):
+        if copies := int(are_copies(parts[other], parts[name]).sum()):
+            message = f"{copies:,} recordings of split {other} are copies of some in {name}"
+            remedy = "results on them would be too good; leave them out of the source"
+            yield Finding("NOTE", subject, message, remedy)
 
 
 def _summary(records: Records) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 
 from ecgjax.classifier import load
 from ecgjax.errors import InputError
+from ecgjax.whole_files import replace_text
 from ecgjax.workflows.export import model_folder, safetensors, stablehlo
 from ecgjax.workflows.export import onnx_file as onnx
 from ecgjax.workflows.export.description import describe, manual
@@ -174,7 +175,7 @@ def _run(writer: Writer, part: Path, program: Program, options: Export) -> Run:
 def _write_descriptions(out: Path, description: dict) -> list[Path]:
     """Writes the description beside the file, as JSON and as text."""
     table = _description(out)
-    table.write_text(json.dumps(description, indent=1) + "\n")
+    replace_text(table, json.dumps(description, indent=1) + "\n")
     text = out.with_name(f"{out.name}.md")
-    text.write_text(manual(description, out.name))
+    replace_text(text, manual(description, out.name))
     return [table, text]

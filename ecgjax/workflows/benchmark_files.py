@@ -1,0 +1,34 @@
+"""The files of a benchmark that people read: tables, the plot and the clinical report."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from ecgjax.evaluate import plots
+from ecgjax.evaluate.low_label_table import Row, markdown
+from ecgjax.whole_files import replace_text
+from ecgjax.workflows.protocols.protocol import Protocol
+from ecgjax.workflows.protocols.table import write_table
+
+
+def write_files(rows: Sequence[Row], protocol: Protocol | None, split: str, out: Path) -> str:
+    """Writes benchmark.md, benchmark.png and, for a protocol, its table.
+
+    Args:
+      rows: the results of `benchmark`.
+      protocol: the published protocol that was followed, if any.
+      split: the tested split.
+      out: folder of the results.
+
+    Returns:
+      The tables, and the paths of the files, as lines for the terminal.
+    """
+    table = markdown(rows)
+    replace_text(out / "benchmark.md", table)
+    plots.low_label_curves(rows, out / "benchmark.png")
+    lines = [table]
+    if protocol:
+        lines.append(write_table(protocol, rows, split, out))
+        lines.append(f"table:   {out / 'protocol.md'}")
+    lines.append(f"results: {out / 'benchmark.csv'}")
+    lines.append(f"plot:    {out / 'benchmark.png'}")
+    return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""The clinical report of the low-label benchmark."""
