@@ -40,7 +40,7 @@ def test_figures_of_ranking_agree_with_scikit_learn(score):
 
 
 def test_a_specificity_that_is_met_exactly_counts():
-    """Of ten controls one may be above the threshold at 90 %: the case below it is found."""
+    """At 90 % one of ten controls may be above the threshold: the case below it is found."""
     target = np.array([1, 0, 1] + [0] * 9)
     score = -np.arange(12.0)
     found = ranking.sensitivity(target, score, np.ones((12, 1)), specificity=0.9)

@@ -20,6 +20,21 @@ class Interval:
     high: float
 
 
+def percentile_interval(value: float, replicates: np.ndarray, level: float) -> Interval:
+    """Returns a value with the percentile interval of its replicates.
+
+    Args:
+      value: the value.
+      replicates: values of resamples, [resample]; those that are NaN are left out.
+      level: confidence level.
+    """
+    replicates = replicates[~np.isnan(replicates)]
+    if not len(replicates):
+        return Interval(float(value), float("nan"), float("nan"))
+    low, high = np.quantile(replicates, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(value), float(low), float(high))
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bootstrap:
     """A metric of several methods on one test set and on its resamples.
@@ -60,11 +75,7 @@ class Bootstrap:
         return self.values[method] - self.values[minus], self.draws[method] - self.draws[minus]
 
     def _interval(self, value: float, draws: np.ndarray) -> Interval:
-        draws = draws[~np.isnan(draws)]
-        if not len(draws):
-            return Interval(float(value), float("nan"), float("nan"))
-        low, high = np.quantile(draws, [(1 - self.level) / 2, (1 + self.level) / 2])
-        return Interval(float(value), float(low), float(high))
+        return percentile_interval(value, draws, self.level)
 
 
 def resamples(

@@ -25,7 +25,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import scipy.stats
 
-from ecgjax.evaluate.bootstrap import Interval
+from ecgjax.evaluate.bootstrap import Interval, percentile_interval
 from ecgjax.evaluate.scores import MAIN_METRIC, measure
 from ecgjax.outputs import Kind
 
@@ -113,16 +113,9 @@ class LabelDraws:
         return [self._interval(method, minus, pick) for pick in picks]
 
     def _interval(self, method: str, minus: str | None, reduce: Reduce) -> Interval:
-        values, others = self._combined(method, minus, reduce)
-        others = others[~np.isnan(others)]
-        if not len(others):
-            return Interval(float(values), float("nan"), float("nan"))
-        low, high = np.quantile(others, [(1 - self.level) / 2, (1 + self.level) / 2])
-        return Interval(float(values), float(low), float(high))
+        return percentile_interval(*self._combined(method, minus, reduce), self.level)
 
-    def _combined(
-        self, method: str, minus: str | None, reduce: Reduce
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _combined(self, method: str, minus: str | None, reduce: Reduce) -> tuple[float, np.ndarray]:
         """Returns the mean over draws, and its replicates [resample]."""
         values = reduce(self.values[method])
         resampled = reduce(self.resampled[method])
@@ -134,7 +127,7 @@ class LabelDraws:
                 return mean - other_mean, own - other
             values = values - others
             resampled = resampled - reduce(self.resampled[minus])
-        return values.mean(), replicates(values, resampled)
+        return float(values.mean()), replicates(values, resampled)
 
 
 def replicates(values: np.ndarray, resampled: np.ndarray, *, stream: int = 0) -> np.ndarray:

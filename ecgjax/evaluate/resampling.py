@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ecgjax.evaluate.bootstrap import Interval, resamples
+from ecgjax.evaluate.bootstrap import Interval, percentile_interval, resamples
 from ecgjax.evaluate.label_draws import replicates
 from ecgjax.evaluate.metrics import required_recordings
 
@@ -106,6 +106,6 @@ def make_interval(
     drawn = values[1:][~np.isnan(values[1:])]
     if np.isnan(values[0]) or len(drawn) <= _LEAST_SHARE * (len(values) - 1):
         return Interval(float(values[0]), float("nan"), float("nan"))
-    ends = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    low, high = np.clip(ends, *bounds)
-    return Interval(float(values[0]), float(low), float(high))
+    found = percentile_interval(values[0], drawn, LEVEL)
+    low, high = np.clip([found.low, found.high], *bounds)
+    return Interval(found.value, float(low), float(high))

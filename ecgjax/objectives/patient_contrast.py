@@ -26,7 +26,11 @@ from ecgjax.objectives.parts.collapse import collapse_metrics
 from ecgjax.objectives.parts.ema import ema_update
 from ecgjax.objectives.parts.microbatches import encode_in_microbatches
 from ecgjax.objectives.parts.nt_xent import NO_PATIENT, nt_xent, unit_length
-from ecgjax.objectives.parts.projection_head import ProjectedEncoder, check_widths
+from ecgjax.objectives.parts.projection_head import (
+    ProjectedEncoder,
+    check_widths,
+    embedding_parts,
+)
 from ecgjax.preprocessing import Preprocessor
 
 
@@ -78,9 +82,10 @@ class PatientContrast:
         """Returns initial variables for recordings like `signal`, float32 [batch, time, lead]."""
         variables = dict(self.network(encoder).init(key, signal, train=False))
         if self.queue:
+            parts = len(embedding_parts(encoder)) or 1
             variables["slow"] = {"params": variables["params"]}
             variables["queue"] = {
-                "embedding": jnp.zeros((self.queue, self._parts(encoder) * self.projection[-1])),
+                "embedding": jnp.zeros((self.queue, parts * self.projection[-1])),
                 "patient": jnp.full(self.queue, NO_PATIENT),
             }
         return variables
@@ -173,6 +178,3 @@ class PatientContrast:
     def _unit_parts(self, projections: jax.Array) -> jax.Array:
         """[..., part * width] -> unit vectors [..., part, width]."""
         return unit_length(projections.reshape(*projections.shape[:-1], -1, self.projection[-1]))
-
-    def _parts(self, encoder: nn.Module) -> int:
-        return len(getattr(encoder, "parts", (1,)))

@@ -63,6 +63,11 @@ class ProjectionHead(nn.Module):
         return BatchNorm(name=f"norm{number}")(rows, train=train).reshape(hidden.shape)
 
 
+def embedding_parts(encoder: nn.Module) -> tuple[int, ...]:
+    """Returns the widths of the parts that an encoder's embedding joins; () for a single one."""
+    return getattr(encoder, "parts", ())
+
+
 class ProjectedEncoder(nn.Module):
     """An encoder, named `encoder`, and the projection head on its embedding, named `projector`."""
 
@@ -79,7 +84,7 @@ class ProjectedEncoder(nn.Module):
         The projections of several parts are joined: [batch, part * widths[-1]].
         """
         _, embedding = self.encoder(signal, train=train)
-        sizes = getattr(self.encoder, "parts", ()) if self.per_part else ()
+        sizes = embedding_parts(self.encoder) if self.per_part else ()
         parts = jnp.split(embedding, np.cumsum(sizes)[:-1].astype(int), axis=-1)
         projections = []
         for number, part in enumerate(parts, start=1):
