@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +19,8 @@ _NOTICE = b"\nstopping after this step; a second signal stops at once\n"
 COMPILING_S = 20.0
 """Seconds that the first step of a process may take to its end after a signal. A scheduler kills
 after 30 s; before the first step there is nothing to lose."""
+_REPEAT_S = 0.5
+"""Seconds after which work that did not notice a signal is broken off again."""
 Result = TypeVar("Result")
 Other = TypeVar("Other")
 Batch = TypeVar("Batch")
@@ -51,6 +54,8 @@ class Interrupts:
         self._breaks = False
         self._terminate: Any = None
         self._earlier_wakeup = -1
+        self._earlier_alarm: Any = None
+        self._earlier_hook = sys.unraisablehook
         self._sockets: tuple[socket.socket, socket.socket] | None = None
 
     def __enter__(self) -> "Interrupts":
@@ -62,6 +67,8 @@ class Interrupts:
                 self._handlers[number] = signal.signal(number, self._handle)
         if not self._several:
             self._watch_compilation()
+            self._earlier_hook = sys.unraisablehook
+            sys.unraisablehook = self._show_unraisable
         return self
 
     def __exit__(self, *_) -> None:
@@ -70,6 +77,7 @@ class Interrupts:
             # JAX has caught it until now, for the last time.
             signal.signal(signal.SIGTERM, self._terminate or signal.SIG_DFL)
         if self._sockets:
+            sys.unraisablehook = self._earlier_hook
             signal.set_wakeup_fd(self._earlier_wakeup)
             self._sockets[1].close()  # ends the thread
 
@@ -100,6 +108,9 @@ class Interrupts:
                 self._breaks = False
         except _Break:
             return otherwise
+        finally:
+            self._breaks = False
+            self._end_alarm()
 
     def awaited(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Yields the batches; a signal ends the waiting for one.
@@ -122,8 +133,24 @@ class Interrupts:
         if self._several:
             signal.raise_signal(signal.SIGTERM)
         elif self._breaks:
-            self._breaks = False
+            self._earlier_alarm = signal.signal(signal.SIGALRM, self._break)
+            self._break()
+
+    def _break(self, *_) -> None:
+        """Breaks the work off, and again later: Python drops what is raised in a finalizer."""
+        if self._breaks:
+            signal.setitimer(signal.ITIMER_REAL, _REPEAT_S)
             raise _Break
+
+    def _end_alarm(self) -> None:
+        if self._earlier_alarm is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, self._earlier_alarm)
+            self._earlier_alarm = None
+
+    def _show_unraisable(self, dropped: Any) -> None:
+        if dropped.exc_type is not _Break:
+            self._earlier_hook(dropped)
 
     def _restore(self) -> None:
         for number, handler in self._handlers.items():

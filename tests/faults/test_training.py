@@ -267,6 +267,29 @@ def test_a_compilation_is_left_after_the_time_of_a_scheduler(monkeypatch):
     assert len(ended) == 1
 
 
+def test_a_signal_in_a_finalizer_breaks_work_off_as_well(capfd):
+    """Python prints and drops what a finalizer raises."""
+
+    class Finalized:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+
+    def work():
+        Finalized()
+        time.sleep(20)
+        return "finished"
+
+    earlier = signal.getsignal(signal.SIGALRM)
+    start = time.monotonic()
+    with interrupts.Interrupts() as own:
+        assert own.breakable(work, "broken off") == "broken off"
+        assert own.signal == signal.SIGTERM
+    assert time.monotonic() - start < 10
+    assert signal.getsignal(signal.SIGALRM) is earlier
+    assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
+    assert "ignored" not in capfd.readouterr().err
+
+
 def test_goodput_counts_restarts_and_lost_steps(run, tmp_path):
     workdir = tmp_path / "run"
     hook = {5: _terminate}
