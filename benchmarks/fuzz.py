@@ -23,6 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
+from benchmarks.chaos.table import Tally
 from ecgjax import encoders
 from ecgjax.data import descriptions
 from ecgjax.data.files import TABLE
@@ -61,20 +62,6 @@ PIECES = [b"", b"\0", b"\xff\xfe", b"}", b"{", b"[" * DEEP, b",", b'"', b"9" * 4
 PIECES += [b"null", b"1e999", b"\n", b"\n\n", b"PAR1", b"\x19\xfc\xff\xff\xff\xff\x07", b"../"]
 
 
-@dataclasses.dataclass
-class Row:
-    """The outcome of one kind of damage, as `benchmarks.chaos` prints it."""
-
-    fault: str
-    where: str
-    tries: int
-    survived: int
-    note: str
-    seconds: float
-    """Longest time of one try."""
-    problems: list[str]
-
-
 class Watch:
     """Notes what is opened and run while it is on."""
 
@@ -93,7 +80,7 @@ class Watch:
             self.events.append(f"{event} {arguments[:1]}")
 
 
-def fuzz(count: int, seed: int, data: Path | None = None) -> list[Row]:
+def fuzz(count: int, seed: int, data: Path | None = None) -> list[Tally]:
     """Reads `count` damaged inputs, a fifth of each kind.
 
     Args:
@@ -122,9 +109,9 @@ def _watch() -> Watch:
     return _made[0] if _made else _made.append(Watch()) or _made[0]
 
 
-def _row(where: str, read: Callable[[], None], tries: int, folder: Path, watch: Watch) -> Row:
+def _row(where: str, read: Callable[[], None], tries: int, folder: Path, watch: Watch) -> Tally:
     """Tries one kind of damage; `read` damages and reads."""
-    row = Row("fuzz", where, tries, 0, "", 0.0, [])
+    row = Tally("fuzz", where, tries)
     outcomes: Counter[str] = Counter()
     _attempt(read)  # imports what reading needs
     before_bytes = _peak_bytes()
@@ -137,7 +124,7 @@ def _row(where: str, read: Callable[[], None], tries: int, folder: Path, watch: 
         is_slow = time.process_time() - worked > LONGEST_S or seconds > HANGING_S
         events, watch.events = watch.events, None
         outside = [event for event in events if not event.startswith(str(folder))]
-        row.seconds = max(row.seconds, seconds)
+        row.seconds.append(seconds)
         outcomes[outcome.partition(" ")[0]] += 1
         if outside or is_slow or outcome not in ("read", "refused"):
             row.problems.append(f"{where}: {outcome}, {seconds:.1f} s, {outside[:2]}"[:400])
@@ -324,7 +311,7 @@ def main() -> None:
     arguments = parse(Arguments)
     problems = []
     for row in fuzz(arguments.count, arguments.seed):
-        figures = f"{row.survived:,} of {row.tries:,}, {row.note}, at most {row.seconds:.2f} s"
+        figures = f"{row.survived:,} of {row.tries:,}, {row.note}, at most {max(row.seconds):.2f} s"
         print(f"{row.fault}, {row.where}: {figures}")
         problems += row.problems
     print(*problems[:20], sep="\n")

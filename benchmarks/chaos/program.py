@@ -16,6 +16,7 @@ from benchmarks.chaos.pairs import pairs
 from benchmarks.chaos.resumes import resumes
 from benchmarks.chaos.runs import ROOT, Laboratory
 from benchmarks.chaos.signals import sigint, sigkill, sigterm
+from benchmarks.fuzz import fuzz
 from ecgjax.errors import InputError
 from ecgjax.launch.command import parse
 from tfds_builders.prepare import prepare
@@ -28,6 +29,7 @@ LONG = {
     "bit_flips": 300,
     "pairs": 10,
     "resumes": 5,
+    "fuzz": 100_000,
 }
 """Faults and their tries; in the long form. Pairs: tries of each of three faults."""
 ACTS: dict[str, Callable] = {
@@ -38,6 +40,7 @@ ACTS: dict[str, Callable] = {
     "bit_flips": bit_flips,
     "pairs": pairs,
     "resumes": resumes,
+    "fuzz": lambda laboratory, tries: fuzz(tries, laboratory.rng.randrange(10**6)),
 }
 
 
