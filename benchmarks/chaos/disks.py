@@ -81,7 +81,8 @@ def _checkpoint(laboratory: Laboratory, number: int, tally: Tally) -> None:
         workdir = disk / "run"
         job = laboratory.pretrain(workdir, PACED, CHAOS_PACE=PACE_S)
         wait_for(lambda: saved_step(workdir) >= 10, job)
-        ballast = fill(disk, laboratory.rng.choice((0, 40, 200, 500)))
+        saved = sum(file.stat().st_size for file in (workdir / "checkpoints" / "10").rglob("*"))
+        ballast = fill(disk, int(laboratory.rng.choice((0.0, 0.1, 0.5)) * saved / 1024))
         next_save = time.monotonic() + PACE_S * (10 - last_step(workdir) % 10)
         job.wait(120)
         _one_line(job)
