@@ -224,7 +224,7 @@ def _module(name: str) -> Any:
 
 
 def _log(folder: Path, rng: random.Random) -> Callable[[], None]:
-    lines = [{"step": step, "loss": 1.0 / step, "note": "x"} for step in range(1, 40)]
+    lines = [{"step": step, "loss": 1.0 / step, "time": "x"} for step in range(1, 40)]
     good = "".join(json.dumps(line) + "\n" for line in lines).encode()
     start = json.dumps({"title": "a", "num_steps": 5, "config": {}, "first_start_s": 1.0}).encode()
 

@@ -11,6 +11,9 @@ def replaced(path: Path) -> Iterator[Path]:
     """Yields the name of a file to write, which then takes the place of `path`.
 
     A kill, a full disk or another error leaves `path` as it was.
+
+    Raises:
+      OSError: it cannot be written; the error names `path`.
     """
     unfinished = path.with_name(f"unfinished-{path.name}")
     try:
@@ -18,6 +21,10 @@ def replaced(path: Path) -> Iterator[Path]:
         with unfinished.open("rb+") as file:
             os.fsync(file.fileno())
         unfinished.replace(path)
+    except OSError as error:
+        if error.errno is None or error.filename:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
         unfinished.unlink(missing_ok=True)
 

@@ -1,9 +1,11 @@
 """ecgjax embed: one row for each recording of any file, the same as from prepared data."""
 
+import dataclasses
 import functools
 import shutil
 import sys
 
+import jax
 import numpy as np
 import pyarrow.csv
 import pyarrow.parquet
@@ -177,6 +179,28 @@ def test_a_killed_job_continues_and_writes_the_same_file(
     assert report.computed == 4  # the third part was not finished
     assert stopped.read_bytes() == whole.read_bytes()
     assert sorted(tmp_path.iterdir()) == sorted([whole, stopped])
+
+
+def test_a_part_that_a_power_cut_emptied_is_computed_again(encoder, folder, tmp_path, small_chunks):
+    out = tmp_path / "out.parquet"
+
+    def stop(done, total):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        embed(encoder, [folder], Job(out), progress=stop)
+    parts = list((tmp_path / ".out.parquet.unfinished").glob("*.parquet"))
+    parts[0].write_bytes(b"")
+    assert embed(encoder, [folder], Job(out)).computed == 4 + 1
+    assert len(parts) == 2 and out.exists()
+
+
+def test_a_model_without_finite_results_is_refused(encoder, folder, tmp_path):
+    huge = jax.tree.map(lambda leaf: np.full_like(leaf, 3e38), encoder.variables)
+    broken = dataclasses.replace(encoder, variables=huge)
+    with pytest.raises(InputError, match="are not finite; its weights are of no use"):
+        embed(broken, [folder], Job(tmp_path / "out.parquet"))
 
 
 def test_a_changed_file_is_read_again(encoder, folder, tmp_path, small_chunks):

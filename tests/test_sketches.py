@@ -110,6 +110,14 @@ def test_distances_are_those_of_a_direct_comparison():
     assert not are_copies(own, np.zeros((0, WORDS), np.uint64)).any()
 
 
+def test_hostile_sketches_are_refused_soon():
+    """One piece that all share would make all pairs candidates: hours of work."""
+    known = np.random.default_rng(0).integers(1, 2**63, (400_000, WORDS), np.uint64)
+    known[:, 0] &= np.uint64(~0xFFFF & (2**64 - 1))
+    with pytest.raises(InputError, match="400,000 sketches of known recordings, too many of them"):
+        are_copies(known[:120], known)
+
+
 def _leaks(records, indices, seen):
     return find_leaks(records, indices, [Past("the encoder", seen, ())])
 

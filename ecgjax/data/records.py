@@ -21,7 +21,7 @@ from ecgjax.data.hashes import parse
 from ecgjax.data.shards import RecordingDamaged, Shards
 from ecgjax.data.stored_sketches import StoredSketches
 from ecgjax.data.table import VALID_SAMPLES, Table
-from ecgjax.data.watchdog import Reading, watched
+from ecgjax.data.watchdog import Reading, watched, watched_file
 from ecgjax.errors import InputError
 from ecgjax.signals import LEADS
 
@@ -56,10 +56,13 @@ class Records:
             one that was written; or the files contradict each other.
         """
         self.path = files.find(Path(path))
-        bound = binding.read(self.path)
-        description = descriptions.read(self.path, bound)
+        bound = watched_file(self.path / binding.FILE, lambda: binding.read(self.path))
+        description = watched_file(
+            self.path / descriptions.FEATURES, lambda: descriptions.read(self.path, bound)
+        )
         self._shards = Shards(self.path, description.shards, bound)
-        self._table = Table(files.inside(self.path, files.TABLE), len(self._shards), bound)
+        table = files.inside(self.path, files.TABLE)
+        self._table = watched_file(table, lambda: Table(table, len(self._shards), bound))
         facts = self._table.facts
         self.name = facts.dataset
         self.rate_hz = facts.rate_hz
@@ -76,9 +79,7 @@ class Records:
             )
         if not accept_unbound:
             self._require_binding(facts.format)
-        with contextlib.suppress(RecordingDamaged):  # refused when it is read
-            for _, features in self._shards.read(np.zeros(1, int)):
-                self._check_length(0, features.get("signal", b""))
+        self._require_length()
 
     def _require_binding(self, form: int) -> None:
         """Warns of a data set of format 1, refuses one that has lost its hashes."""
@@ -94,20 +95,41 @@ class Records:
                 f"bind it anew: {remedy}"
             )
 
+    def _require_length(self) -> None:
+        """Refuses a data set whose recordings have another length than the table says.
+
+        A single damaged one is refused when it is read.
+        """
+        expected = self.samples * len(LEADS) * 2  # 2: int16
+        lengths: list[int] = []
+
+        def measure(reading: Reading) -> None:
+            for row in sorted({0, len(self) - 1}):
+                with contextlib.suppress(RecordingDamaged):
+                    for _, features in self._shards.read(np.array([row]), reading.begin):
+                        lengths.append(len(features.get("signal", b"")))
+
+        watched(measure)
+        if lengths and expected not in lengths:
+            raise InputError(
+                f"{self.path}: recordings of {lengths[0]} bytes, {expected} by {files.TABLE}; "
+                f"prepare the data set again"
+            )
+
     def __len__(self) -> int:
         return len(self._shards)
 
     @functools.cached_property
     def table(self) -> pyarrow.Table:
         """The table, one row for each recording (columns: see tfds_builders/README.md)."""
-        return self._table.read()
+        return watched_file(self._table.file, self._table.read)
 
     def column(self, name: str) -> pyarrow.ChunkedArray:
         """Reads one column of the table.
 
         Training needs three columns; the whole table takes 1.4 GB for 5 million recordings.
         """
-        return self._table.read(name)[name]
+        return watched_file(self._table.file, lambda: self._table.read(name))[name]
 
     def split(self, name: str) -> np.ndarray:
         """Returns the indices of a split's recordings, ascending.

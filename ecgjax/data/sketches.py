@@ -16,6 +16,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from ecgjax.errors import InputError
 from ecgjax.signals import LEADS, MISSING
 
 VERSION = 1
@@ -46,6 +47,12 @@ _LEAST_CONTENT = 0.1
 recordings of PTB-XL."""
 _PIECES = 8
 """Pieces of 16 bits of a sketch; of MOST_APART different bits, one piece has at most one."""
+_BLOCK = 4_000_000
+"""Pairs of sketches that are compared at once."""
+_MOST_ALIKE = 100
+"""Times that equal pieces may be more frequent than those of random bits; 1.4 in PTB-XL."""
+_FREE_PAIRS = 20_000_000
+"""Pairs that may be compared besides: three seconds of work."""
 
 
 def sketch(signals: np.ndarray, *, rate_hz: float, valid_samples: np.ndarray) -> np.ndarray:
@@ -92,6 +99,9 @@ def distances(sketches: np.ndarray, known: np.ndarray) -> np.ndarray:
     Returns:
       int64 [recording]; 64 WORDS, the most, if it is farther than `MOST_APART` from all, if there
       is none, or if it is 0, the sketch of a recording without content.
+
+    Raises:
+      InputError: the known ones are no sketches of recordings.
     """
     nearest = np.full(len(sketches), 64 * WORDS)
     rows_with_content = np.flatnonzero(sketches.any(1))
@@ -109,7 +119,12 @@ def _candidates(sketches: np.ndarray, known: np.ndarray) -> Iterator[tuple[np.nd
 
     One of the `_PIECES` then has at most one different bit, so that few pairs remain to be counted
     (Norouzi et al. 2012, doi:10.1109/CVPR.2012.6248043).
+
+    Raises:
+      InputError: far too many pieces are alike, which takes hours: they are not those of ECGs.
     """
+    random_pairs = len(sketches) * len(known) * _PIECES * 17 / 2**16
+    left = _FREE_PAIRS + _MOST_ALIKE * random_pairs
     own_pieces = np.ascontiguousarray(sketches).view(np.uint16)
     known_pieces = np.ascontiguousarray(known).view(np.uint16)
     for piece in range(_PIECES):
@@ -119,9 +134,17 @@ def _candidates(sketches: np.ndarray, known: np.ndarray) -> Iterator[tuple[np.nd
             keys = own_pieces[:, piece] ^ np.uint16(flipped)
             first = starts[keys]
             count = starts[keys.astype(int) + 1] - first
-            rows = np.repeat(np.arange(len(sketches)), count)
-            place = np.arange(len(rows)) - np.repeat(np.cumsum(count) - count, count)
-            yield rows, order[first[rows] + place]
+            ends = np.cumsum(count)
+            left -= count.sum()
+            if left < 0:
+                raise InputError(
+                    f"{len(known):,} sketches of known recordings, too many of them alike; take "
+                    f"the checkpoint or the data set again from its source"
+                )
+            for begin in range(0, total := int(ends[-1]) if len(ends) else 0, _BLOCK):
+                pairs = np.arange(begin, min(begin + _BLOCK, total))
+                rows = np.searchsorted(ends, pairs, side="right")
+                yield rows, order[first[rows] + pairs - (ends - count)[rows]]
 
 
 def are_copies(sketches: np.ndarray, known: np.ndarray) -> np.ndarray:

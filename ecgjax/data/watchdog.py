@@ -73,6 +73,16 @@ def watched(read: Callable[[Reading], Result], limit_s: float | None = None) -> 
     return reading.result
 
 
+def watched_file(file: Path, read: Callable[[], Result]) -> Result:
+    """Returns what `read` returns, which reads one file; see `watched`."""
+
+    def begun(reading: Reading) -> Result:
+        reading.begin(file)
+        return read()
+
+    return watched(begun)
+
+
 def _limit_s() -> float:
     text = os.environ.get(VARIABLE, str(_DEFAULT_S))
     try:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import errno
 import io
 import itertools
 import os
@@ -29,13 +30,18 @@ SIGNAL = 128
 ENDING_S = 10.0
 """Seconds that threads and other processes have after the last line."""
 _STOPPED = "interrupted; the same command goes on from what is finished"
+_AGAIN_S = 0.05
+"""Seconds after which a signal is raised again that Python has dropped."""
+_OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
+"""Errors of files that are no fault of the program."""
 
 
 def run(main: Callable[[], None]) -> None:
     """Runs the `main` of a command.
 
-    Wrong input ends the process with one line on standard error and status 2. A signal ends it with
-    one line and 128 plus the number of the signal (130 for Ctrl-C, 143 for SIGTERM).
+    Wrong input ends the process with one line on standard error and status 2, and so does a full
+    disk. A signal ends it with one line and 128 plus the number of the signal (130 for Ctrl-C, 143
+    for SIGTERM).
     """
     keep_freed_memory()
     try:
@@ -50,6 +56,12 @@ def run(main: Callable[[], None]) -> None:
     except BrokenPipeError:  # the reader of `| head` has left
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(SIGNAL + signal.SIGPIPE)
+    except OSError as error:
+        if error.errno not in _OF_THE_SYSTEM:
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        remedy = "mend that and give the same command again, which goes on from what is finished"
+        _exit(f"error: {where}{error.strerror}; {remedy}", status=WRONG_INPUT)
 
 
 @contextlib.contextmanager
@@ -57,23 +69,44 @@ def _signals_as_errors() -> Iterator[None]:
     """Makes SIGTERM an error that unwinds the program as SIGINT (Ctrl-C) does.
 
     Training has handlers of its own, see `ecgjax.train.interrupts`. An ignored signal stays
-    ignored.
+    ignored. Python drops what is raised in a finalizer: the error is then raised again, and at the
+    latest when the command has ended.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     process = os.getpid()
+    arrived: list[int] = []
+    show_dropped = sys.unraisablehook
 
     def stop(number: int, _frame: object) -> None:
         if os.getpid() != process:  # a fork, which has nothing to unwind
             os._exit(SIGNAL + number)
+        arrived[:] = [number]
         raise Interrupted(number, _STOPPED)
 
-    earlier = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                earlier[number] = signal.signal(number, stop)
+    def stop_again(*_: object) -> None:
+        raise Interrupted(arrived[0], _STOPPED)
+
+    def dropped(what: Any) -> None:
+        if what.exc_type is Interrupted and arrived:
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
+        else:
+            show_dropped(what)
+
+    earlier: dict[int, Any] = {}
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) not in (signal.SIG_IGN, None):
+            earlier[number] = signal.signal(number, stop)
+    earlier[signal.SIGALRM] = signal.signal(signal.SIGALRM, stop_again)
+    sys.unraisablehook = dropped
     try:
         yield
+        if arrived:
+            raise Interrupted(arrived[0], _STOPPED)
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = show_dropped
         for number, handler in earlier.items():
             signal.signal(number, handler)
 

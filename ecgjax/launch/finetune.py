@@ -11,6 +11,7 @@ from ecgjax.data.records import Records
 from ecgjax.encoders import ENCODERS
 from ecgjax.launch import command
 from ecgjax.remote import local
+from ecgjax.train.lock import locked
 from ecgjax.workflows.cohort import Cohort
 from ecgjax.workflows.finetune import finetune
 from ecgjax.workflows.low_label import Labels
@@ -64,16 +65,17 @@ def main() -> None:
     records = Records(local(arguments.data))
     key = arguments.cohort.patient_key
     target = choose_target(arguments.task, arguments.own, records, key)
-    finetune(
-        arguments.settings,
-        target,
-        records,
-        arguments.workdir,
-        labels=labels,
-        checkpoint=arguments.checkpoint,
-        encoder_name=arguments.encoder,
-        cohort=arguments.cohort,
-    )
+    with locked(arguments.workdir, "--workdir"):
+        finetune(
+            arguments.settings,
+            target,
+            records,
+            arguments.workdir,
+            labels=labels,
+            checkpoint=arguments.checkpoint,
+            encoder_name=arguments.encoder,
+            cohort=arguments.cohort,
+        )
 
 
 if __name__ == "__main__":

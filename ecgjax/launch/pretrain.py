@@ -12,6 +12,7 @@ from ecgjax.data.mixture import Mixture
 from ecgjax.launch import command
 from ecgjax.objectives import OBJECTIVES
 from ecgjax.remote import local
+from ecgjax.train.lock import locked
 from ecgjax.train.processes import Processes
 from ecgjax.workflows.presets import PRESETS
 from ecgjax.workflows.pretrain import Pretraining, pretrain
@@ -79,19 +80,20 @@ def main() -> None:
     workdir = arguments.workdir or command.writable_folder(default, "--workdir")
     if arguments.first_look and (note := missing_part(records.members[0])):
         print(note)
-    checkpoint = pretrain(
-        dataclasses.replace(arguments.settings, init=arguments.init),
-        records,
-        workdir,
-        save_every=arguments.save_every,
-        log_every=arguments.log_every,
-        probe_every=arguments.probe_every,
-        cache=arguments.cache,
-        weights=arguments.weights,
-    )
-    if jax.process_index() == 0:
-        finish = first_look if arguments.first_look else print_next
-        finish(checkpoint, records.members[0], workdir)
+    with locked(workdir, "--workdir"):
+        checkpoint = pretrain(
+            dataclasses.replace(arguments.settings, init=arguments.init),
+            records,
+            workdir,
+            save_every=arguments.save_every,
+            log_every=arguments.log_every,
+            probe_every=arguments.probe_every,
+            cache=arguments.cache,
+            weights=arguments.weights,
+        )
+        if jax.process_index() == 0:
+            finish = first_look if arguments.first_look else print_next
+            finish(checkpoint, records.members[0], workdir)
 
 
 def _defaults() -> dict:

@@ -138,13 +138,18 @@ def find_checkpoint(path: str | Path) -> Path:
     for folder in (path, path / "model", path / "checkpoints", shipped):
         if (folder / "manifest").is_dir():
             return folder
-        steps = [
+        numbered = [
             step
             for step in folder.glob("[0-9]*")
-            if step.name.isdigit() and (step / "manifest").is_dir()
+            if step.name.isascii() and step.name.isdecimal() and step.is_dir()
         ]
-        if steps:
-            return max(steps, key=lambda step: int(step.name))
+        numbered.sort(key=lambda step: int(step.name))
+        whole = [step for step in numbered if (step / "manifest").is_dir()]
+        if whole:
+            if whole[-1] != numbered[-1]:
+                problem = f"{numbered[-1]}: has no manifest, so it is not whole"
+                warnings.warn(f"{problem}; taking {whole[-1].name}", stacklevel=2)
+            return whole[-1]
     reason = "no ecgjax checkpoint in it" if path.exists() else "no such folder"
     names = ", ".join(sorted(folder.name for folder in WEIGHTS.glob("[!._]*") if folder.is_dir()))
     remedy = f"give the folder that pretrain or finetune printed, or one of {names}"
@@ -242,6 +247,9 @@ def read_part(path: Path, name: str) -> dict:
     try:
         with _alone(ocp.Context()):
             saved: Any = ocp.checkpointables_metadata(absolute)
+            check_chunks(saved.metadata[name])
+            if name == "data":
+                check_seen(saved.metadata[name])
             shapes = jax.tree.map(
                 lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=device),
                 saved.metadata[name],

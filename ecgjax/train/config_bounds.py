@@ -19,7 +19,11 @@ from ecgjax.outputs import Outputs
 from ecgjax.preprocessing import Preprocessing
 
 MOST_FILES = 100_000
-"""Files of a checkpoint; a large model has hundreds."""
+"""Files and folders of a checkpoint; a large model has hundreds."""
+MOST_LEVELS = 16
+"""Folders within folders of a checkpoint, which has three levels."""
+MOST_JSON_BYTES = 100_000_000
+"""Size of a config or a manifest; those of a large model take 1 MB."""
 MOST_NUMBERS = 100_000_000
 """Numbers of the part `data`: 400 MB, of 14 million recordings."""
 MOST_OUTPUTS = 10_000
@@ -28,6 +32,7 @@ LARGEST = 65_536
 """Largest width, kernel or stride of a network."""
 DEEPEST = 64
 """Most layers of a network."""
+_JSON = ("config", "manifest")
 _LAYERS = ("depths", "layers", "lstm_layers", "halvings", "blocks")
 """Settings that count layers."""
 LONGEST = 300
@@ -40,20 +45,28 @@ def check_files(path: Path) -> None:
     """Checks that a checkpoint consists of regular files within its folder.
 
     Raises:
-      InputError: it holds a link, a pipe or a device, or too many files.
+      InputError: it holds a link, a pipe or a device, too many files or levels of folders, or a
+        config or manifest far larger than any.
     """
     number = 0
-    for folder, folders, names in os.walk(path):
-        for name in (*folders, *names):
-            mode = os.lstat(os.path.join(folder, name)).st_mode
-            if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-                raise InputError(
-                    f"{os.path.join(folder, name)}: is not a regular file; copy the checkpoint "
-                    f"again"
-                )
-        number += len(names)
-        if number > MOST_FILES:
-            raise InputError(f"{path}: more than {MOST_FILES:,} files; give a checkpoint")
+    folders = [(str(path), 0)]
+    while folders:
+        folder, level = folders.pop()
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                number += 1
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode):
+                    folders.append((entry.path, level + 1))
+                elif not stat.S_ISREG(status.st_mode):
+                    problem = f"{entry.path[:LONGEST]}: is not a regular file"
+                    raise InputError(f"{problem}; copy the checkpoint again")
+                elif os.path.basename(folder) in _JSON and status.st_size > MOST_JSON_BYTES:
+                    problem = f"{entry.path[:LONGEST]}: {status.st_size:,} bytes"
+                    raise InputError(f"{problem}, too large for its purpose; give a checkpoint")
+                if number > MOST_FILES or level > MOST_LEVELS:
+                    limit = f"more than {MOST_FILES:,} files or {MOST_LEVELS} levels of folders"
+                    raise InputError(f"{path}: {limit}; give a checkpoint")
 
 
 def check(config: Any, path: Path) -> None:

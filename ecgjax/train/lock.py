@@ -14,19 +14,23 @@ from ecgjax.train.log_files import console
 
 FILE = ".lock"
 """Name of the lock in the folder. It stays there; only a living process holds it."""
+_held: set[tuple[int, int]] = set()
+"""Device and number of the locks that this process holds."""
 
 
 @contextlib.contextmanager
-def locked(folder: Path, option: str) -> Iterator[None]:
+def locked(folder: Path, option: str, shown: Path | None = None) -> Iterator[None]:
     """Holds a folder for this process. The system lets go of it when the process ends, however.
 
     It works between the nodes of a cluster if the file system passes locks on, as NFS 4, Lustre
     (mounted with flock) and GPFS do. A file system without locks is used with a warning. With
-    several processes the first one holds the folder for all.
+    several processes the first one holds the folder for all. A process that holds a folder may lock
+    it once more, as a command and the training within it do.
 
     Args:
       folder: the folder, which is made.
       option: the option that names the folder, for messages.
+      shown: what to call the folder in messages; None: its name.
 
     Raises:
       InputError: another process holds it, or no file can be made in it.
@@ -42,10 +46,18 @@ def locked(folder: Path, option: str) -> Iterator[None]:
     except OSError as error:
         problem = f"{folder}: no files can be written to it ({error.strerror})"
         raise InputError(f"{problem}; give another folder as {option}") from error
+    status = os.fstat(number)
+    identity = (status.st_dev, status.st_ino)
+    if identity in _held:
+        os.close(number)
+        yield
+        return
     try:
-        _take(number, folder, option)
+        _take(number, shown or folder, option)
+        _held.add(identity)
         yield
     finally:
+        _held.discard(identity)
         os.close(number)
 
 

@@ -138,9 +138,12 @@ class RunLog:
     def complete(self, step: int, measure: Callable[[], Mapping[str, Any] | None] | None) -> None:
         """Takes the measurements that a signal kept from a line of the process before."""
         last = self.lines[-1] if self.lines else {}
-        if measure and last.get("step") == step and UNMEASURED in last:
+        if measure and last.get("step") == step and UNMEASURED in last and "loss" in last:
             known = (*TIMING, "step", UNMEASURED)
-            self.write(step, {key: last[key] for key in last if key not in known}, measure)
+            metrics = {key: last[key] for key in last if key not in known}
+            # null stands for a figure that was not finite
+            finite = {key: math.nan if value is None else value for key, value in metrics.items()}
+            self.write(step, finite, measure)
 
     def _append(
         self, step: int, values: dict, speed: dict, pictures: dict[str, np.ndarray]

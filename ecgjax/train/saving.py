@@ -8,6 +8,7 @@ import errno
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import threading
 import time
@@ -94,15 +95,17 @@ def _silence() -> Callable[[], None]:
     After a failed save they print hundreds of lines, also after the message of the command. They
     are left silent then.
     """
-    logger = logging.getLogger("absl")
-    level = logger.level
-    hook = threading.excepthook
-    logger.setLevel(logging.CRITICAL)
+    levels = {name: logging.getLogger(name).level for name in ("absl", "asyncio")}
+    hooks = (threading.excepthook, sys.unraisablehook)
+    for name in levels:
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     threading.excepthook = lambda _: None
+    sys.unraisablehook = lambda _: None
 
     def speak() -> None:
-        logger.setLevel(level)
-        threading.excepthook = hook
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        threading.excepthook, sys.unraisablehook = hooks
 
     return speak
 

@@ -105,14 +105,26 @@ class _Fold:
 def _run_fold(trial: Trial, labelled: Labelled, own: Sequence[HeldOut], folder: Path) -> _Fold:
     """Trains and tests one fold, or reads the results of an equal one in the folder."""
     key = _key(trial, labelled, own)
-    if (folder / FINISHED).exists() and json.loads((folder / FINISHED).read_text()) == key:
+    results = _finished_before(folder, key)
+    if results:
         console.print(f"{folder}: was finished before")
-        results = json.loads((folder / "metrics.json").read_text())
     else:
         (folder / FINISHED).unlink(missing_ok=True)
         results = trial.run(labelled, own, folder)
         replace_text(folder / FINISHED, json.dumps(key))
     return _Fold(results["labelled"], predictions.load(folder)[1]["test"], results["test"])
+
+
+def _finished_before(folder: Path, key: dict[str, Any]) -> dict[str, Any]:
+    """Returns the results of an equal fold in the folder; {} if it has none or they are damaged."""
+    try:
+        if json.loads((folder / FINISHED).read_text()) != key:
+            return {}
+        results = json.loads((folder / "metrics.json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    is_whole = isinstance(results, dict) and {"labelled", "test"} <= results.keys()
+    return results if is_whole else {}
 
 
 def _key(trial: Trial, labelled: Labelled, own: Sequence[HeldOut]) -> dict[str, Any]:

@@ -62,12 +62,10 @@ def _read(init: str, workdir: Path) -> Start:
     config = begun(workdir)
     try:
         encoder = load_encoder(init)
-    except InputError:
+    except InputError as error:
         if config is None or "init" not in config:
             raise
-        console.print(
-            f"--init {init}: not found; the run in {workdir} has begun without need of it"
-        )
+        console.print(f"--init {error}\nthe run in {workdir} has begun and does not need it")
         return _start(load_encoder(workdir / "checkpoints"), config["init"])
     if config is not None and "init" in config:
         before = config["init"]["weights"]

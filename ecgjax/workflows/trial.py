@@ -240,7 +240,7 @@ def _without_nan(value: Any) -> Any:
 
 def plot_loss(workdir: Path) -> None:
     """Plots the loss to loss.png if the method trains step by step."""
-    lines = read_metrics(workdir)
+    lines = [line for line in read_metrics(workdir) if line.get("loss") is not None]
     if lines:
         steps = [line["step"] for line in lines]
         plots.loss_curve(steps, [line["loss"] for line in lines], workdir / "loss.png")

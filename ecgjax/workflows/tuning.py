@@ -12,6 +12,7 @@ cross-validation over patients within the labelled recordings. The first draw of
 all draws.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -121,7 +122,10 @@ class Tuning:
     def _find(self, row: Mapping[str, Any]) -> dict | None:
         for each in self._rows:
             if all(each.get(name) == str(value) for name, value in row.items()):
-                return each
+                # A damaged line counts as none.
+                with contextlib.suppress(KeyError, TypeError, ValueError):
+                    float(each["score"])
+                    return each
         return None
 
 

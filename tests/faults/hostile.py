@@ -202,6 +202,11 @@ def _binding(content: str) -> Change:
     return _content("binding.json", content)
 
 
+def _longer_than_the_shards(folder: Path) -> None:
+    _tensor(shape={"dimensions": ["10000000", "12"]})(folder)
+    _about(samples=10_000_000)(folder)
+
+
 _HASHES = {"files": dict.fromkeys((TABLE, INFO, FEATURES), "0" * 64), "shards": {}}
 CASES: dict[str, Change] = {
     "class of own module": _own_class,
@@ -280,6 +285,7 @@ CASES: dict[str, Change] = {
     "samples text": _about(samples="x"),
     "samples null": _about(samples=None),
     "samples huge": _about(samples=10**12),
+    "samples huge everywhere": _longer_than_the_shards,
     "samples true": _about(samples=True),
     "rate null": _about(rate_hz=None),
     "rate NaN": _about(rate_hz=float("nan")),

@@ -12,6 +12,7 @@ import pytest
 from ecgjax.data.seen import Seen
 from ecgjax.errors import InputError
 from ecgjax.train import config_bounds
+from ecgjax.train.checkpoint import find_checkpoint
 from ecgjax.train.config_bounds import MOST_NUMBERS
 from ecgjax.train.manifest import check_config, encoder_from_config, json_hash
 from ecgjax.train.model import load_model
@@ -123,6 +124,29 @@ def test_files_that_are_no_files_end_in_one_line(folder, name, kind):
 def test_json_that_is_none_ends_in_one_line(folder, name, content):
     (folder / name / "data.json").write_bytes(content)
     _refuse(folder)
+
+
+def test_folders_in_folders_without_end_are_refused(folder):
+    deep = folder.joinpath(*["x"] * 40)
+    deep.mkdir(parents=True)
+    assert "levels of folders" in _refuse(folder)
+    shutil.rmtree(folder / "x")
+
+
+def test_a_config_of_a_gigabyte_is_refused_unread(folder):
+    with (folder / "config/data.json").open("wb") as file:
+        file.truncate(1_500_000_000)
+    assert "1,500,000,000 bytes, too large for its purpose" in _refuse(folder)
+
+
+def test_a_newest_checkpoint_that_is_not_whole_is_named(folder, tmp_path):
+    steps = tmp_path / "run/checkpoints"
+    for name in ("10", "20", "2²"):
+        shutil.copytree(folder, steps / name)
+    assert find_checkpoint(tmp_path / "run").name == "20"
+    shutil.rmtree(steps / "20/manifest")
+    with pytest.warns(UserWarning, match="20: has no manifest, so it is not whole; taking 10"):
+        assert find_checkpoint(tmp_path / "run").name == "10"
 
 
 class _Array:

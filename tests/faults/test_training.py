@@ -2,10 +2,14 @@
 
 import csv
 import errno
+import fcntl
 import io
 import json
+import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -20,7 +24,7 @@ from ecgjax.train import interrupts, lock, saving
 from ecgjax.train.checkpoint import Checkpoints, find_checkpoint
 from ecgjax.train.manifest import CheckpointDamaged, check_finite
 from ecgjax.train.metrics_file import read_lines
-from ecgjax.train.runlog import TIMING, UNMEASURED, read_metrics
+from ecgjax.train.runlog import TIMING, UNMEASURED, RunLog, read_metrics
 from ecgjax.train.watch import Watch
 from ecgjax.whole_files import replaced
 
@@ -240,13 +244,72 @@ def test_too_little_room_is_noticed_before_the_save(tmp_path):
 
 def test_a_second_run_is_refused_with_the_process_of_the_first(run, tmp_path):
     workdir = tmp_path / "run"
-    with lock.locked(workdir, "--workdir"):
-        with pytest.raises(InputError) as error:
+    workdir.mkdir()
+    with (workdir / lock.FILE).open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write("process 1 on another node")
+        held.flush()
+        with pytest.raises(InputError, match="in use by process 1 on another node; wait until"):
             run()
-        name = f"in use by process {os.getpid()} on {os.uname().nodename}; wait until"
-        assert name in str(error.value)
-    (workdir / lock.FILE).write_text("process 1 on a node that is gone")
     run()  # nobody holds it
+    assert (workdir / lock.FILE).read_text() == f"process {os.getpid()} on {os.uname().nodename}\n"
+
+
+def test_a_command_and_its_training_lock_one_folder(tmp_path):
+    with lock.locked(tmp_path, "--workdir"), lock.locked(tmp_path, "--workdir"):
+        pass
+    with lock.locked(tmp_path, "--workdir"):
+        code = "from ecgjax.train.lock import locked; from pathlib import Path\n"
+        code += f"with locked(Path({str(tmp_path)!r}), '--workdir'): pass"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+        assert b"in use by process" in done.stderr
+
+
+LINE = {"step": 3, "loss": 0.5, "time": "x", "elapsed_s": 1.0, "useful_s": 1.0}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"elapsed_s": "x"},
+        {"elapsed_s": None},
+        {"useful_s": 10**400},
+        {"useful_s": math.nan},
+        {"loss": "x"},
+        {"loss": math.inf},
+        {"validation/auroc": 10**400},
+        {"step": 10**400},
+        {"step": -1},
+        {"time": 5},
+    ],
+)
+def test_a_log_line_with_odd_values_is_a_damaged_one(tmp_path, damage):
+    lines = [LINE | {"step": 2}, LINE | damage]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "metrics.jsonl").write_text(text)
+    assert read_lines(tmp_path) == (lines[:1], [2])
+
+
+@pytest.mark.parametrize("entry", [{}, {"loss": None}, {"loss": 1.0, "grad": None}])
+def test_measurements_are_taken_after_a_line_without_finite_figures(tmp_path, entry):
+    (tmp_path / "metrics.jsonl").write_text(
+        json.dumps({"step": 2, "unmeasured": 1, **entry}) + "\n"
+    )
+    with RunLog(tmp_path, title="run", num_steps=4, recordings=2, first_step=2) as log:
+        log.complete(2, lambda: {"auroc": 0.5})
+    assert read_lines(tmp_path)[0][-1].get("auroc") == (0.5 if entry else None)
+
+
+def test_a_log_that_is_none_is_refused(tmp_path):
+    file = tmp_path / "metrics.jsonl"
+    file.mkdir()
+    with pytest.raises(InputError, match="is not the log of a run"):
+        read_lines(tmp_path)
+    file.rmdir()
+    with file.open("wb") as stream:
+        stream.truncate(600_000_000)
+    with pytest.raises(InputError, match="is not the log of a run"):
+        read_lines(tmp_path)
 
 
 def test_a_compilation_is_left_after_the_time_of_a_scheduler(monkeypatch):

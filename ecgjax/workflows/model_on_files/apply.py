@@ -122,7 +122,7 @@ def _complete_parts(
     model: ModelColumns, inputs: Inputs, table: ResultTable, workers: int, progress: Progress
 ) -> int:
     """Computes the parts that are absent, and returns the number of recordings in them."""
-    absent = [unit for unit in inputs.units if not table.part(unit.digest).exists()]
+    absent = [unit for unit in inputs.units if not table.has(unit.digest)]
     total = sum(unit.count for unit in inputs.units)
     done = total - sum(unit.count for unit in absent)
     batch_size = _batch_size(model, inputs)
@@ -138,14 +138,18 @@ def _complete_parts(
                 done += len(rows)
                 progress(done, max(total, done))
     for unit in absent:  # without a recording
-        if not table.part(unit.digest).exists():
+        if not table.has(unit.digest):
             with table.add_part(unit.digest):
                 pass
     return done - earlier
 
 
 def to_rows(model: ModelColumns, chunk: Chunk, samples: Samples, batch_size: int) -> pa.Table:
-    """Returns the rows of the recordings of a chunk."""
+    """Returns the rows of the recordings of a chunk.
+
+    Raises:
+      InputError: the model gives numbers that are not finite.
+    """
     samples = _refuse_short(chunk, samples, model.preprocessing.seconds)
     accepted = np.array([rejection is None for rejection in samples.rejections], bool)
     results = np.full((len(accepted), model.width), np.nan, np.float32)
@@ -153,6 +157,9 @@ def to_rows(model: ModelColumns, chunk: Chunk, samples: Samples, batch_size: int
         results[accepted] = model.compute(
             samples.signals, samples.valid_samples, rate_hz=chunk.rate_hz, batch_size=batch_size
         )
+        if not np.isfinite(results[accepted]).all():
+            problem = "the model's results for recordings that it accepts are not finite"
+            raise InputError(f"{problem}; its weights are of no use, give another --checkpoint")
     flags = iter(samples.flags)
     columns: dict[str, Sequence[Any]] = dict(
         zip(chunk.facts[0]._fields, zip(*chunk.facts, strict=True), strict=True)

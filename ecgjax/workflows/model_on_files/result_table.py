@@ -5,12 +5,10 @@ is moved into place by one rename, and the folder is deleted.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
 import shutil
-import uuid
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,6 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet
 
 from ecgjax.errors import InputError, first_line
+from ecgjax.train.lock import locked
+from ecgjax.whole_files import replaced
 from ecgjax.workflows.model_on_files import table_formats
 
 ACCEPTED = "ok"
@@ -64,16 +64,11 @@ class ResultTable:
         self.scratch = self.folder / "scratch"
         try:
             self.scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._lock = (self.folder / "lock").open("w")
         except OSError as error:
             problem = f"{out}: {error.strerror}"
             raise InputError(f"{problem}; give a file in a folder that can be written") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            problem = f"{out}: another process is writing it"
-            raise InputError(f"{problem}; wait for it, or give another --out") from error
+        self._lock = contextlib.ExitStack()
+        self._lock.enter_context(locked(self.folder, "--out", shown=out))
 
     def close(self) -> None:
         """Lets another process continue, and deletes the hidden folder if it has no part."""
@@ -86,13 +81,22 @@ class ResultTable:
         name = hashlib.sha256(f"{self._about} {digest}".encode()).hexdigest()[:32]
         return self.folder / f"{name}.parquet"
 
+    def has(self, digest: str) -> bool:
+        """Tells whether a part is finished and whole; a power cut may leave an empty one."""
+        try:
+            pyarrow.parquet.read_metadata(self.part(digest))
+        except (OSError, pa.ArrowException):
+            return False
+        return True
+
     @contextlib.contextmanager
     def add_part(self, digest: str) -> Iterator[pyarrow.parquet.ParquetWriter]:
         """Opens a part for writing; it exists when the block has ended without an error."""
-        temporary = self.folder / f"{uuid.uuid4().hex}.part"
-        with pyarrow.parquet.ParquetWriter(temporary, self.schema) as writer:
+        with (
+            replaced(self.part(digest)) as unfinished,
+            pyarrow.parquet.ParquetWriter(unfinished, self.schema) as writer,
+        ):
             yield writer
-        os.replace(temporary, self.part(digest))
 
     def summary(self, digests: Sequence[str]) -> dict[str, Any]:
         """Returns counts of recordings by status, of rejections by reason, and of flags."""
@@ -119,7 +123,9 @@ class ResultTable:
         """
         temporary = self.folder / f"result{self.out.suffix}"
         try:
-            table_formats.write(temporary, [self.part(digest) for digest in digests], self.schema)
+            with replaced(temporary) as unfinished:
+                parts = [self.part(digest) for digest in digests]
+                table_formats.write(unfinished, parts, self.schema)
             os.replace(temporary, self.out)
         except (OSError, pa.ArrowException) as error:
             problem = f"{self.out}: cannot be written ({first_line(error)})"
