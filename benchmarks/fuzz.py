@@ -127,10 +127,10 @@ def _row(where: str, read: Callable[[], None], tries: int, folder: Path, watch: 
         row.seconds.append(seconds)
         outcomes[outcome.partition(" ")[0]] += 1
         if outside or is_slow or outcome not in ("read", "refused"):
-            row.problems.append(f"{where}: {outcome}, {seconds:.1f} s, {outside[:2]}"[:400])
+            row.tell(f"{where}: {outcome}, {seconds:.1f} s, {outside[:2]}"[:400])
     grown_bytes = _peak_bytes() - before_bytes
     if grown_bytes > MOST_BYTES:
-        row.problems.append(f"{where}: {grown_bytes / 1e9:.1f} GB more memory")
+        row.tell(f"{where}: {grown_bytes / 1e9:.1f} GB more memory")
     row.survived = tries - len(row.problems)
     row.note = f"{outcomes['refused']:,} refused, {outcomes['read']:,} read"
     return row
@@ -314,7 +314,6 @@ def main() -> None:
         figures = f"{row.survived:,} of {row.tries:,}, {row.note}, at most {max(row.seconds):.2f} s"
         print(f"{row.fault}, {row.where}: {figures}")
         problems += row.problems
-    print(*problems[:20], sep="\n")
     if problems:
         raise InputError(f"{len(problems)} inputs were not refused in one line; see above")
 

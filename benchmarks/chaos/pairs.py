@@ -19,19 +19,30 @@ from benchmarks.chaos.table import Tally
 PAIR = {"--num-steps": 60, "--save-every": 10}
 PACE_S = 0.1
 LIMIT_S = 60
-ACTS = {"killed": signal.SIGKILL, "stopped": signal.SIGSTOP, "terminated": signal.SIGTERM}
 
 
-def pairs(laboratory: Laboratory, tries: int) -> list[Tally]:
-    """Does each of ACTS to one of two processes in turns, and starts both again."""
-    tallies = []
-    for act, number in ACTS.items():
-        tally = Tally("one of two processes", act)
-        tallies.append(tally)
-        for turn in range(tries):
-            with tally.attempt():
-                _try(laboratory, number, turn % 2, tally)
-    return tallies
+def pair_killed(laboratory: Laboratory, tries: int) -> list[Tally]:
+    """Kills one of two processes."""
+    return _pairs(laboratory, tries, "killed", signal.SIGKILL)
+
+
+def pair_stopped(laboratory: Laboratory, tries: int) -> list[Tally]:
+    """Stops one of two processes, which then neither works nor ends."""
+    return _pairs(laboratory, tries, "stopped", signal.SIGSTOP)
+
+
+def pair_terminated(laboratory: Laboratory, tries: int) -> list[Tally]:
+    """Terminates one of two processes; both must stop at the same step."""
+    return _pairs(laboratory, tries, "terminated", signal.SIGTERM)
+
+
+def _pairs(laboratory: Laboratory, tries: int, act: str, number: int) -> list[Tally]:
+    """Signals each of two processes in turns, and starts both again."""
+    tally = Tally("one of two processes", act)
+    for turn in range(tries):
+        with tally.attempt():
+            _try(laboratory, number, turn % 2, tally)
+    return [tally]
 
 
 def _start(laboratory: Laboratory, workdir, **variables) -> list[Job]:

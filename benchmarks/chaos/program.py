@@ -12,7 +12,7 @@ from benchmarks.chaos import table
 from benchmarks.chaos.disks import full_disk
 from benchmarks.chaos.flips import bit_flips
 from benchmarks.chaos.operation import operation
-from benchmarks.chaos.pairs import pairs
+from benchmarks.chaos.pairs import pair_killed, pair_stopped, pair_terminated
 from benchmarks.chaos.resumes import resumes
 from benchmarks.chaos.runs import ROOT, Laboratory
 from benchmarks.chaos.signals import sigint, sigkill, sigterm
@@ -27,18 +27,22 @@ LONG = {
     "sigint": 35,
     "full_disk": 20,
     "bit_flips": 300,
-    "pairs": 10,
+    "pair_killed": 10,
+    "pair_stopped": 10,
+    "pair_terminated": 10,
     "resumes": 5,
     "fuzz": 100_000,
 }
-"""Faults and their tries; in the long form. Pairs: tries of each of three faults."""
+"""Faults and their tries in the long form."""
 ACTS: dict[str, Callable] = {
     "sigkill": sigkill,
     "sigterm": sigterm,
     "sigint": sigint,
     "full_disk": full_disk,
     "bit_flips": bit_flips,
-    "pairs": pairs,
+    "pair_killed": pair_killed,
+    "pair_stopped": pair_stopped,
+    "pair_terminated": pair_terminated,
     "resumes": resumes,
     "fuzz": lambda laboratory, tries: fuzz(tries, laboratory.rng.randrange(10**6)),
 }

@@ -36,9 +36,9 @@ class Tally:
         try:
             yield
         except Broken as error:
-            self._tell(str(error))
+            self.tell(str(error))
         except Exception:
-            self._tell(traceback.format_exc())
+            self.tell(traceback.format_exc())
         else:
             self.survived += 1
             print(f"{self.fault}, {self.where}: {self.survived} of {self.tries}", flush=True)
@@ -50,7 +50,7 @@ class Tally:
             yield
         except Broken as error:
             self.survived = 0
-            self._tell(str(error))
+            self.tell(str(error))
 
     def lost(self, steps: int, seconds: float) -> None:
         """Notes the steps that a try lost and the seconds until its process had ended."""
@@ -64,7 +64,8 @@ class Tally:
         counts = (str(self.tries), str(self.survived))
         return (self.fault, self.where, *counts, self.note or steps, seconds, stamp)
 
-    def _tell(self, problem: str) -> None:
+    def tell(self, problem: str) -> None:
+        """Notes and prints why a try failed."""
         self.problems.append(problem)
         print(f"FAILED {self.fault}, {self.where}: {problem}", flush=True)
 

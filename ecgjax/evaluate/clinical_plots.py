@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from ecgjax.evaluate import plots
+from ecgjax.evaluate.figure_file import save_figure
 
 SIZE = (5.6, 4.8)
 """Width and height of a picture, in inches."""
@@ -124,7 +125,7 @@ def risk_histogram(
     below.set_xticks([_odds(tick) for tick in shown], labels, fontsize=8)
     below.set_xlabel("predicted risk")
     figure.suptitle(title)
-    figure.savefig(path, dpi=_DPI)
+    save_figure(figure, path, dpi=_DPI)
 
 
 def _odds(risk: float) -> float:
@@ -138,4 +139,4 @@ def _percent(risk: float) -> str:
 def _finish(figure: Figure, axes: Axes, path: Path, *, columns: int) -> None:
     plots.tidy(axes)
     figure.legend(loc="outside lower center", ncols=columns, frameon=False)
-    figure.savefig(path, dpi=_DPI)
+    save_figure(figure, path, dpi=_DPI)

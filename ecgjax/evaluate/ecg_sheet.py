@@ -9,6 +9,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 
 from ecgjax.errors import InputError
+from ecgjax.evaluate.figure_file import save_figure
 from ecgjax.signals import LEADS, MISSING
 
 _MM_PER_INCH = 25.4
@@ -64,7 +65,7 @@ def draw(
         )
         scale = f"25 mm/s   10 mm/mV   small square 0.04 s, 0.1 mV   sampled at {rate_hz:g} Hz"
         axes.text(_LEFT, _BOTTOM - 2.5, scale, va="top", fontsize=8)
-    figure.savefig(path, dpi=_DOTS_PER_MM * _MM_PER_INCH)
+    save_figure(figure, path, dpi=_DOTS_PER_MM * _MM_PER_INCH)
 
 
 def _draw_paper(axes: Axes) -> None:

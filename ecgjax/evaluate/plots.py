@@ -13,6 +13,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE
 
 from ecgjax.errors import InputError
+from ecgjax.evaluate.figure_file import save_figure
 from ecgjax.evaluate.low_label_table import Row
 
 OKABE_ITO = {
@@ -57,7 +58,7 @@ def loss_curve(
             axes.set_xlim(min(steps), max(steps))
         tidy(axes)
     figure.axes[0].legend(frameon=False)
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path, dpi=130)
 
 
 def _running_mean(values: np.ndarray) -> np.ndarray:
@@ -137,7 +138,7 @@ def embedding_map(
     axes.set(xticks=[], yticks=[], title=title)
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", frameon=False, markerscale=1.5)
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path, dpi=130)
 
 
 def _visits(patients: Iterable, number: int) -> list[list[int]]:
@@ -190,7 +191,7 @@ def low_label_curves(rows: Sequence[Row], path: Path) -> None:
         ncols=columns,
         frameon=False,
     )
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path, dpi=130)
 
 
 def _draw_task(axes: Axes, rows: Sequence[Row]) -> None:

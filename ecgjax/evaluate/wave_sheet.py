@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from ecgjax.evaluate.figure_file import save_figure
 from ecgjax.evaluate.plots import OKABE_ITO
 from ecgjax.signals import LEADS, MISSING, UNMARKED, WAVES
 
@@ -53,7 +54,7 @@ def draw(
     figure.axes[-1].set_xlabel("s")
     patches = [Patch(color=colour, alpha=0.35, label=wave) for wave, colour in _COLOURS.items()]
     figure.legend(handles=patches, loc="outside upper right", ncols=len(patches), frameon=False)
-    figure.savefig(path, dpi=130)
+    save_figure(figure, path, dpi=130)
 
 
 def _shade(axes: Axes, labels: np.ndarray, rate_hz: float, bottom: float, top: float) -> None:

@@ -32,8 +32,12 @@ ENDING_S = 10.0
 _STOPPED = "interrupted; the same command goes on from what is finished"
 _AGAIN_S = 0.05
 """Seconds after which a signal is raised again that Python has dropped."""
-_OF_THE_SYSTEM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM)
-"""Errors of files that are no fault of the program."""
+_REMEDIES = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "make room"),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "permit that"),
+    errno.EIO: "check the disk",
+}
+"""Remedies of errors of files that are no fault of the program."""
 
 
 def run(main: Callable[[], None]) -> None:
@@ -57,11 +61,12 @@ def run(main: Callable[[], None]) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(SIGNAL + signal.SIGPIPE)
     except OSError as error:
-        if error.errno not in _OF_THE_SYSTEM:
+        if error.errno not in _REMEDIES:
             raise
         where = f"{error.filename}: " if error.filename else ""
-        remedy = "mend that and give the same command again, which goes on from what is finished"
-        _exit(f"error: {where}{error.strerror}; {remedy}", status=WRONG_INPUT)
+        remedy = f"{_REMEDIES[error.errno]} and give the same command again"
+        words = f"error: {where}{error.strerror}; {remedy}, which goes on from what is finished"
+        _exit(words, status=WRONG_INPUT)
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ecgjax.whole_files import replace_text, replaced
 from tfds_builders.conversion.plan import Shard
 from tfds_builders.conversion.report_page import to_html
 from tfds_builders.conversion.sample import Accepted
@@ -42,11 +43,12 @@ def write(
       shards: the outcome of the conversion; recordings with a thumbnail are drawn.
       accepted: random recordings that were written.
     """
-    (folder / JSON).write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    replace_text(folder / JSON, json.dumps(summary, indent=1))
     rows = [row for shard in shards for row in (*shard.rejections, *shard.kept)]
     page = to_html(summary, rows, accepted)
     # The detail of a rejection may quote a name of a file that is not UTF-8.
-    (folder / HTML).write_text(page, encoding="utf-8", errors="backslashreplace")
+    with replaced(folder / HTML) as unfinished:
+        unfinished.write_text(page, encoding="utf-8", errors="backslashreplace")
 
 
 def read(folder: Path) -> dict[str, Any]:
