@@ -11,12 +11,12 @@ from pathlib import Path
 from benchmarks.chaos import table
 from benchmarks.chaos.disks import full_disk
 from benchmarks.chaos.flips import bit_flips
+from benchmarks.chaos.fuzz import fuzz
 from benchmarks.chaos.operation import operation
 from benchmarks.chaos.pairs import pair_killed, pair_stopped, pair_terminated
 from benchmarks.chaos.resumes import resumes
 from benchmarks.chaos.runs import ROOT, Laboratory
 from benchmarks.chaos.signals import sigint, sigkill, sigterm
-from benchmarks.fuzz import fuzz
 from ecgjax.errors import InputError
 from ecgjax.launch.command import parse
 from tfds_builders.prepare import prepare

@@ -63,9 +63,9 @@ def run(main: Callable[[], None]) -> None:
     except OSError as error:
         if error.errno not in _REMEDIES:
             raise
-        where = f"{error.filename}: " if error.filename else ""
+        file = f"{error.filename}: " if error.filename else ""
         remedy = f"{_REMEDIES[error.errno]} and give the same command again"
-        words = f"error: {where}{error.strerror}; {remedy}, which goes on from what is finished"
+        words = f"error: {file}{error.strerror}; {remedy}, which goes on from what is finished"
         _exit(words, status=WRONG_INPUT)
 
 
@@ -93,18 +93,18 @@ def _signals_as_errors() -> Iterator[None]:
     def stop_again(*_: object) -> None:
         raise Interrupted(arrived[0], _STOPPED)
 
-    def dropped(what: Any) -> None:
-        if what.exc_type is Interrupted and arrived:
+    def notice_dropped(report: Any) -> None:
+        if report.exc_type is Interrupted and arrived:
             signal.setitimer(signal.ITIMER_REAL, _AGAIN_S)
         else:
-            show_dropped(what)
+            show_dropped(report)
 
     earlier: dict[int, Any] = {}
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) not in (signal.SIG_IGN, None):
             earlier[number] = signal.signal(number, stop)
     earlier[signal.SIGALRM] = signal.signal(signal.SIGALRM, stop_again)
-    sys.unraisablehook = dropped
+    sys.unraisablehook = notice_dropped
     try:
         yield
         if arrived:

@@ -53,10 +53,8 @@ class Finetune:
 def main() -> None:
     """Parses the options, trains and tests."""
     method = command.last_choice("--method", METHODS, "finetune")
-    arguments = command.parse(
-        Finetune,
-        default=Finetune(data=tyro.MISSING, method=method, settings=METHODS[method]()),
-    )
+    default = Finetune(data=tyro.MISSING, method=method, settings=METHODS[method]())
+    arguments = command.parse(Finetune, default=default)
     command.check_choice("--method", arguments.method, METHODS, arguments.settings)
     labels = Labels.parse(arguments.labels)
     command.writable_folder(arguments.workdir, "--workdir")

@@ -63,9 +63,8 @@ class Arguments:
 def main() -> None:
     """Parses the options and pre-trains."""
     arguments = command.parse(Arguments, default=Arguments(**_defaults()))
-    command.check_choice(
-        "--objective", arguments.objective, OBJECTIVES, arguments.settings.objective
-    )
+    objective = arguments.settings.objective
+    command.check_choice("--objective", arguments.objective, OBJECTIVES, objective)
     if arguments.workdir:
         command.writable_folder(arguments.workdir, "--workdir")
     arguments.processes.join()
@@ -76,8 +75,7 @@ def main() -> None:
 
     records = Mixture([*map(local, arguments.data)] or [_demo_data()], arguments.skip_damaged)
     names = "+".join(member.name.split("/")[0] for member in records.members)
-    default = Path("runs", f"pretrain-{names}")
-    workdir = arguments.workdir or command.writable_folder(default, "--workdir")
+    workdir = arguments.workdir or Path("runs", f"pretrain-{names}")
     if arguments.first_look and (note := missing_part(records.members[0])):
         print(note)
     with locked(workdir, "--workdir"):

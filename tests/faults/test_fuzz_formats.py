@@ -1,12 +1,12 @@
 """Descriptions, tables, configs and logs with random damage are read, or refused with one line.
 
 ECGJAX_FUZZ_FORMATS is their number, ECGJAX_FUZZ_SEED the random seed of the damage;
-`python -m benchmarks.fuzz --count 100000` is the long form.
+`python -m benchmarks.chaos --only fuzz` is the long form.
 """
 
 import os
 
-from benchmarks.fuzz import fuzz
+from benchmarks.chaos.fuzz import fuzz
 
 SEED = int(os.environ.get("ECGJAX_FUZZ_SEED", "0"))
 CASES = int(os.environ.get("ECGJAX_FUZZ_FORMATS", "400"))
