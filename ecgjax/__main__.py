@@ -51,9 +51,6 @@ def usage() -> str:
 def _run(name: str, options: list[str]) -> None:
     sys.argv = [f"ecgjax {name.replace('_', '-')}", *options]
     try:
-        from ecgjax.launch import end_on_signals
-
-        end_on_signals()
         from ecgjax.launch.command import run
     except ImportError as error:
         print(f"error: {_missing(error)}", file=sys.stderr)

@@ -1,4 +1,8 @@
-"""The commands: one file for each, and the parts that they share in `command`."""
+"""The commands: one file for each, and the parts that they share in `command`.
+
+`python -m ecgjax.launch.COMMAND` imports JAX for seconds before `command.run` handles signals. Until
+then SIGINT and SIGTERM end the process without a traceback; there is nothing to save.
+"""
 
 import os
 import signal
@@ -6,19 +10,11 @@ import sys
 from types import FrameType
 
 
-def end_on_signals() -> None:
-    """Lets SIGINT and SIGTERM end the process at once, while a command is still imported.
-
-    `command.run` has other handlers. An ignored signal stays ignored.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL):
-            signal.signal(number, _end)
-
-
 def _end(number: int, _frame: FrameType | None) -> None:
     os._exit(128 + number)
 
 
 if sys.argv[:1] == ["-m"]:  # Python's name for a module that it is about to run
-    end_on_signals()
+    for _number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(_number) in (signal.default_int_handler, signal.SIG_DFL):
+            signal.signal(_number, _end)
