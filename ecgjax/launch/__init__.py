@@ -1,7 +1,7 @@
 """The commands: one file for each, and the parts that they share in `command`.
 
-`python -m ecgjax.launch.COMMAND` imports JAX for seconds before `command.run` handles signals. Until
-then SIGINT and SIGTERM end the process without a traceback; there is nothing to save.
+`python -m ecgjax.launch.COMMAND` imports JAX for seconds before `command.run` handles signals.
+Until then SIGINT and SIGTERM end the process without a traceback; there is nothing to save.
 """
 
 import os
