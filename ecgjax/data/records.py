@@ -100,7 +100,6 @@ class Records:
 
         A single damaged one is refused when it is read.
         """
-        expected = self.samples * len(LEADS) * 2  # 2: int16
         lengths: list[int] = []
 
         def measure(reading: Reading) -> None:
@@ -110,9 +109,9 @@ class Records:
                         lengths.append(len(features.get("signal", b"")))
 
         watched(measure)
-        if lengths and expected not in lengths:
+        if lengths and self._bytes not in lengths:
             raise InputError(
-                f"{self.path}: recordings of {lengths[0]} bytes, {expected} by {files.TABLE}; "
+                f"{self.path}: recordings of {lengths[0]} bytes, {self._bytes} by {files.TABLE}; "
                 f"prepare the data set again"
             )
 
@@ -277,10 +276,14 @@ class Records:
         return np.frombuffer(content, "<i2").reshape(self.samples, len(LEADS))
 
     def _check_length(self, row: int, content: bytes) -> None:
-        expected = self.samples * len(LEADS) * 2  # 2: int16
-        if len(content) != expected:
-            cause = f"{len(content)} bytes, not {expected}"
+        if len(content) != self._bytes:
+            cause = f"{len(content)} bytes, not {self._bytes}"
             raise RecordingDamaged(self._shards.shard_file(row), row, cause)
+
+    @property
+    def _bytes(self) -> int:
+        """Bytes of a recording's samples."""
+        return self.samples * len(LEADS) * 2  # 2: int16
 
     @functools.cached_property
     def _hashes(self) -> np.ndarray:
