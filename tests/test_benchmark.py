@@ -18,8 +18,10 @@ from ecgjax.evaluate.low_label_table import Row, markdown
 from ecgjax.evaluate.metrics import auroc
 from ecgjax.evaluate.tasks import TASKS, NamedTask
 from ecgjax.pretrained import untrained_twin
+from ecgjax.workflows import low_label_methods
 from ecgjax.workflows.benchmark import Benchmark, benchmark
 from ecgjax.workflows.low_label import draw_labelled, task_recordings
+from ecgjax.workflows.probing import embed
 
 
 def test_draws_share_random_encoders_in_turn(workdir, records, tmp_path):
@@ -68,6 +70,28 @@ def _check_predictions(out, records, tested, scores):
     each = [auroc(few.truth, one)[0] for one in few.scores["frozen"]]
     assert float(row["auroc"]) == pytest.approx(np.mean(each))
     assert (row["draws"], row["classes"]) == ("3", "1")
+
+
+def test_few_labels_embed_only_the_recordings_that_are_drawn(
+    workdir, records, tmp_path, monkeypatch
+):
+    embedded = []
+
+    def keep(encoder, records, indices):
+        embedded.append(indices)
+        return embed(encoder, records, indices)
+
+    monkeypatch.setattr(low_label_methods, "embed", keep)
+    settings = Benchmark(labels=("16", "999999"), seeds=2, random_encoders=1, trained=())
+    benchmark(settings, load(workdir), records, [TASKS["af"]], tmp_path)
+    train = task_recordings(records, TASKS["af"], records.split("train"))
+    drawn = set()
+    for seed in (0, 1):
+        parts = (train.targets, records.patients[train.indices], 16)
+        drawn |= {*train.indices[draw_labelled(*parts, seed=seed, balanced=True)].tolist()}
+    wanted = sorted(drawn | {*records.split("test").tolist()})
+    assert [each.tolist() for each in embedded] == [wanted, wanted]
+    assert len(wanted) < len(train.indices) + len(records.split("test"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,11 @@ import pytest
 
 import ecgjax
 from ecgjax.adapt.finetune import FineTuning
+from ecgjax.errors import InputError
 from ecgjax.evaluate.low_label_table import read_csv
 from ecgjax.evaluate.tasks import TASKS
 from ecgjax.workflows import tuning
+from ecgjax.workflows.benchmark import Benchmark, benchmark
 from ecgjax.workflows.cohort import HeldOut
 from ecgjax.workflows.low_label import task_recordings
 from ecgjax.workflows.probing import draw_recordings
@@ -154,7 +156,7 @@ def test_every_method_that_trains_is_tuned_once_for_all_draws(
     for _ in range(2):  # the second time, the choices are read
         methods = TrainedMethods(ecgjax.load(workdir), {}, DEFAULT, True, tmp_path)
         for method in ("scratch", "finetuned"):
-            scores = methods.scores(method, data, [first, second])
+            scores = methods.scores(method, data, [first, second], first)
             assert [one[0].shape for one in scores] == [validation.targets.shape] * 2
     rows = read_csv(tmp_path / FILE)
     assert [row["method"] for row in rows] == ["scratch"] * 6 + ["finetuned"] * 6
@@ -163,3 +165,34 @@ def test_every_method_that_trains_is_tuned_once_for_all_draws(
     assert {crop_s for _, crop_s, _, _ in whole} == {5.0} and len(whole) == 8
     assert whole[0][3] == tmp_path / "scratch-superclass-30-0"
     assert [file.name for file in tmp_path.iterdir()] == [FILE]
+
+
+def test_other_amounts_take_the_choice_of_the_nearest_amount_below(
+    workdir, records, monkeypatch, tmp_path
+):
+    asked = []
+
+    def fake(self, method, data, draws, tuning_draw):
+        asked.append((len(draws[0].indices), len(tuning_draw.indices), tuning_draw.seed))
+        return [[np.zeros_like(data.tests[0].labelled.targets)] for _ in draws]
+
+    monkeypatch.setattr(TrainedMethods, "scores", fake)
+    amounts = ("16", "20", "24", "30")
+    settings = Benchmark(
+        labels=amounts, train_at=amounts, seeds=2, random_encoders=1, tune=True,
+        tune_at=("20", "30"),
+    )  # fmt: skip
+    encoder = ecgjax.load(workdir)
+    benchmark(settings, encoder, records, [TASKS["superclass"]], tmp_path / "shared")
+    assert asked == [(16, 20, 0), (20, 20, 0), (24, 20, 0), (30, 30, 0)]
+    asked.clear()
+    each = dataclasses.replace(settings, tune_at=())
+    benchmark(each, encoder, records, [TASKS["superclass"]], tmp_path / "own")
+    assert [(drawn, chosen) for drawn, chosen, _ in asked] == [(n, n) for n in (16, 20, 24, 30)]
+
+
+def test_amounts_of_tuning_need_tuning():
+    with pytest.raises(InputError, match="--tune-at 100: add --tune"):
+        Benchmark(tune_at=("100",))
+    with pytest.raises(InputError, match="few"):
+        Benchmark(tune=True, tune_at=("few",))

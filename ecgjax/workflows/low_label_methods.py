@@ -61,6 +61,9 @@ class Benchmark:
     the learning rate, 1/4 of the steps, or both. The first draw decides: by 3-fold cross-validation
     within its recordings, or on the validation split with 2,000 labels or more, unless --split is
     validation. The choices are in tuning.csv. Trains seven to twenty times as long."""
+    tune_at: tuple[str, ...] = ()
+    """Amounts of labels at which --tune chooses; every other amount takes the choice of the nearest
+    one below it, or of the lowest. Default: each amount of --train-at has its own choice."""
     probes: tuple[FurtherProbe, ...] = ()
     """Further probes of the frozen encoder: logistic regression on mean-pooled tokens alone
     (mean_pool), and learned queries that attend over the tokens (attention)."""
@@ -76,7 +79,9 @@ class Benchmark:
         if self.seeds < 1 or not self.labels:
             given = f"benchmark of {self.seeds} seeds and labels {' '.join(self.labels) or 'none'}"
             raise InputError(f"{given}: give one seed or more, and labels such as 100 or all")
-        for text in (*self.labels, *self.train_at):
+        if self.tune_at and not self.tune:
+            raise InputError(f"--tune-at {' '.join(self.tune_at)}: add --tune, or leave it out")
+        for text in (*self.labels, *self.train_at, *self.tune_at):
             Labels.parse(text)  # refuses what is no amount
         if self.random_encoders is not None and not 1 <= self.random_encoders <= self.seeds:
             given = f"--random-encoders {self.random_encoders}"
@@ -94,7 +99,7 @@ class Methods:
         self._out = out
         name = encoder.config["encoder"]["name"]
         self._architecture = encoder_config(name, encoder.module, encoder.preprocessing)
-        self._needed = _needed_recordings(every_task)
+        self._needed = self._needed_recordings(every_task)
         self._embedded: dict[tuple[Path, int | None], Embeddings] = {}
         self._trained = TrainedMethods(
             encoder, self._architecture, settings.finetuning, settings.tune, out
@@ -104,7 +109,7 @@ class Methods:
     def scores(self, data: TaskData, count: int) -> list[dict[str, np.ndarray]]:
         """Returns, for each test, each method's scores [seed, recording, class]."""
         settings = self._settings
-        draws = [self._draw(data, count, seed) for seed in range(settings.seeds)]
+        draws = self._draws(data, count)
         # All labels are one draw, whatever the seed: another probe needs another encoder.
         everything = count == len(data.train.indices)
         frozen = draws[:1] if everything else draws
@@ -118,12 +123,41 @@ class Methods:
             records = data.train.records
             scores[probe] = [self._further.scores(probe, d, records, tests) for d in frozen]
         if count in data.counts(settings.train_at):
+            tuning_draw = self._tuning_draw(data, count)
             for method in settings.trained:
-                scores[method] = self._trained.scores(method, data, draws)
+                scores[method] = self._trained.scores(method, data, draws, tuning_draw)
         return [
             {method: np.stack([tests[k] for tests in scores[method]]) for method in scores}
             for k in range(len(data.tests))
         ]
+
+    def _needed_recordings(self, every_task: Sequence[TaskData]) -> dict[Path, np.ndarray]:
+        """Returns the recordings that are tested or drawn, ascending, for each data set's folder.
+
+        With few labels they are a fraction of the training split.
+        """
+        rows: dict[Path, list[np.ndarray]] = {}
+        for data in every_task:
+            for test in data.tests:
+                rows.setdefault(test.labelled.records.path, []).append(test.labelled.indices)
+            drawn = rows.setdefault(data.train.records.path, [])
+            for count in data.counts(self._settings.labels):
+                if count <= len(data.train.indices):
+                    drawn += [draw.indices for draw in self._draws(data, count)]
+        return {
+            path: np.unique(np.concatenate(indices)) for path, indices in rows.items() if indices
+        }
+
+    def _tuning_draw(self, data: TaskData, count: int) -> Draw:
+        """Returns the draw that chooses settings of training with a number of labels."""
+        available = len(data.train.indices)
+        amounts = [each for each in data.counts(self._settings.tune_at) if each <= available]
+        below = [each for each in amounts if each <= count]
+        chosen = max(below) if below else min(amounts, default=count)
+        return self._draw(data, chosen, 0)
+
+    def _draws(self, data: TaskData, count: int) -> list[Draw]:
+        return [self._draw(data, count, seed) for seed in range(self._settings.seeds)]
 
     def _draw(self, data: TaskData, count: int, seed: int) -> Draw:
         train = data.train
@@ -189,12 +223,3 @@ class Methods:
         name = f"{file_name(data.task.name)}-{len(draw.indices)}-{draw.seed}"
         suffix = f"-weights-{weights}" if weights != draw.seed else ""
         return Path(self._settings.random_scores or "", digest, f"{name}{suffix}.npy")
-
-
-def _needed_recordings(every_task: Sequence[TaskData]) -> dict[Path, np.ndarray]:
-    """Returns the recordings that any task needs, ascending, for the folder of each data set."""
-    rows: dict[Path, list[np.ndarray]] = {}
-    for data in every_task:
-        for each in (data.train, *(test.labelled for test in data.tests)):
-            rows.setdefault(each.records.path, []).append(each.indices)
-    return {path: np.unique(np.concatenate(indices)) for path, indices in rows.items()}

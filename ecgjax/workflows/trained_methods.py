@@ -44,16 +44,22 @@ class TrainedMethods:
         self._out = out
 
     def scores(
-        self, method: TrainedMethod, data: TaskData, draws: list[Draw]
+        self, method: TrainedMethod, data: TaskData, draws: list[Draw], tuning_draw: Draw
     ) -> list[list[np.ndarray]]:
         """Trains with each draw.
+
+        Args:
+          method: start of the training.
+          data: the task.
+          draws: labelled recordings to train on.
+          tuning_draw: labelled recordings that choose the settings, if they are tuned.
 
         Returns:
           For each draw, the predictions of each test, [recording, output].
         """
         settings = self._finetuning
         if self._tuning:
-            settings = self._tuned(self._tuning, method, data, draws[0])
+            settings = self._tuned(self._tuning, method, data, tuning_draw)
         tests = [test.labelled for test in data.tests]
         results = []
         for draw in draws:
@@ -65,7 +71,7 @@ class TrainedMethods:
     def _tuned(
         self, tuning: Tuning, method: TrainedMethod, data: TaskData, draw: Draw
     ) -> FineTuning:
-        """Returns the settings that the first draw chooses."""
+        """Returns the settings that a draw chooses."""
         kind = data.task.outputs.kind
         parts = list(measurements(draw, data.train, data.validation))
 

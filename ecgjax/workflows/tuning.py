@@ -9,7 +9,7 @@ has the same six settings to choose from, for each task and amount of labels:
 Test recordings have no part in it. With `VALIDATED_FROM` labelled recordings or more, a setting is
 measured on the validation split; with fewer, and if the benchmark tests on that split itself, by
 cross-validation over patients within the labelled recordings. The first draw of labels decides for
-all draws.
+all draws, and with `Benchmark.tune_at` for further amounts of labels, whose steps grow with them.
 """
 
 import contextlib
