@@ -88,6 +88,27 @@ class Outputs:
         means = jnp.broadcast_to(jnp.asarray(self.means), targets.shape)
         return (targets - means) / jnp.broadcast_to(jnp.asarray(self.scales), targets.shape)
 
+    def start_bias(self, targets: np.ndarray) -> np.ndarray:
+        """Returns the bias with which a head whose weights are 0 predicts the mean of the targets.
+
+        A step changes a bias by no more than the learning rate. From 0, a head of rare labels would
+        learn little but their rarity for thousands of steps (Lin et al. 2017, arXiv:1708.02002).
+
+        Args:
+          targets: float32 [recording, output], with NaN where there is no label.
+
+        Returns:
+          float32 [output]: the log-odds of labels, the log-probabilities of classes; 0 for numbers,
+          which a head predicts as deviations from their mean.
+        """
+        if self.kind == "numbers":
+            return np.zeros(len(self), np.float32)
+        known = (~np.isnan(targets)).sum(axis=0)
+        present = np.nansum(np.asarray(targets, np.float64), axis=0)
+        share = (present + 0.5) / (known + 1)  # neither 0 nor 1
+        bias = np.log(share / (1 - share)) if self.kind == "labels" else np.log(share)
+        return bias.astype(np.float32)
+
     def to_config(self) -> dict[str, Any]:
         """Returns the fields as JSON takes them."""
         fields = dataclasses.asdict(self)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 
 from ecgjax.adapt.linear_probe import fit_to, insert_probe
-from ecgjax.adapt.parts.classifier import Adapted, Classification
+from ecgjax.adapt.parts.classifier import Adapted, Classification, with_start_bias
 from ecgjax.adapt.parts.training import FEW_LABELS, Labelled, Run, Training
 from ecgjax.augment import GENTLE_VIEWS, Augmentation
 from ecgjax.errors import InputError
@@ -48,7 +48,8 @@ class FineTuning(Training):
         fit_head = self.head_first and encoder.restored > 0
         objective = Classification(labelled.outputs, self.dropout, self.augmentation, fit_head)
         if not fit_head:
-            return self.adapted(self.train(objective, encoder, labelled, run))
+            begin = functools.partial(with_start_bias, labelled)
+            return self.adapted(self.train(objective, encoder, labelled, run, begin=begin))
         begin = functools.partial(self.with_fitted_head, encoder, labelled)
         second = self.second_stage(len(labelled.indices))
         return self.adapted(second.train(objective, encoder, labelled, run, begin=begin))

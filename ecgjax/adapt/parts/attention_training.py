@@ -81,7 +81,9 @@ class Head:
         self._norm = {"mean": jnp.float32(mean), "var": jnp.float32(scale**2)}
         start = jnp.zeros((1, *tokens.values.shape[1:]))
         init = jax.jit(functools.partial(self._network.init, train=False))
-        self._params = dict(init(jax.random.key(settings.seed), start))["params"]
+        params = dict(init(jax.random.key(settings.seed), start))["params"]
+        bias = jnp.asarray(outputs.start_bias(self._targets))
+        self._params = {**params, "head": {**params["head"], "bias": bias}}
         self._state = _optimizer(settings).init(self._params)
         self._steps = 0
 

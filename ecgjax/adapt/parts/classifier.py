@@ -68,6 +68,13 @@ class Classification:
         return EncoderWithHead(encoder, len(self.outputs), self.dropout, self.fixed_norm)
 
 
+def with_start_bias(labelled: Labelled, variables: dict) -> dict:
+    """Returns the variables of a new classifier with the bias of `Outputs.start_bias`."""
+    params = variables["params"]
+    bias = jnp.asarray(labelled.outputs.start_bias(labelled.targets))
+    return {**variables, "params": {**params, "head": {**params["head"], "bias": bias}}}
+
+
 def supervised_loss(outputs: Outputs, logits: jax.Array, targets: jax.Array) -> jax.Array:
     """Computes the mean loss of the known targets.
 
