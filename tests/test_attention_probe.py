@@ -109,6 +109,14 @@ def test_queries_find_what_the_mean_of_the_tokens_hides():
     assert auroc(truth, blind).max() < 0.75
 
 
+def test_head_starts_with_the_share_of_each_label():
+    kept, targets = _marked(np.random.default_rng(7), 40)
+    targets[:, 1] = 0
+    head = attention_training.Head(SETTINGS, LABELS, kept, np.arange(40), targets)
+    expected = [(targets[:, 0].sum() + 0.5) / 41, 0.5 / 41]
+    np.testing.assert_allclose(head.predict(kept, np.arange(3)), [expected] * 3, rtol=1e-4)
+
+
 def test_the_same_seed_gives_the_same_head_to_the_last_bit():
     kept, targets = _marked(np.random.default_rng(5), 40)
     heads = [_fit(SETTINGS, LABELS, kept, targets)[0] for _ in range(2)]

@@ -161,6 +161,35 @@ def test_fine_tuning_starts_from_the_given_weights(encoder, records, labelled, t
         assert np.abs(adapted.variables["params"]["head"]["kernel"]).max() > 1e-4
 
 
+@pytest.mark.parametrize("kind", ["labels", "classes"])
+def test_new_head_starts_with_the_share_of_each_output(encoder, records, tmp_path, kind):
+    """A training that hardly moves predicts the shares, which are counted from known targets."""
+    indices = records.split("train")[:20]
+    targets = np.zeros((20, 3), np.float32)
+    targets[:2, 0] = 1
+    targets[2:, 1] = 1
+    if kind == "labels":
+        targets[10:, 2] = np.nan
+    outputs = Outputs("share", kind, ("rare", "common", "absent"))
+    still = dataclasses.replace(SHORT.optimizer, learning_rate=1e-12)
+    settings = dataclasses.replace(SHORT, optimizer=still, min_steps=1)
+    labelled = Labelled(records, indices, targets, outputs)
+    adapted = settings.adapt(
+        untrained_twin(encoder), labelled, Run(tmp_path, _config(encoder), "share")
+    )
+    model = trained_model(adapted, encoder, labelled, encoder.config)
+    found = model.predict_records(records, indices)
+    share = np.array([2.5 / 21, 18.5 / 21, (0.5 / 11 if kind == "labels" else 0.5 / 21)])
+    expected = share if kind == "labels" else share / share.sum()
+    np.testing.assert_allclose(found, np.tile(expected, (20, 1)), rtol=1e-4)
+
+
+def test_start_bias_of_numbers_is_zero():
+    targets = np.float32([[50.0, 1.0], [70.0, np.nan]])
+    outputs = Outputs("body", "numbers", ("age", "weight")).fitted(targets)
+    np.testing.assert_array_equal(outputs.start_bias(targets), [0, 0])
+
+
 def _largest_change(encoder, adapted) -> float:
     before = encoder.variables["params"]
     after = adapted.variables["params"]["encoder"]
