@@ -14,7 +14,7 @@ from ecgjax.classifier import load
 from ecgjax.errors import InputError
 from ecgjax.evaluate import benchmark_predictions
 from ecgjax.evaluate.benchmark_predictions import BenchmarkPredictions
-from ecgjax.evaluate.low_label_table import Row, markdown
+from ecgjax.evaluate.low_label_table import Result, Row, markdown
 from ecgjax.evaluate.metrics import auroc
 from ecgjax.evaluate.tasks import TASKS, NamedTask
 from ecgjax.pretrained import untrained_twin
@@ -142,6 +142,33 @@ def test_table_shows_the_mean_without_rare_classes():
     both = markdown([dataclasses.replace(row, clean=0.85, clean_classes=53)])
     assert "| all | 100 | 5 | 71 (53) | 0.800 (0.850) |" in both
     assert "classes with at least 10 cases" in both and "cases" not in plain
+
+
+def test_table_compares_fine_tuned_with_scratch():
+    """The difference is paired by draw, and its interval narrower than one of unpaired methods."""
+    rng = np.random.default_rng(8)
+    truth = rng.integers(2, size=(300, 1)).astype(np.float32)
+    shared = rng.normal(size=(5, 300, 1))
+    scores = {
+        "frozen": truth + shared,
+        "random": rng.normal(size=(1, 300, 1)),
+        "scratch": 0.8 * truth + shared,
+        "finetuned": 1.2 * truth + shared,
+    }
+    result = Result.measure(TASKS["af"], 50, "test", truth, np.arange(300), scores)
+    rows = {row.way: row for row in result.rows()}
+    assert rows["scratch"].over_scratch is None and rows["random"].over_scratch is None
+    for way in ("frozen", "finetuned"):
+        row = rows[way]
+        assert row.over_scratch == pytest.approx(row.auroc - rows["scratch"].auroc)
+        assert 0 < row.over_scratch_low < row.over_scratch < row.over_scratch_high
+        assert row.over_scratch_high - row.over_scratch_low < row.high - row.low
+        assert str(row).endswith(f"{row.over_scratch_interval()} over scratch")
+    table = markdown(list(rows.values()))
+    assert table.splitlines()[0].endswith("| frozen - random | finetuned - scratch |")
+    assert table.splitlines()[2].endswith(f"| {rows['finetuned'].over_scratch_interval()} |")
+    others = [row for row in rows.values() if row.way in ("frozen", "random")]
+    assert "scratch" not in markdown(others)
 
 
 def test_amounts_of_labels_become_numbers_of_recordings(workdir, records, tmp_path):

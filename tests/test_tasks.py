@@ -83,6 +83,15 @@ def test_main_tasks_are_superclass_and_the_single_conditions():
     assert MAIN_TASKS == ("superclass", *CONDITIONS)
 
 
+def test_conditions_together_are_those_of_the_single_tasks():
+    labels = [["AFIB", "PVC"], ["AFLT"], ["1AVB", "INJAS"], ["NORM"], []]
+    together, belongs = TASKS["conditions"].classify(labels)
+    assert TASKS["conditions"].classes == CONDITIONS and belongs.all()
+    for column, name in zip(together.T, CONDITIONS, strict=True):
+        np.testing.assert_array_equal(column, TASKS[name].classify(labels)[0][:, 0])
+    assert together.sum(axis=1).tolist() == [2, 1, 2, 0, 0]
+
+
 def test_counts_of_real_ptb_xl():
     """Recordings by split as in the published protocols, and positives of release 1.0.3."""
     if "ECGJAX_PTB_XL" not in os.environ:

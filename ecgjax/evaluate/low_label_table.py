@@ -43,15 +43,27 @@ class Row:
     """Mean over the classes with at least `CLEAN` cases in the test, if there are any."""
     clean_classes: int = 0
     """Number of these classes."""
+    over_scratch: float | None = None
+    """Gain over training from scratch with the same draws; None if that was not run."""
+    over_scratch_low: float | None = None
+    over_scratch_high: float | None = None
 
     def __str__(self) -> str:
         interval = f"{self.auroc:.3f} ({self.low:.3f}-{self.high:.3f})"
-        result = f"{self.task:12}{self.labels:>7}  {self.way:10}{interval}  {self.test}"
-        return result if self.gain is None else f"{result}   {self.gain_interval()} over random"
+        line = f"{self.task:12}{self.labels:>7}  {self.way:10}{interval}  {self.test}"
+        gains = [f"{self.gain_interval()} over random"] if self.gain is not None else []
+        if self.over_scratch is not None:
+            gains.append(f"{self.over_scratch_interval()} over scratch")
+        return f"{line}   {', '.join(gains)}".rstrip()
 
     def gain_interval(self) -> str:
         """Returns the gain over the random encoder with its interval, as text."""
         return f"{self.gain:+.3f} ({self.gain_low:+.3f} to {self.gain_high:+.3f})"
+
+    def over_scratch_interval(self) -> str:
+        """Returns the gain over training from scratch with its interval, as text."""
+        low = f"{self.over_scratch_low:+.3f}"
+        return f"{self.over_scratch:+.3f} ({low} to {self.over_scratch_high:+.3f})"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -97,10 +109,7 @@ class Result:
         metric = MAIN_METRIC[self.task.outputs.kind]
         for method, values in self.measured.values.items():
             own = self.measured.macro(method)
-            gains = (None, None, None)
-            if method != "random":
-                gain = self.measured.macro(method, minus="random")
-                gains = (gain.value, gain.low, gain.high)
+            over = self._gain(method, "scratch")
             defined = self.measured.defined(method)
             clean = self.clean & defined
             yield Row(
@@ -111,14 +120,24 @@ class Result:
                 # The tails over few draws of labels are long.
                 max(own.low, 0.0) if metric == "AUROC" else own.low,
                 min(own.high, 1.0),
-                *gains,
+                *self._gain(method, "random"),
                 self.test,
                 metric,
                 draws=len(values),
                 classes=int(defined.sum()),
                 clean=self.measured.macro(method, among=clean).value if clean.any() else None,
                 clean_classes=int(clean.sum()),
+                over_scratch=over[0],
+                over_scratch_low=over[1],
+                over_scratch_high=over[2],
             )
+
+    def _gain(self, method: str, baseline: str) -> tuple[float | None, ...]:
+        """Returns the difference from a baseline with its interval, None without a baseline."""
+        if method in (baseline, "random") or baseline not in self.measured.values:
+            return None, None, None
+        gain = self.measured.macro(method, minus=baseline)
+        return gain.value, gain.low, gain.high
 
     def seed_rows(self) -> Iterator[dict]:
         """Yields the lines of per_seed.csv: the metric by method, seed and class."""
@@ -155,14 +174,17 @@ def markdown(rows: Sequence[Row]) -> str:
 
     There is a column for each method, and one for the tests if there are several. If some classes
     are too rare for the clean mean, there is a column with the numbers of classes, and each method
-    has both means.
+    has both means. If encoders were fine-tuned and trained from scratch, the last column compares
+    them.
     """
     methods = list(dict.fromkeys(row.way for row in rows))
     several = len({row.test for row in rows}) > 1
     has_metric = any(row.metric != "AUROC" for row in rows)
     has_rare = any(0 < row.clean_classes < row.classes for row in rows)
     header = ["task", "labels", "draws", *["tested on"] * several, *["metric"] * has_metric]
+    compares = any(row.way == "finetuned" and row.over_scratch is not None for row in rows)
     header += [*["classes (clean)"] * has_rare, *methods, "frozen - random"]
+    header += ["finetuned - scratch"] * compares
     lines = [f"| {' | '.join(header)} |", "| --- " * len(header) + "|"]
     for key in dict.fromkeys((row.task, row.labels, row.test) for row in rows):
         results = {row.way: row for row in rows if (row.task, row.labels, row.test) == key}
@@ -172,7 +194,11 @@ def markdown(rows: Sequence[Row]) -> str:
         metric = [frozen.metric] * has_metric
         classes = [f"{frozen.classes} ({frozen.clean_classes})"] * has_rare
         line = [task, f"{labels:,}", str(frozen.draws), *[test] * several, *metric, *classes]
-        lines.append(f"| {' | '.join([*line, *cells, frozen.gain_interval()])} |")
+        gains = [frozen.gain_interval()]
+        if compares:
+            tuned = results.get("finetuned", frozen)
+            gains.append("" if tuned.over_scratch is None else tuned.over_scratch_interval())
+        lines.append(f"| {' | '.join([*line, *cells, *gains])} |")
     note = f"\nIn brackets: classes with at least {CLEAN} cases in the test.\n" if has_rare else ""
     return "\n".join(lines) + "\n" + note
 

@@ -5,8 +5,8 @@ tasks of a user's own columns are in `ecgjax.workflows.own_targets`.
 
 The statements and their hierarchy are those of PTB-XL (scp_statements.csv, CC BY 4.0; Wagner et al.
 2020, doi:10.1038/s41597-020-0495-6). A recording has a statement whatever its likelihood, as in the
-published benchmarks. A new task is one line in `TASKS`; a condition for the default benchmark also
-goes into `CONDITIONS`.
+published benchmarks. A new task is one line in `TASKS`, a condition for the default benchmark one
+in `_CONDITIONS`.
 """
 
 import dataclasses
@@ -226,21 +226,27 @@ def _select_kind(kind: str) -> Callable[[Statement], str | None]:
 
 _MI = [statement.code for statement in STATEMENTS if statement.superclass == "MI"]
 _PREMATURE = ["PAC", "PVC", "PRC(S)", "SVARR", "BIGU", "TRIGU"]
+_CONDITIONS = (
+    _condition("af", "atrial fibrillation", ["AFIB"]),
+    _condition("flutter", "atrial flutter", ["AFLT"]),
+    _condition(
+        "premature",
+        "premature beats, atrial or ventricular, including bigeminy and trigeminy",
+        _PREMATURE,
+    ),
+    _condition("av_block_1", "first-degree atrioventricular block", ["1AVB"]),
+    _condition("mi", "myocardial infarction, including subendocardial injury", _MI),
+)
+CONDITIONS = tuple(task.name for task in _CONDITIONS)
+"""Names of the tasks with one condition, the targets of Liu et al. 2025."""
+_TOGETHER = tuple(codes for task in _CONDITIONS for codes in task.codes)
 
-# The five conditions are the targets of Liu et al. 2025. The other tasks are those of PTB-XL.
 TASKS = {
     task.name: task
     for task in (
         _grouped("superclass", "5 diagnostic superclasses", lambda statement: statement.superclass),
-        _condition("af", "atrial fibrillation", ["AFIB"]),
-        _condition("flutter", "atrial flutter", ["AFLT"]),
-        _condition(
-            "premature",
-            "premature beats, atrial or ventricular, including bigeminy and trigeminy",
-            _PREMATURE,
-        ),
-        _condition("av_block_1", "first-degree atrioventricular block", ["1AVB"]),
-        _condition("mi", "myocardial infarction, including subendocardial injury", _MI),
+        *_CONDITIONS,
+        NamedTask("conditions", "these 5 conditions by one model", CONDITIONS, _TOGETHER, False),
         _grouped("all", "71 SCP-ECG statements", lambda statement: statement.code),
         _grouped("diagnostic", "44 diagnostic statements", _select_kind("d")),
         _grouped("subclass", "23 diagnostic subclasses", lambda statement: statement.subclass),
@@ -248,7 +254,5 @@ TASKS = {
         _grouped("rhythm", "12 rhythm statements", _select_kind("r")),
     )
 }
-CONDITIONS = ("af", "flutter", "premature", "av_block_1", "mi")
-"""Names of the tasks with one condition."""
 MAIN_TASKS = ("superclass", *CONDITIONS)
 """Names of the tasks that the low-label benchmark runs by default."""
