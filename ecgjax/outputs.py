@@ -91,8 +91,8 @@ class Outputs:
     def start_bias(self, targets: np.ndarray) -> np.ndarray:
         """Returns the bias with which a head whose weights are 0 predicts the mean of the targets.
 
-        A step changes a bias by no more than the learning rate. From 0, a head of rare labels would
-        learn little but their rarity for thousands of steps (Lin et al. 2017, arXiv:1708.02002).
+        A step of Adam changes a bias by about the learning rate. From 0, thousands of steps would
+        mainly learn how rare each label is (Lin et al. 2017, arXiv:1708.02002).
 
         Args:
           targets: float32 [recording, output], with NaN where there is no label.
@@ -103,9 +103,7 @@ class Outputs:
         """
         if self.kind == "numbers":
             return np.zeros(len(self), np.float32)
-        known = (~np.isnan(targets)).sum(axis=0)
-        present = np.nansum(np.asarray(targets, np.float64), axis=0)
-        share = (present + 0.5) / (known + 1)  # neither 0 nor 1
+        share = smoothed_shares(targets)
         bias = np.log(share / (1 - share)) if self.kind == "labels" else np.log(share)
         return bias.astype(np.float32)
 
@@ -125,6 +123,19 @@ class Outputs:
             for name, value in config.items()
         }
         return cls(**fields)
+
+
+def smoothed_shares(targets: np.ndarray) -> np.ndarray:
+    """Returns the share of recordings with each label, never 0 or 1.
+
+    It is (cases + 0.5) / (known + 1): a label that no recording has may still occur in others.
+
+    Args:
+      targets: 0 or 1, or NaN where there is no label, [recording, class].
+    """
+    known = (~np.isnan(targets)).sum(axis=0)
+    cases = np.nansum(np.asarray(targets, np.float64), axis=0)
+    return (cases + 0.5) / (known + 1)
 
 
 class EncoderWithHead(nn.Module):

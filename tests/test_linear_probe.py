@@ -89,9 +89,22 @@ def test_two_positives_among_fifty_recordings_are_enough():
     probe = fit(embeddings, targets, patients, seed=0)
     scores = probe.scores(embeddings)
     assert auroc(targets, scores)[0] == 1
-    np.testing.assert_array_equal(scores[:, 1], 0)
+    assert np.ptp(scores[:, 1]) == 0
     targets[31] = 0  # a single positive cannot be cross-validated
     assert fit(embeddings, targets, patients, seed=0).chosen_c == FALLBACK_STRENGTH
+
+
+def test_label_without_cases_or_controls_gets_its_share():
+    """Nothing can be learned about it, but it is not as likely as not."""
+    embeddings, targets, patients = _recordings(np.random.default_rng(9), 40, classes=4)
+    targets[:, 1] = 0
+    targets[:, 2] = 1
+    targets[:, 3] = np.nan
+    probe = fit(embeddings, targets, patients, seed=0)
+    probability = 1 / (1 + np.exp(-probe.scores(embeddings)))
+    expected = np.tile([0.5 / 41, 40.5 / 41, 0.5], (40, 1))
+    np.testing.assert_allclose(probability[:, 1:], expected, rtol=1e-4)
+    assert np.ptp(probability[:, 0]) > 0
 
 
 def test_constant_features_get_no_weight():

@@ -150,6 +150,9 @@ def test_every_method_that_trains_is_tuned_once_for_all_draws(
 
     def fake(self, method, data, settings, draw, folder):
         used.append((method, settings.augmentation.crop_s, len(draw.indices), folder))
+        # Folds have the learning rates of all 30 recordings, and those of 30 are the defaults.
+        own = (settings.encoder_rate, settings.fitted_rate)
+        assert own == ((None, None) if len(draw.indices) == 30 else (0.1, 0.05))
         return _Noisy(data.task, settings)
 
     monkeypatch.setattr(TrainedMethods, "_train", fake)
@@ -184,11 +187,19 @@ def test_other_amounts_take_the_choice_of_the_nearest_amount_below(
     )  # fmt: skip
     encoder = ecgjax.load(workdir)
     benchmark(settings, encoder, records, [TASKS["superclass"]], tmp_path / "shared")
-    assert asked == [(16, 20, 0), (20, 20, 0), (24, 20, 0), (30, 30, 0)]
+    # Less than the lowest is no choice of more labels.
+    assert asked == [(16, 16, 0), (20, 20, 0), (24, 20, 0), (30, 30, 0)]
     asked.clear()
     each = dataclasses.replace(settings, tune_at=())
     benchmark(each, encoder, records, [TASKS["superclass"]], tmp_path / "own")
     assert [(drawn, chosen) for drawn, chosen, _ in asked] == [(n, n) for n in (16, 20, 24, 30)]
+
+
+def test_amount_of_tuning_that_a_task_does_not_have_is_refused(workdir, records, tmp_path):
+    settings = Benchmark(labels=("16",), tune=True, tune_at=("99%", "99999"), trained=())
+    problem = r"--tune-at 99999: superclass has \d+ labelled recordings; lower it"
+    with pytest.raises(InputError, match=problem):
+        benchmark(settings, ecgjax.load(workdir), records, [TASKS["superclass"]], tmp_path)
 
 
 def test_amounts_of_tuning_need_tuning():

@@ -106,14 +106,15 @@ def test_random_encoder_has_neither_a_fitted_head_nor_slow_layers(encoder, recor
     trained = []
 
     def train(settings, objective, *_, begin=None):
-        trained.append((settings, objective.fixed_norm, begin is not None))
+        trained.append((settings, objective.fixed_norm, begin.func.__name__))
         return {}
 
     monkeypatch.setattr(FineTuning, "train", train)
     for settings in (SHORT, dataclasses.replace(SHORT, head_first=False)):
         for start in (encoder, random):
             settings.adapt(start, _labelled(records), Run(Path(), {}, "run"))
-    assert [each[1:] for each in trained] == [(True, True), *[(False, False)] * 3]
+    new = (False, "with_start_bias")
+    assert [each[1:] for each in trained] == [(True, "with_fitted_head"), new, new, new]
     rates = [settings.optimizer.learning_rate for settings, _, _ in trained]
     assert rates == pytest.approx([1e-4, 2e-3, 2e-3, 2e-3])
 
@@ -127,6 +128,18 @@ def test_second_stage_is_slow_with_few_labels():
     assert {each.optimizer.learning_rate for each in given} == {1e-3}
     with pytest.raises(InputError, match="fitted_rate 0: give a factor above 0"):
         FineTuning(fitted_rate=0)
+
+
+def test_learning_rates_for_all_recordings_hold_for_their_parts(encoder):
+    """A fold of 1,000 recordings has fewer, and is trained as all of them will be."""
+    for number, rates in ((999, (0.1, 0.05)), (1000, (1.0, 1.0))):
+        settings = FineTuning().with_rates_for(number)
+        assert (settings.encoder_rate, settings.fitted_rate) == rates
+        assert settings.rate(encoder, 600) == rates[0]
+        stage = settings.second_stage(600)
+        assert stage.optimizer.learning_rate == pytest.approx(2e-3 * rates[1])
+    given = FineTuning(encoder_rate=0.3, fitted_rate=0.2)
+    assert given.with_rates_for(10) == given
 
 
 def test_layers_are_in_the_order_of_their_calls():

@@ -30,7 +30,6 @@ Ablations on PTB-XL (superclass, 10 % of labels, macro AUROC on fold 9, one draw
 """
 
 import dataclasses
-import functools
 from typing import Any
 
 import flax.linen as nn
@@ -38,12 +37,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from ecgjax.adapt.parts.classifier import (
-    Adapted,
-    Classification,
-    supervised_loss,
-    with_start_bias,
-)
+from ecgjax.adapt.parts.classifier import Adapted, Classification, supervised_loss
 from ecgjax.adapt.parts.training import NETWORK, Labelled, Run, Training
 from ecgjax.augment import GENTLE_VIEWS, Augmentation
 from ecgjax.errors import InputError
@@ -128,10 +122,7 @@ class Consistency(Training):
             raise InputError(f"{problem}; {remedy}")
         classification = Classification(labelled.outputs, self.dropout, self.pseudo.weak)
         objective = ConsistentClassification(classification, self.pseudo)
-        begin = functools.partial(objective.with_start_bias, labelled)
-        trained = self.train(
-            objective, encoder, labelled, run, unlabelled=self.unlabelled, begin=begin
-        )
+        trained = self.train(objective, encoder, labelled, run, unlabelled=self.unlabelled)
         return self.adapted(trained)
 
     def adapted(self, variables: dict) -> Adapted:
@@ -161,13 +152,7 @@ class ConsistentClassification:
 
     def begin(self, encoder: Encoder, key: jax.Array) -> dict:
         """Returns variables with the weights of `encoder`, for the teacher as well."""
-        return self._with_teacher(self.classification.begin(encoder, key))
-
-    def with_start_bias(self, labelled: Labelled, variables: dict) -> dict:
-        """Returns initial variables with the start bias of the head, for the teacher as well."""
-        return self._with_teacher(with_start_bias(labelled, variables))
-
-    def _with_teacher(self, variables: dict) -> dict:
+        variables = self.classification.begin(encoder, key)
         if not self.pseudo.momentum:
             return variables
         return {**variables, "result": {"params": variables["params"]}}

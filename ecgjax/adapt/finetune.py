@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from typing import Self
 
 from ecgjax.adapt.linear_probe import fit_to, insert_probe
 from ecgjax.adapt.parts.classifier import Adapted, Classification, with_start_bias
@@ -54,11 +55,17 @@ class FineTuning(Training):
         second = self.second_stage(len(labelled.indices))
         return self.adapted(second.train(objective, encoder, labelled, run, begin=begin))
 
-    def second_stage(self, recordings: int) -> "FineTuning":
+    def with_rates_for(self, recordings: int) -> Self:
+        """Returns these settings with the learning rates for a number of labelled recordings."""
+        settings = super().with_rates_for(recordings)
+        if self.fitted_rate is not None:
+            return settings
+        return dataclasses.replace(settings, fitted_rate=0.05 if recordings < FEW_LABELS else 1.0)
+
+    def second_stage(self, recordings: int) -> Self:
         """Returns the settings after a fitted head for a number of labelled recordings."""
-        factor = self.fitted_rate
-        if factor is None:
-            factor = 0.05 if recordings < FEW_LABELS else 1.0
+        factor = self.with_rates_for(recordings).fitted_rate
+        assert factor is not None
         rate = factor * self.optimizer.learning_rate
         optimizer = dataclasses.replace(self.optimizer, learning_rate=rate)
         return dataclasses.replace(self, optimizer=optimizer)

@@ -18,7 +18,7 @@ CLEAN = 10
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One line of benchmark.csv: a metric with its 95 % interval, and the gain over `random`."""
+    """One line of benchmark.csv: a metric with its 95 % interval, and the gains over baselines."""
 
     task: str
     labels: int
@@ -44,7 +44,8 @@ class Row:
     clean_classes: int = 0
     """Number of these classes."""
     over_scratch: float | None = None
-    """Gain over training from scratch with the same draws; None if that was not run."""
+    """Gain over training from scratch, paired by draw if there are equally many; None if that was
+    not run."""
     over_scratch_low: float | None = None
     over_scratch_high: float | None = None
 
@@ -196,8 +197,9 @@ def markdown(rows: Sequence[Row]) -> str:
         line = [task, f"{labels:,}", str(frozen.draws), *[test] * several, *metric, *classes]
         gains = [frozen.gain_interval()]
         if compares:
-            tuned = results.get("finetuned", frozen)
-            gains.append("" if tuned.over_scratch is None else tuned.over_scratch_interval())
+            tuned = results.get("finetuned")
+            compared = tuned is not None and tuned.over_scratch is not None
+            gains.append(tuned.over_scratch_interval() if tuned and compared else "")
         lines.append(f"| {' | '.join([*line, *cells, *gains])} |")
     note = f"\nIn brackets: classes with at least {CLEAN} cases in the test.\n" if has_rare else ""
     return "\n".join(lines) + "\n" + note

@@ -246,7 +246,7 @@ TASKS = {
     for task in (
         _grouped("superclass", "5 diagnostic superclasses", lambda statement: statement.superclass),
         *_CONDITIONS,
-        NamedTask("conditions", "these 5 conditions by one model", CONDITIONS, _TOGETHER, False),
+        NamedTask("conditions", "the 5 conditions by one model", CONDITIONS, _TOGETHER, False),
         _grouped("all", "71 SCP-ECG statements", lambda statement: statement.code),
         _grouped("diagnostic", "44 diagnostic statements", _select_kind("d")),
         _grouped("subclass", "23 diagnostic subclasses", lambda statement: statement.subclass),

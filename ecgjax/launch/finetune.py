@@ -26,9 +26,9 @@ class Finetune:
     data: str
     """A prepared data set, folder or URL (see `prepare`)."""
     task: str | None = None
-    """Task to predict: superclass, af, flutter, premature, av_block_1, mi, all, diagnostic,
-    subclass, form, rhythm; label:NAME, a label that the data set holds; waves: P, QRS, T or none at
-    each sample. Or give --target."""
+    """Task to predict: superclass, af, flutter, premature, av_block_1, mi, conditions (these five
+    by one model), all, diagnostic, subclass, form, rhythm; label:NAME, a label that the data set
+    holds; waves: P, QRS, T or none at each sample. Or give --target."""
     own: Annotated[OwnTargets, tyro.conf.arg(name="")] = OwnTargets()
     """Targets of your own."""
     checkpoint: Path | None = None

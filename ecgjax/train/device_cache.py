@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from ecgjax.data.mixture import Mixture
+from ecgjax.data.places import places
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError
 from ecgjax.signals import LEADS
@@ -42,7 +43,7 @@ class DeviceCache:
 
     def slots(self, indices: np.ndarray) -> np.ndarray:
         """Returns int32, the slot in `signals` of each recording, in the shape of `indices`."""
-        return np.searchsorted(self._indices, indices).astype(np.int32)
+        return places(self._indices, indices).astype(np.int32)
 
     def fetch(self, signals: jax.Array, batch: dict) -> dict:
         """Replaces "slot" in a batch by "signal". Jittable; both are split over the mesh.

@@ -75,7 +75,7 @@ def benchmark(
         console.print(warning)
     every_task = _every_task(settings, encoder, records, tasks, cohort)
     for data in every_task:
-        data.counts((*settings.labels, *settings.train_at))  # a bad share is refused now
+        _check_amounts(settings, data)
     out.mkdir(parents=True, exist_ok=True)
     _warn_if_none_is_trained(settings, every_task)
     methods = Methods(settings, encoder, every_task, out)
@@ -95,6 +95,16 @@ def benchmark(
     text = json.dumps(dataclasses.asdict(settings), indent=1, default=str)
     replace_text(out / "settings.json", text)
     return results.rows
+
+
+def _check_amounts(settings: Benchmark, data: TaskData) -> None:
+    """Refuses a bad share, and amounts to tune at that a task does not have."""
+    data.counts((*settings.labels, *settings.train_at))
+    available = len(data.train.indices)
+    for text, count in zip(settings.tune_at, data.counts(settings.tune_at), strict=True):
+        if count > available:
+            problem = f"{data.task.name} has {available} labelled recordings"
+            raise InputError(f"--tune-at {text}: {problem}; lower it")
 
 
 class _Results:

@@ -44,7 +44,7 @@ def mean_pooled(encoder: Encoder) -> Encoder:
 
 
 class FurtherProbes:
-    """Scores of the further probes. Each data set is encoded once, when it is first needed.
+    """Scores of the further probes. The needed recordings of a data set are encoded once.
 
     Args:
       encoder: the frozen encoder.

@@ -62,8 +62,9 @@ class Benchmark:
     within its recordings, or on the validation split with 2,000 labels or more, unless --split is
     validation. The choices are in tuning.csv. Trains seven to twenty times as long."""
     tune_at: tuple[str, ...] = ()
-    """Amounts of labels at which --tune chooses; every other amount takes the choice of the nearest
-    one below it, or of the lowest. Default: each amount of --train-at has its own choice."""
+    """Amounts of labels at which --tune chooses; an amount between them takes the choice of the
+    next lower one. Default: each amount of --train-at has its own choice. Give one amount below
+    1,000 and one above: fine-tuning has other learning rates there (--finetuning.encoder-rate)."""
     probes: tuple[FurtherProbe, ...] = ()
     """Further probes of the frozen encoder: logistic regression on mean-pooled tokens alone
     (mean_pool), and learned queries that attend over the tokens (attention)."""
@@ -89,7 +90,11 @@ class Benchmark:
 
 
 class Methods:
-    """Scores of all methods. Each encoder embeds a data set once, when it is first needed."""
+    """Scores of all methods.
+
+    Each encoder embeds the drawn and the tested recordings of a data set once, when it first needs
+    them.
+    """
 
     def __init__(
         self, settings: Benchmark, encoder: Encoder, every_task: Sequence[TaskData], out: Path
@@ -150,11 +155,8 @@ class Methods:
 
     def _tuning_draw(self, data: TaskData, count: int) -> Draw:
         """Returns the draw that chooses settings of training with a number of labels."""
-        available = len(data.train.indices)
-        amounts = [each for each in data.counts(self._settings.tune_at) if each <= available]
-        below = [each for each in amounts if each <= count]
-        chosen = max(below) if below else min(amounts, default=count)
-        return self._draw(data, chosen, 0)
+        amounts = [each for each in data.counts(self._settings.tune_at) if each <= count]
+        return self._draw(data, max(amounts, default=count), 0)
 
     def _draws(self, data: TaskData, count: int) -> list[Draw]:
         return [self._draw(data, count, seed) for seed in range(self._settings.seeds)]

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.adapt import linear_probe
+from ecgjax.data.places import places
 from ecgjax.data.records import Records
 from ecgjax.outputs import Outputs
 from ecgjax.pretrained import Encoder
@@ -42,7 +43,7 @@ class Embeddings:
 
     def select(self, indices: np.ndarray) -> np.ndarray:
         """Returns the embeddings of some of the recordings, float32 [len(indices), feature]."""
-        return self.vectors[np.searchsorted(self.indices, indices)]
+        return self.vectors[places(self.indices, indices)]
 
 
 def embed(encoder: Encoder, records: Records, indices: np.ndarray) -> Embeddings:

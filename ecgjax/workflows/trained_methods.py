@@ -76,6 +76,8 @@ class TrainedMethods:
         parts = list(measurements(draw, data.train, data.validation))
 
         def fit(settings: FineTuning, part: Draw, tested: LabelledRecordings) -> np.ndarray:
+            # A fold has fewer recordings, but the learning rates that are chosen are for all.
+            settings = settings.with_rates_for(len(draw.indices))
             with tempfile.TemporaryDirectory(dir=self._out, prefix="tuning-") as folder:
                 model = self._train(method, data, settings, part, Path(folder))
             return model.predict_records(tested.records, tested.indices)

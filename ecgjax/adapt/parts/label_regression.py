@@ -8,6 +8,7 @@ from sklearn.model_selection import StratifiedKFold
 
 from ecgjax.adapt.parts.logistic_regression import Regressions
 from ecgjax.evaluate.metrics import auroc
+from ecgjax.outputs import smoothed_shares
 
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 """Candidates for the inverse regularisation strength C, strongest regularisation first."""
@@ -40,8 +41,8 @@ def fit_labels(
       seed: random seed of the folds.
 
     Returns:
-      Weights [class, feature] and intercepts [class], zero for a class that all (or none) of the
-      recordings have; and C.
+      Weights [class, feature], intercepts [class], and C. A class that all (or none) of the
+      recordings have gets weights of zero, and its share as the probability; see `smoothed_shares`.
     """
     regressions = Regressions(features)
     cases = np.equal(targets, 1)
@@ -49,7 +50,8 @@ def fit_labels(
     both = cases.any(axis=0) & (known & ~cases).any(axis=0)
     c = _choose_strength(regressions, features, cases, known, patients, seed=seed)
     weights = np.zeros((cases.shape[1], features.shape[1]), np.float32)
-    bias = np.zeros(cases.shape[1], np.float32)
+    share = smoothed_shares(targets)
+    bias = np.log(share / (1 - share)).astype(np.float32)
     solution, bias[both] = regressions.fit(cases[:, both], known[:, both], np.full(both.sum(), c))
     weights[both] = solution.T
     return weights, bias, c

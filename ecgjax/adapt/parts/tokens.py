@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.data.inference import Windows, divide_records, read_windows
+from ecgjax.data.places import places
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError
 from ecgjax.outputs import merge_tokens
@@ -38,7 +39,7 @@ class Tokens:
 
     def positions(self, indices: np.ndarray) -> np.ndarray:
         """Returns the places of recordings in this cache, [len(indices)]."""
-        return np.searchsorted(self.indices, indices)
+        return places(self.indices, indices)
 
     def statistics(self, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns mean and standard deviation of each feature over the tokens of recordings.

@@ -5,7 +5,7 @@ import functools
 import json
 import math
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import flax.linen as nn
 import jax
@@ -155,13 +155,22 @@ class Training:
         batch_size = min(self.batch_size, recordings)
         return max(self.min_steps, math.ceil(self.epochs * recordings / batch_size))
 
+    def with_rates_for(self, recordings: int) -> Self:
+        """Returns these settings with the learning rates for a number of labelled recordings.
+
+        They then hold for parts of these recordings, too, as in cross-validation.
+        """
+        if self.encoder_rate is not None:
+            return self
+        return dataclasses.replace(self, encoder_rate=0.1 if recordings < FEW_LABELS else 1.0)
+
     def rate(self, encoder: Encoder, recordings: int) -> float:
         """Returns the factor of the encoder's learning rate for a number of labelled recordings."""
         if not encoder.restored:
             return 1.0
-        if self.encoder_rate is None:
-            return 0.1 if recordings < FEW_LABELS else 1.0
-        return self.encoder_rate
+        rate = self.with_rates_for(recordings).encoder_rate
+        assert rate is not None
+        return rate
 
     def first_rate(self, encoder: Encoder) -> float:
         """Returns the factor of the first layer's learning rate; see `lowest_rate`."""
