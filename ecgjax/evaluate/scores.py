@@ -153,5 +153,5 @@ def results_by_class(classes: Sequence[str], bootstrap: Bootstrap) -> dict[str, 
 def as_list(interval: Interval) -> list[float]:
     """Returns an interval as in metrics.json: value, lower and upper bound."""
     parts = (float(part) for part in (interval.value, interval.low, interval.high))
-    # Six digits of what is larger than 1 (an error in its own unit), four decimals of the others.
-    return [float(f"{part:.6g}") if abs(part) > 1 else round(part, 4) for part in parts]
+    # Six digits of what is larger than 1 (an error in its own unit), six decimals of the others.
+    return [float(f"{part:.6g}") if abs(part) > 1 else round(part, 6) for part in parts]
