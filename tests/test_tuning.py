@@ -10,7 +10,6 @@ from ecgjax.adapt.finetune import FineTuning
 from ecgjax.errors import InputError
 from ecgjax.evaluate.low_label_table import read_csv
 from ecgjax.evaluate.tasks import TASKS
-from ecgjax.workflows import tuning
 from ecgjax.workflows.benchmark import Benchmark, benchmark
 from ecgjax.workflows.cohort import HeldOut
 from ecgjax.workflows.low_label import task_recordings
@@ -102,12 +101,13 @@ def test_few_labels_are_cross_validated_by_patients(records, drawn):
         np.testing.assert_array_equal(held_out.targets, draw.targets[places])
 
 
-def test_many_labels_are_measured_on_the_validation_split_unless_it_is_tested(drawn, monkeypatch):
+def test_many_labels_are_measured_on_the_validation_split_unless_it_is_tested(drawn):
     draw, train, validation = drawn
-    monkeypatch.setattr(tuning, "VALIDATED_FROM", 30)
-    ((fitted, held_out),) = measurements(draw, train, validation)
-    assert fitted is draw and held_out is validation
-    assert len(list(measurements(draw, train, None))) == 3
+    for validated_from in (0, 30):
+        ((fitted, held_out),) = measurements(draw, train, validation, validated_from)
+        assert fitted is draw and held_out is validation
+    assert len(list(measurements(draw, train, validation, 31))) == 3
+    assert len(list(measurements(draw, train, None, 0))) == 3
 
 
 def test_score_is_the_mean_over_classes_and_folds_without_absent_classes(drawn):
@@ -157,7 +157,7 @@ def test_every_method_that_trains_is_tuned_once_for_all_draws(
 
     monkeypatch.setattr(TrainedMethods, "_train", fake)
     for _ in range(2):  # the second time, the choices are read
-        methods = TrainedMethods(ecgjax.load(workdir), {}, DEFAULT, True, tmp_path)
+        methods = TrainedMethods(ecgjax.load(workdir), {}, DEFAULT, tmp_path, tune=True)
         for method in ("scratch", "finetuned"):
             scores = methods.scores(method, data, [first, second], first)
             assert [one[0].shape for one in scores] == [validation.targets.shape] * 2

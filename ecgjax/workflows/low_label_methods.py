@@ -32,6 +32,7 @@ from ecgjax.workflows.probing import (
 from ecgjax.workflows.record_draw import draw_single
 from ecgjax.workflows.task_data import TaskData
 from ecgjax.workflows.trained_methods import TrainedMethod, TrainedMethods
+from ecgjax.workflows.tuning import VALIDATED_FROM
 
 PROBED = ("frozen", "random", "mean_pool")
 """Methods that fit a probe to each draw, with log-odds of labels as scores."""
@@ -59,12 +60,16 @@ class Benchmark:
     """Choose crops, learning rate and steps of scratch and of finetuned for each task and amount of
     labels, from the same six settings: crops of 2.5, 5 and 10 s; then, with the best crops, 1/4 of
     the learning rate, 1/4 of the steps, or both. The first draw decides: by 3-fold cross-validation
-    within its recordings, or on the validation split with 2,000 labels or more, unless --split is
-    validation. The choices are in tuning.csv. Trains seven to twenty times as long."""
+    within its recordings, or on the validation split with 2,000 labels or more (--validated-from),
+    unless --split is validation. The choices are in tuning.csv. Trains seven to twenty times as
+    long."""
     tune_at: tuple[str, ...] = ()
     """Amounts of labels at which --tune chooses; an amount between them takes the choice of the
     next lower one. Default: each amount of --train-at has its own choice. Give one amount below
     1,000 and one above: fine-tuning has other learning rates there (--finetuning.encoder-rate)."""
+    validated_from: int = VALIDATED_FROM
+    """Labelled recordings from which on --tune measures on the validation split. Cross-validation of
+    50 recordings chooses much by chance; with 0 every choice is made on the whole split."""
     probes: tuple[FurtherProbe, ...] = ()
     """Further probes of the frozen encoder: logistic regression on mean-pooled tokens alone
     (mean_pool), and learned queries that attend over the tokens (attention)."""
@@ -107,7 +112,12 @@ class Methods:
         self._needed = self._needed_recordings(every_task)
         self._embedded: dict[tuple[Path, int | None], Embeddings] = {}
         self._trained = TrainedMethods(
-            encoder, self._architecture, settings.finetuning, settings.tune, out
+            encoder,
+            self._architecture,
+            settings.finetuning,
+            out,
+            tune=settings.tune,
+            validated_from=settings.validated_from,
         )
         self._further = FurtherProbes(encoder, self._needed, settings.attention)
 

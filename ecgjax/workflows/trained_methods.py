@@ -17,7 +17,7 @@ from ecgjax.pretrained import Encoder, untrained_twin
 from ecgjax.workflows.low_label import LabelledRecordings, training_set
 from ecgjax.workflows.probing import Draw
 from ecgjax.workflows.task_data import TaskData
-from ecgjax.workflows.tuning import Tuning, mean_score, measurements
+from ecgjax.workflows.tuning import VALIDATED_FROM, Tuning, mean_score, measurements
 
 TrainedMethod = Literal["scratch", "finetuned"]
 """Methods that train with each draw."""
@@ -30,17 +30,26 @@ class TrainedMethods:
       encoder: the pre-trained encoder.
       architecture: entries of a run's config that describe it.
       finetuning: settings of training.
-      tune: choose some of them for each task, amount of labels and method; see `tuning`.
       out: folder of the runs. None of them is trained twice.
+      tune: choose some of them for each task, amount of labels and method; see `tuning`.
+      validated_from: see `tuning.measurements`.
     """
 
     def __init__(
-        self, encoder: Encoder, architecture: dict, finetuning: FineTuning, tune: bool, out: Path
+        self,
+        encoder: Encoder,
+        architecture: dict,
+        finetuning: FineTuning,
+        out: Path,
+        *,
+        tune: bool,
+        validated_from: int = VALIDATED_FROM,
     ):
         self._encoder = encoder
         self._architecture = architecture
         self._finetuning = finetuning
         self._tuning = Tuning(out) if tune else None
+        self._validated_from = validated_from
         self._out = out
 
     def scores(
@@ -73,7 +82,7 @@ class TrainedMethods:
     ) -> FineTuning:
         """Returns the settings that a draw chooses."""
         kind = data.task.outputs.kind
-        parts = list(measurements(draw, data.train, data.validation))
+        parts = list(measurements(draw, data.train, data.validation, self._validated_from))
 
         def fit(settings: FineTuning, part: Draw, tested: LabelledRecordings) -> np.ndarray:
             # A fold has fewer recordings, but the learning rates that are chosen are for all.

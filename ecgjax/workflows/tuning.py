@@ -7,9 +7,10 @@ has the same six settings to choose from, for each task and amount of labels:
   2. with the best of these crops: a quarter of the learning rate, a quarter of the steps, or both
 
 Test recordings have no part in it. With `VALIDATED_FROM` labelled recordings or more, a setting is
-measured on the validation split; with fewer, and if the benchmark tests on that split itself, by
-cross-validation over patients within the labelled recordings. The first draw of labels decides for
-all draws, and with `Benchmark.tune_at` for further amounts of labels, whose steps grow with them.
+measured on the validation split (`Benchmark.validated_from`); with fewer, and if the benchmark
+tests on that split itself, by cross-validation over patients within the labelled recordings. The
+first draw of labels decides for all draws, and with `Benchmark.tune_at` for further amounts of
+labels, whose steps grow with them.
 """
 
 import contextlib
@@ -130,7 +131,10 @@ class Tuning:
 
 
 def measurements(
-    draw: Draw, train: LabelledRecordings, validation: LabelledRecordings | None
+    draw: Draw,
+    train: LabelledRecordings,
+    validation: LabelledRecordings | None,
+    validated_from: int = VALIDATED_FROM,
 ) -> Iterator[tuple[Draw, LabelledRecordings]]:
     """Yields the recordings to train on and to measure with.
 
@@ -138,8 +142,9 @@ def measurements(
       draw: the labelled recordings.
       train: the recordings that they were drawn from.
       validation: the validation split, None if there is none or if it is tested.
+      validated_from: number of labelled recordings from which on it is used.
     """
-    if validation is not None and len(draw.indices) >= VALIDATED_FROM:
+    if validation is not None and len(draw.indices) >= validated_from:
         yield draw, validation
         return
     labelled = dataclasses.replace(train, indices=draw.indices, targets=draw.targets)
