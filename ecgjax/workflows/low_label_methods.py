@@ -68,8 +68,8 @@ class Benchmark:
     next lower one. Default: each amount of --train-at has its own choice. Give one amount below
     1,000 and one above: fine-tuning has other learning rates there (--finetuning.encoder-rate)."""
     validated_from: int = VALIDATED_FROM
-    """Labelled recordings from which on --tune measures on the validation split. Cross-validation of
-    50 recordings chooses much by chance; with 0 every choice is made on the whole split."""
+    """Labelled recordings from which on --tune measures on the validation split. Cross-validation
+    of 50 recordings chooses much by chance; with 0 every choice is made on the whole split."""
     probes: tuple[FurtherProbe, ...] = ()
     """Further probes of the frozen encoder: logistic regression on mean-pooled tokens alone
     (mean_pool), and learned queries that attend over the tokens (attention)."""
