@@ -15,6 +15,9 @@ from ecgjax.whole_files import replaced
 CLEAN = 10
 """Cases in the test from which on a class counts in the clean mean; with fewer, AUROC is chance."""
 
+Gain = tuple[float | None, float | None, float | None]
+"""Difference from a baseline and its interval; None without a baseline."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Row:
@@ -110,7 +113,7 @@ class Result:
         metric = MAIN_METRIC[self.task.outputs.kind]
         for method, values in self.measured.values.items():
             own = self.measured.macro(method)
-            over = self._gain(method, "scratch")
+            over, over_low, over_high = self._gain(method, "scratch")
             defined = self.measured.defined(method)
             clean = self.clean & defined
             yield Row(
@@ -128,13 +131,13 @@ class Result:
                 classes=int(defined.sum()),
                 clean=self.measured.macro(method, among=clean).value if clean.any() else None,
                 clean_classes=int(clean.sum()),
-                over_scratch=over[0],
-                over_scratch_low=over[1],
-                over_scratch_high=over[2],
+                over_scratch=over,
+                over_scratch_low=over_low,
+                over_scratch_high=over_high,
             )
 
-    def _gain(self, method: str, baseline: str) -> tuple[float | None, ...]:
-        """Returns the difference from a baseline with its interval, None without a baseline."""
+    def _gain(self, method: str, baseline: str) -> Gain:
+        """Returns the difference of a method from a baseline."""
         if method in (baseline, "random") or baseline not in self.measured.values:
             return None, None, None
         gain = self.measured.macro(method, minus=baseline)
