@@ -200,9 +200,8 @@ def _rows(figure: str, shares: Sequence[str], interval: Callable[..., Interval])
     for share in shares:
         own = interval(share)
         row = {"figure": figure, "instance_share": share, "value": round(own.value, 4)}
-        # The tails over three seeds are long, and every figure here lies between 0 and 1.
-        bounded = dataclasses.replace(own, low=max(own.low, 0.0), high=min(own.high, 1.0))
-        row |= {"interval": _text(bounded), "minus_crops": "", "minus_crops_interval": ""}
+        row |= {"interval": _text(own.within(0.0, 1.0))}
+        row |= {"minus_crops": "", "minus_crops_interval": ""}
         if share != crops:
             gain = interval(share, minus=crops)
             row["minus_crops"] = f"{gain.value:+.4f}"

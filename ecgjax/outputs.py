@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import logit
 
 from ecgjax.errors import InputError
 
@@ -104,7 +105,7 @@ class Outputs:
         if self.kind == "numbers":
             return np.zeros(len(self), np.float32)
         share = smoothed_shares(targets)
-        bias = np.log(share / (1 - share)) if self.kind == "labels" else np.log(share)
+        bias = logit(share) if self.kind == "labels" else np.log(share)
         return bias.astype(np.float32)
 
     def to_config(self) -> dict[str, Any]:

@@ -170,6 +170,26 @@ def test_every_method_that_trains_is_tuned_once_for_all_draws(
     assert [file.name for file in tmp_path.iterdir()] == [FILE]
 
 
+def test_few_labels_choose_on_the_validation_split_if_that_is_asked_for(
+    workdir, drawn, monkeypatch, tmp_path
+):
+    draw, train, validation = drawn
+    held_out = [HeldOut("test", validation)]
+    data = TaskData(TASKS["superclass"], train, held_out, True, validation=validation)
+    trained = []
+
+    def fake(self, method, data, settings, draw, folder):
+        trained.append(len(draw.indices))
+        return _Noisy(data.task, settings)
+
+    monkeypatch.setattr(TrainedMethods, "_train", fake)
+    encoder = ecgjax.load(workdir)
+    TrainedMethods(encoder, {}, DEFAULT, tmp_path, tune=True, validated_from=30).scores(
+        "scratch", data, [draw], draw
+    )
+    assert trained == [30] * 7
+
+
 def test_other_amounts_take_the_choice_of_the_nearest_amount_below(
     workdir, records, monkeypatch, tmp_path
 ):

@@ -6,11 +6,14 @@ from typing import Self
 
 from ecgjax.adapt.linear_probe import fit_to, insert_probe
 from ecgjax.adapt.parts.classifier import Adapted, Classification, with_start_bias
-from ecgjax.adapt.parts.training import FEW_LABELS, Labelled, Run, Training
+from ecgjax.adapt.parts.training import Labelled, Run, Training, rate_for
 from ecgjax.augment import GENTLE_VIEWS, Augmentation
 from ecgjax.errors import InputError
 from ecgjax.pretrained import Encoder
 from ecgjax.train.optimizer import Optimizer
+
+FITTED_RATE = 0.05
+"""Default of `FineTuning.fitted_rate` with few labels."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +52,7 @@ class FineTuning(Training):
         fit_head = self.head_first and encoder.restored > 0
         objective = Classification(labelled.outputs, self.dropout, self.augmentation, fit_head)
         if not fit_head:
-            begin = functools.partial(with_start_bias, labelled)
+            begin = functools.partial(with_start_bias, labelled.outputs, labelled.targets)
             return self.adapted(self.train(objective, encoder, labelled, run, begin=begin))
         begin = functools.partial(self.with_fitted_head, encoder, labelled)
         second = self.second_stage(len(labelled.indices))
@@ -57,15 +60,12 @@ class FineTuning(Training):
 
     def with_rates_for(self, recordings: int) -> Self:
         """Returns these settings with the learning rates for a number of labelled recordings."""
-        settings = super().with_rates_for(recordings)
-        if self.fitted_rate is not None:
-            return settings
-        return dataclasses.replace(settings, fitted_rate=0.05 if recordings < FEW_LABELS else 1.0)
+        rate = rate_for(recordings, self.fitted_rate, few=FITTED_RATE)
+        return dataclasses.replace(super().with_rates_for(recordings), fitted_rate=rate)
 
     def second_stage(self, recordings: int) -> Self:
         """Returns the settings after a fitted head for a number of labelled recordings."""
-        factor = self.with_rates_for(recordings).fitted_rate
-        assert factor is not None
+        factor = rate_for(recordings, self.fitted_rate, few=FITTED_RATE)
         rate = factor * self.optimizer.learning_rate
         optimizer = dataclasses.replace(self.optimizer, learning_rate=rate)
         return dataclasses.replace(self, optimizer=optimizer)

@@ -19,6 +19,10 @@ class Interval:
     low: float
     high: float
 
+    def within(self, least: float, most: float) -> "Interval":
+        """Returns the interval cut to the range of its metric: tails over few draws are long."""
+        return Interval(self.value, max(self.low, least), min(self.high, most))
+
 
 def percentile_interval(value: float, replicates: np.ndarray, level: float) -> Interval:
     """Returns a value with the percentile interval of its replicates.

@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -56,8 +57,8 @@ class Row:
         interval = f"{self.auroc:.3f} ({self.low:.3f}-{self.high:.3f})"
         line = f"{self.task:12}{self.labels:>7}  {self.way:10}{interval}  {self.test}"
         gains = [f"{self.gain_interval()} over random"] if self.gain is not None else []
-        if self.over_scratch is not None:
-            gains.append(f"{self.over_scratch_interval()} over scratch")
+        if over_scratch := self.over_scratch_interval():
+            gains.append(f"{over_scratch} over scratch")
         return f"{line}   {', '.join(gains)}".rstrip()
 
     def gain_interval(self) -> str:
@@ -65,7 +66,9 @@ class Row:
         return f"{self.gain:+.3f} ({self.gain_low:+.3f} to {self.gain_high:+.3f})"
 
     def over_scratch_interval(self) -> str:
-        """Returns the gain over training from scratch with its interval, as text."""
+        """Returns the gain over training from scratch with its interval, "" without one."""
+        if self.over_scratch is None:
+            return ""
         low = f"{self.over_scratch_low:+.3f}"
         return f"{self.over_scratch:+.3f} ({low} to {self.over_scratch_high:+.3f})"
 
@@ -112,7 +115,8 @@ class Result:
         """Yields the line of each method."""
         metric = MAIN_METRIC[self.task.outputs.kind]
         for method, values in self.measured.values.items():
-            own = self.measured.macro(method)
+            least = 0.0 if metric == "AUROC" else -math.inf
+            own = self.measured.macro(method).within(least, 1.0)
             over, over_low, over_high = self._gain(method, "scratch")
             defined = self.measured.defined(method)
             clean = self.clean & defined
@@ -121,9 +125,8 @@ class Result:
                 self.labels,
                 method,
                 own.value,
-                # The tails over few draws of labels are long.
-                max(own.low, 0.0) if metric == "AUROC" else own.low,
-                min(own.high, 1.0),
+                own.low,
+                own.high,
                 *self._gain(method, "random"),
                 self.test,
                 metric,
@@ -201,8 +204,7 @@ def markdown(rows: Sequence[Row]) -> str:
         gains = [frozen.gain_interval()]
         if compares:
             tuned = results.get("finetuned")
-            compared = tuned is not None and tuned.over_scratch is not None
-            gains.append(tuned.over_scratch_interval() if tuned and compared else "")
+            gains.append(tuned.over_scratch_interval() if tuned else "")
         lines.append(f"| {' | '.join([*line, *cells, *gains])} |")
     note = f"\nIn brackets: classes with at least {CLEAN} cases in the test.\n" if has_rare else ""
     return "\n".join(lines) + "\n" + note

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from ecgjax.adapt.parts.classifier import supervised_loss
+from ecgjax.adapt.parts.classifier import supervised_loss, with_start_bias
 from ecgjax.adapt.parts.label_regression import patient_folds
 from ecgjax.adapt.parts.number_regression import group_folds
 from ecgjax.adapt.parts.tokens import Tokens
@@ -81,9 +81,8 @@ class Head:
         self._norm = {"mean": jnp.float32(mean), "var": jnp.float32(scale**2)}
         start = jnp.zeros((1, *tokens.values.shape[1:]))
         init = jax.jit(functools.partial(self._network.init, train=False))
-        params = dict(init(jax.random.key(settings.seed), start))["params"]
-        bias = jnp.asarray(outputs.start_bias(self._targets))
-        self._params = {**params, "head": {**params["head"], "bias": bias}}
+        variables = dict(init(jax.random.key(settings.seed), start))
+        self._params = with_start_bias(outputs, self._targets, variables)["params"]
         self._state = _optimizer(settings).init(self._params)
         self._steps = 0
 

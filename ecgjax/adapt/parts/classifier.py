@@ -68,10 +68,10 @@ class Classification:
         return EncoderWithHead(encoder, len(self.outputs), self.dropout, self.fixed_norm)
 
 
-def with_start_bias(labelled: Labelled, variables: dict) -> dict:
+def with_start_bias(outputs: Outputs, targets: np.ndarray, variables: dict) -> dict:
     """Returns the variables of a new classifier with the bias of `Outputs.start_bias`."""
     params = variables["params"]
-    bias = jnp.asarray(labelled.outputs.start_bias(labelled.targets))
+    bias = jnp.asarray(outputs.start_bias(targets))
     return {**variables, "params": {**params, "head": {**params["head"], "bias": bias}}}
 
 

@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from scipy.special import logit
 from sklearn.model_selection import StratifiedKFold
 
 from ecgjax.adapt.parts.logistic_regression import Regressions
@@ -50,8 +51,7 @@ def fit_labels(
     both = cases.any(axis=0) & (known & ~cases).any(axis=0)
     c = _choose_strength(regressions, features, cases, known, patients, seed=seed)
     weights = np.zeros((cases.shape[1], features.shape[1]), np.float32)
-    share = smoothed_shares(targets)
-    bias = np.log(share / (1 - share)).astype(np.float32)
+    bias = logit(smoothed_shares(targets)).astype(np.float32)
     solution, bias[both] = regressions.fit(cases[:, both], known[:, both], np.full(both.sum(), c))
     weights[both] = solution.T
     return weights, bias, c

@@ -35,6 +35,8 @@ SAVE_EVERY_S = 300.0
 """Seconds between checkpoints by default. Most of the short runs of a benchmark save none."""
 FEW_LABELS = 1000
 """Number of labelled recordings below which a pre-trained encoder learns more slowly by default."""
+ENCODER_RATE = 0.1
+"""Default of `Training.encoder_rate` with few labels."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -109,6 +111,16 @@ def from_encoder(objective: SupervisedObjective, encoder: Encoder, key: jax.Arra
     return variables
 
 
+def rate_for(recordings: int, given: float | None, *, few: float) -> float:
+    """Returns the factor of a learning rate for a number of labelled recordings.
+
+    It is the given one; by default `few` below `FEW_LABELS` recordings, otherwise 1.
+    """
+    if given is not None:
+        return given
+    return few if recordings < FEW_LABELS else 1.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Training:
     """Settings shared by all ways of training encoder and head."""
@@ -160,17 +172,14 @@ class Training:
 
         They then hold for parts of these recordings, too, as in cross-validation.
         """
-        if self.encoder_rate is not None:
-            return self
-        return dataclasses.replace(self, encoder_rate=0.1 if recordings < FEW_LABELS else 1.0)
+        rate = rate_for(recordings, self.encoder_rate, few=ENCODER_RATE)
+        return dataclasses.replace(self, encoder_rate=rate)
 
     def rate(self, encoder: Encoder, recordings: int) -> float:
         """Returns the factor of the encoder's learning rate for a number of labelled recordings."""
         if not encoder.restored:
             return 1.0
-        rate = self.with_rates_for(recordings).encoder_rate
-        assert rate is not None
-        return rate
+        return rate_for(recordings, self.encoder_rate, few=ENCODER_RATE)
 
     def first_rate(self, encoder: Encoder) -> float:
         """Returns the factor of the first layer's learning rate; see `lowest_rate`."""
