@@ -8,7 +8,9 @@ The weights are the same; only the embedding that a probe sees differs.
 """
 
 import dataclasses
+import functools
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import flax.linen as nn
@@ -16,6 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from ecgjax.errors import InputError
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import Encoder
 
 STATISTICS = {
@@ -73,3 +76,20 @@ def read_through(encoder: Encoder, read_out: str) -> Encoder:
         return encoder
     module: Any = BlockReadOut(encoder.module, read_out)
     return dataclasses.replace(encoder, module=module)
+
+
+def check_read_outs(
+    module: nn.Module, preprocessing: Preprocessing, read_outs: Iterable[str]
+) -> None:
+    """Checks, without computing anything, that an encoder has what is to be read.
+
+    Raises:
+      InputError: it has no blocks.
+    """
+    shape = (1, preprocessing.samples, len(preprocessing.leads))
+    signal = jax.ShapeDtypeStruct(shape, jnp.float32)
+    init = functools.partial(module.init, train=False)
+    variables = jax.eval_shape(init, jax.random.key(0), signal)
+    for read_out in set(read_outs) - {"own"}:
+        read = BlockReadOut(module, read_out)
+        jax.eval_shape(functools.partial(read.apply, train=False), variables, signal)

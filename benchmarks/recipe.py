@@ -25,12 +25,13 @@ from benchmarks import recipe_table
 from benchmarks.architecture import check_architecture, file_name, split_architecture
 from benchmarks.crops import with_crops
 from benchmarks.probes import Probes, probe_rows
-from benchmarks.read_outs import read_through
+from benchmarks.read_outs import check_read_outs, read_through
 from benchmarks.step_cost import digest, kept, step_cost_s
 from ecgjax.data.mixture import Mixture
 from ecgjax.errors import InputError
 from ecgjax.launch.command import keep_compiled_programs, parse, run
 from ecgjax.objectives import OBJECTIVES
+from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import Encoder, load_encoder, untrained_twin
 from ecgjax.train.runlog import console
 from ecgjax.workflows.encoder_settings import configured_encoder
@@ -115,7 +116,7 @@ def combinations(arguments: Arguments) -> Iterator[Row]:
     """Yields the rows, after a check of all names; says which combinations do not exist.
 
     Raises:
-      InputError: an unknown name, or nothing to do.
+      InputError: an unknown name, a read-out that an architecture lacks, or nothing to do.
     """
     if not 2 <= arguments.batch_recordings <= arguments.recordings:
         raise InputError(
@@ -126,6 +127,8 @@ def combinations(arguments: Arguments) -> Iterator[Row]:
         raise InputError(f"--objectives {name}: give some of {RANDOM} {' '.join(OBJECTIVES)}")
     for architecture in arguments.architectures:
         check_architecture("architectures", architecture)
+        module = configured_encoder(*split_architecture(architecture))
+        check_read_outs(module, Preprocessing(), arguments.probes.read_outs)
         if RANDOM in arguments.objectives:
             yield Row(architecture, "own", RANDOM)
         trained = [name for name in arguments.objectives if name != RANDOM]
