@@ -19,10 +19,11 @@ import numpy as np
 from ecgjax.data.mixture import Mixture
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError
-from ecgjax.evaluate.bootstrap import Bootstrap, Interval
+from ecgjax.evaluate.bootstrap import Interval
 from ecgjax.evaluate.identification import (
     FIGURES,
     identification_bootstrap,
+    queries,
     retrieve,
     standardise,
 )
@@ -145,24 +146,24 @@ def compare(
     return rows
 
 
-def _identification(records: Records, embedded: dict[float, list[Embeddings]]) -> Bootstrap:
-    """Identifies patients of the validation split; each query has the mean of the seeds."""
+def _identification(records: Records, embedded: dict[float, list[Embeddings]]) -> LabelDraws:
+    """Identifies patients of the validation split with every encoder; a seed counts as a draw."""
     held_out = records.split("validation")
     train = records.split("train")
     patients = records.patients[held_out]
-    retrievals = {}
-    for share, every_seed in embedded.items():
-        by_seed = [
-            retrieve(standardise(each.select(held_out), each.select(train)), patients)
-            for each in every_seed
-        ]
-        retrievals[f"{share:g}"] = dataclasses.replace(
-            by_seed[0],
-            rank1=np.mean([each.rank1 for each in by_seed], axis=0),
-            average_precision=np.mean([each.average_precision for each in by_seed], axis=0),
-        )
-    asked = retrievals[f"{CROPS_ONLY:g}"].queries
-    return identification_bootstrap(retrievals, patients[asked])
+    methods = {f"{share:g}": every_seed for share, every_seed in embedded.items()}
+    names = {share: [f"{share} {seed}" for seed in range(len(methods[share]))] for share in methods}
+    retrievals = {
+        name: retrieve(standardise(each.select(held_out), each.select(train)), patients)
+        for share, every_seed in methods.items()
+        for name, each in zip(names[share], every_seed, strict=True)
+    }
+    single = identification_bootstrap(retrievals, patients[queries(patients)])
+    return LabelDraws(
+        {share: np.stack([single.values[name] for name in names[share]]) for share in methods},
+        {share: np.stack([single.draws[name] for name in names[share]]) for share in methods},
+        single.level,
+    )
 
 
 def _task_draws(

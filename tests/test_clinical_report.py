@@ -24,8 +24,11 @@ from ecgjax.evaluate.tasks import TASKS
 from ecgjax.outputs import Outputs
 from ecgjax.workflows.clinical_report import cases, page, report
 from ecgjax.workflows.clinical_report.cases import choose_cases
+from ecgjax.workflows.clinical_report.collect import Collector
 from ecgjax.workflows.clinical_report.options import Reporting
 from ecgjax.workflows.clinical_report.study import Condition, People, Study, Training
+from ecgjax.workflows.cohort import PUBLISHED
+from ecgjax.workflows.low_label import task_recordings
 from ecgjax.workflows.low_label_methods import Benchmark
 
 # The training split has enough cases; what is tested does not matter to the report.
@@ -249,6 +252,21 @@ def test_groups_cover_everybody_once():
     assert list(by_band.values()) == [[0], [1, 2], [], [3]]
     assert list(np.flatnonzero(by_age(np.array([66.0, 300.0]))["over 65 years"])) == [0, 1]
     assert is_reportable(np.repeat([0, 1], 10)) and not is_reportable(np.repeat([0, 1], [90, 9]))
+
+
+def test_draws_of_single_recordings_are_not_balanced_and_round_down(records, workdir, tmp_path):
+    task = TASKS["mi"]
+    available = len(task_recordings(records, task, records.split("train")).indices)
+    for labels in (24, 25):
+        predicted = _predictions(records, "mi", labels)
+        benchmark_predictions.save(tmp_path / "predictions", predicted)
+    settings = dataclasses.replace(SETTINGS, labels=(f"{100 * 24.6 / available}%",))
+    for draw, number in (("recordings", 24), ("patients", 25)):
+        chosen = dataclasses.replace(settings, draw=draw)
+        collector = Collector(chosen, load(workdir), records, PUBLISHED, tmp_path)
+        (study,) = collector.studies([task])
+        assert [each.labels for each in study.amounts] == [number]
+        assert study.training.is_balanced == (draw == "patients")
 
 
 def test_predictions_of_other_recordings_are_refused(records, workdir, tmp_path):

@@ -81,8 +81,8 @@ def _shapes(name, samples=1000):
         ("s4", 251, (126, 512), 1536),
         ("lead_branches", 1000, (63, 768), 1536),
         ("lead_branches", 250, (16, 768), 1536),
-        ("two_path_resnet", 1000, (32, 256), 1920),
-        ("two_path_resnet", 250, (8, 256), 1920),
+        ("two_path_resnet", 1000, (32, 768), 1920),
+        ("two_path_resnet", 250, (8, 768), 1920),
         ("vit1d", 5000, (200, 192), 192),
         ("vit1d", 260, (11, 192), 192),
         ("vit1d_leads", 5000, (20, 192), 192),
@@ -100,6 +100,28 @@ def test_tokens_and_embedding_have_their_shapes(name, samples, tokens, embedding
     _, token_shape, embedding_shape = _shapes(name, samples)
     assert token_shape.shape == (3, *tokens)
     assert embedding_shape.shape == (3, embedding)
+
+
+def test_tokens_of_two_paths_are_those_of_each_path_and_averages_of_pairs():
+    encoder = SMALL["two_path_resnet"].clone(lead_stride=2)
+    signal = np.random.default_rng(0).normal(size=(2, 250, 12)).astype(np.float32)
+    variables = encoder.init(jax.random.key(0), signal, train=False)
+    tokens, embedding = encoder.apply(variables, signal, train=False)
+    joint = CompactResnet((4, 6), read_out_blocks=2)
+    single = CompactResnet((4,), stem=4, stem_kernel=11, stem_stride=2)
+    parts = {
+        name: {kind: each[name] for kind, each in variables.items()} for name in ("joint", "single")
+    }
+    joint_tokens, joint_embedding = joint.apply(parts["joint"], signal, train=False)
+    np.testing.assert_allclose(tokens[..., :6], joint_tokens, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(embedding[:, :20], joint_embedding, rtol=1e-5, atol=1e-6)
+    for place, lead in enumerate((0, 7)):
+        own, _ = single.apply(parts["single"], signal[..., [lead]], train=False)  # 63 tokens
+        pairs = np.append(own, own[:, -1:], axis=1).reshape(2, 32, 2, 4).mean(2)
+        columns = slice(6 + 4 * place, 10 + 4 * place)
+        np.testing.assert_allclose(tokens[..., columns], pairs, rtol=1e-5, atol=1e-6)
+    with pytest.raises(InputError, match="after halving.*give a lead_stride of 2, 4 or 8"):
+        encoder.clone(lead_stride=3).init(jax.random.key(0), signal, train=False)
 
 
 @pytest.mark.parametrize(

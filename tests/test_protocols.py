@@ -69,7 +69,8 @@ def _lines(path):
 
 def test_merl_beside_published_rows(command, workdir, prepared, on_synthetic_data, tmp_path):
     options = ["--protocol", "merl", "--checkpoint", workdir, "--data", prepared]
-    options += ["--out", tmp_path / "out", "--labels", "10%", "all", "--tasks", "superclass"]
+    options += ["--out", tmp_path / "out", "--labels", "10%", "all"]
+    options += ["--tasks", "superclass", "label:AFIB"]
     status, out, err = command(command_module, *options, "--split", "validation")
     assert status == 0, err
     text = (tmp_path / "out/protocol.md").read_text()
@@ -78,9 +79,15 @@ def test_merl_beside_published_rows(command, workdir, prepared, on_synthetic_dat
         "Left out: linear on mean-pooled tokens, query attention, fine-tuned, from scratch" in text
     )
     assert "this encoder's of the split validation" in text
-    every = {each.labels: each for each in load_all(tmp_path / "out/predictions")}
+    every = {
+        each.labels: each
+        for each in load_all(tmp_path / "out/predictions")
+        if each.task == "superclass"
+    }
     lines = _lines(tmp_path / "out/protocol.csv")
     own = [line for line in lines if line["encoder"] == "this encoder"]
+    assert sum(line["task"] == "label:AFIB" for line in own) == 4  # no task of the protocol
+    own = [line for line in own if line["task"] == "superclass"]
     assert [(line["labels"], line["method"]) for line in own] == list(
         itertools.product(("10%", "100%"), ("frozen", "random"))
     )

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ecgjax.encoders.compact_resnet import CompactResnet
+from ecgjax.encoders.parts.layers import average_pool
 from ecgjax.errors import InputError
 
 
@@ -55,11 +56,13 @@ class TwoPathResnet(nn.Module):
           train: use and update batch statistics.
 
         Returns:
-          Tokens of the path of all leads [batch, ceil(time / 2**(blocks + 1)), width], and the
-          embedding [batch, sum(parts)].
+          Tokens of both paths [batch, ceil(time / 2**(blocks + 1)), width + lead width * leads],
+          where pairs of tokens of the path with more of them are averaged, and the embedding
+          [batch, sum(parts)].
 
         Raises:
-          InputError: `leads` names a lead that the input lacks.
+          InputError: `leads` names a lead that the input lacks, or averaging of pairs does not give
+            both paths the same number of tokens.
         """
         batch, time, count = signal.shape
         if max(self.leads) >= count:
@@ -82,5 +85,22 @@ class TwoPathResnet(nn.Module):
         )
         # A lead is a recording of its own to this path.
         leads = signal[:, :, np.array(self.leads)].swapaxes(1, 2).reshape(-1, time, 1)
-        _, per_lead = single(leads, train=train)
-        return tokens, jnp.concatenate([embedding, per_lead.reshape(batch, -1)], axis=-1)
+        lead_tokens, per_lead = single(leads, train=train)
+        embedding = jnp.concatenate([embedding, per_lead.reshape(batch, -1)], axis=-1)
+        lead_tokens = lead_tokens.reshape(batch, len(self.leads), -1, lead_tokens.shape[-1])
+        lead_tokens = lead_tokens.swapaxes(1, 2).reshape(batch, lead_tokens.shape[2], -1)
+        count = min(tokens.shape[1], lead_tokens.shape[1])
+        paths = [_halve(tokens, count), _halve(lead_tokens, count)]
+        return jnp.concatenate(paths, axis=-1), embedding
+
+
+def _halve(tokens: jax.Array, count: int) -> jax.Array:
+    """Averages pairs of tokens until `count` are left: [batch, token, width]."""
+    while tokens.shape[1] > count:
+        tokens = average_pool(tokens)
+    if tokens.shape[1] != count:
+        raise InputError(
+            f"two_path_resnet: a path has {tokens.shape[1]} tokens after halving, and the other one "
+            f"{count}; give a lead_stride of 2, 4 or 8"
+        )
+    return tokens

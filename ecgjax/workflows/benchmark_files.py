@@ -5,16 +5,20 @@ from pathlib import Path
 
 from ecgjax.evaluate import plots
 from ecgjax.evaluate.low_label_table import Row, markdown
+from ecgjax.evaluate.tasks import Task
 from ecgjax.whole_files import replace_text
 from ecgjax.workflows.protocols.protocol import Protocol
 from ecgjax.workflows.protocols.table import write_table
 
 
-def write_files(rows: Sequence[Row], protocol: Protocol | None, split: str, out: Path) -> str:
+def write_files(
+    rows: Sequence[Row], tasks: Sequence[Task], protocol: Protocol | None, split: str, out: Path
+) -> str:
     """Writes benchmark.md, benchmark.png and, for a protocol, its table.
 
     Args:
       rows: the results of `benchmark`.
+      tasks: the tasks that it was given.
       protocol: the published protocol that was followed, if any.
       split: the tested split.
       out: folder of the results.
@@ -27,7 +31,7 @@ def write_files(rows: Sequence[Row], protocol: Protocol | None, split: str, out:
     plots.low_label_curves(rows, out / "benchmark.png")
     lines = [table]
     if protocol:
-        lines.append(write_table(protocol, rows, split, out))
+        lines.append(write_table(protocol, rows, tasks, split, out))
         lines.append(f"table:   {out / 'protocol.md'}")
     lines.append(f"results: {out / 'benchmark.csv'}")
     lines.append(f"plot:    {out / 'benchmark.png'}")

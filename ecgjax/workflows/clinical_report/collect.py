@@ -61,7 +61,7 @@ class Collector:
         self, task: Task, train: LabelledRecordings, site: Site
     ) -> tuple[BenchmarkPredictions, ...]:
         """Returns predictions with each amount of labels, ascending; the folder may hold others."""
-        counts = TaskData(task, train, [], False).counts(self._settings.labels)
+        counts = TaskData(task, train, [], False, self._settings.draw).counts(self._settings.labels)
         found = [
             each
             for each in self._predicted
@@ -93,18 +93,18 @@ class Collector:
         return Study(
             task.description,
             amounts,
-            _training(task, train),
+            _training(train, is_balanced=task.is_single and self._settings.draw == "patients"),
             site.records,
             People.read(site.records, rows),
             len(available.indices) - len(rows),
         )
 
 
-def _training(task: Task, train: LabelledRecordings) -> Training:
+def _training(train: LabelledRecordings, *, is_balanced: bool) -> Training:
     return Training(
         len(train.indices),
         len(np.unique(train.patients)),
         (train.targets == 1).sum(axis=0),
         (~np.isnan(train.targets)).sum(axis=0),
-        task.is_single,
+        is_balanced,
     )

@@ -62,7 +62,8 @@ def facts(
     for study in {study.task: study for study in studies}.values():
         yield f"Outcome: {study.task}", _outcome(study)
     amounts = f"Amounts {', '.join(settings.labels)}; {settings.seeds} draws of each"
-    yield "Labels", f"{amounts}, whole patients at a time. {_ALL_LABELS}"
+    drawn = "whole patients at a time" if settings.draw == "patients" else "recording by recording"
+    yield "Labels", f"{amounts}, {drawn}. {_ALL_LABELS}"
     yield "Missing data", _missing(studies)
     yield "Intervals", _INTERVALS
     yield "Code", f"ecgjax {ecgjax.__version__}, Apache-2.0. The predictions lie beside the report."

@@ -8,7 +8,7 @@ import numpy as np
 
 from ecgjax.evaluate.benchmark_predictions import BenchmarkPredictions, load_all
 from ecgjax.evaluate.low_label_table import CLEAN, Result, Row, write_csv
-from ecgjax.evaluate.tasks import TASKS
+from ecgjax.evaluate.tasks import Task
 from ecgjax.whole_files import replace_text
 from ecgjax.workflows.protocols import published
 from ecgjax.workflows.protocols.protocol import Protocol
@@ -49,12 +49,15 @@ class Line:
     """Macro AUROC of a published encoder in an independent repetition."""
 
 
-def write_table(protocol: Protocol, rows: Sequence[Row], split: str, out: Path) -> str:
+def write_table(
+    protocol: Protocol, rows: Sequence[Row], tasks: Sequence[Task], split: str, out: Path
+) -> str:
     """Writes OUT/protocol.md and OUT/protocol.csv from the predictions of a finished benchmark.
 
     Args:
       protocol: the protocol.
       rows: the rows that the benchmark returned; other predictions in the folder do not count.
+      tasks: the tasks that it was given.
       split: the tested split.
       out: folder of the benchmark.
 
@@ -67,7 +70,12 @@ def write_table(protocol: Protocol, rows: Sequence[Row], split: str, out: Path) 
         for each in load_all(out / "predictions")
         if (each.task, each.test, each.labels) in finished and each.test == split
     ]
-    own = [line for each in every for line in _own_lines(protocol, each, _all_labels(every, each))]
+    by_name = {task.name: task for task in tasks}
+    own = [
+        line
+        for each in every
+        for line in _own_lines(protocol, by_name[each.task], each, _all_labels(every, each))
+    ]
     others = [_published_line(row) for row in published.rows(protocol.name)]
     write_csv(out / "protocol.csv", [dataclasses.asdict(line) for line in (*own, *others)])
     text = "\n".join(_markdown(protocol, own, others, split))
@@ -82,10 +90,10 @@ def _all_labels(every: Sequence[BenchmarkPredictions], one: BenchmarkPredictions
 
 
 def _own_lines(
-    protocol: Protocol, tested: BenchmarkPredictions, available: int | None
+    protocol: Protocol, task: Task, tested: BenchmarkPredictions, available: int | None
 ) -> Iterator[Line]:
     arrays = {"truth": tested.truth, "scores": tested.scores}
-    about = (TASKS[tested.task], tested.labels, tested.test)
+    about = (task, tested.labels, tested.test)
     every_recording = np.arange(len(tested.recordings))
     by_patient = Result.measure(*about, patients=tested.patients, **arrays)
     by_recording = Result.measure(*about, patients=every_recording, **arrays)
