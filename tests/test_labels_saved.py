@@ -45,9 +45,9 @@ def test_ratios_beyond_the_amounts_that_were_run_are_censored():
     assert found.high == np.inf and str(found).endswith("to more than 20)")
     assert found.value == pytest.approx(10**3.5 / 500) and found.low == pytest.approx(2.2, abs=0.3)
     never = labels_saved(AMOUNTS, reference, 100, np.full(202, 0.9))
-    assert str(never) == "more than 100 (in all resamples)"
+    assert str(never) == "more than 100 (95 % interval the same)"
     always = labels_saved(AMOUNTS, reference, 1000, np.full(202, 0.5))
-    assert str(always) == "at most 0.1 (in all resamples)"
+    assert str(always) == "at most 0.1 (95 % interval the same)"
 
 
 def test_resamples_without_a_value_are_left_out():

@@ -40,7 +40,7 @@ class FineTuning(Training):
     spoil the encoder (Kumar et al. 2022, arXiv:2202.10054). From random weights it is off."""
     fitted_rate: float | None = None
     """Learning rate after a fitted head, as a factor of that after a new one. Default: 0.05 below
-    1,000 labelled recordings, which the head would soon know by heart, otherwise 1."""
+    1,000 labelled recordings, which training would soon overfit, otherwise 1."""
 
     def __post_init__(self):
         super().__post_init__()

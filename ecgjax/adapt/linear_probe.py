@@ -37,7 +37,8 @@ class LinearProbe:
     weights: np.ndarray
     """Weights [output, feature]; zero for a label that all (or none) of the recordings have."""
     bias: np.ndarray
-    """Intercepts [output]; zero for a label that all (or none) of the recordings have."""
+    """Intercepts [output]; for a label that all (or none) of the recordings have, the log-odds of
+    its smoothed share."""
     chosen_c: float
     """Inverse regularisation strength C, shared by all outputs."""
 

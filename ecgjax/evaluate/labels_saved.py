@@ -29,7 +29,7 @@ class LabelsSaved:
 
     def __str__(self) -> str:
         if self.low == self.high and self.low in (0, np.inf):
-            return f"{self._text(self.value)} (in all resamples)"
+            return f"{self._text(self.value)} (95 % interval the same)"
         ends = " to ".join(self._text(each) for each in (self.low, self.high))
         return f"{self._text(self.value)} ({ends})"
 

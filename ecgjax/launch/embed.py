@@ -18,7 +18,8 @@ class Arguments:
     """
 
     checkpoint: str
-    """A checkpoint, a model folder, the workdir of a run, or the name of a shipped encoder."""
+    """ptb-xl, the encoder that is shipped and the usual choice, or a checkpoint, a model folder or
+    the workdir of a run."""
     input: tuple[str, ...]
     """Files of any format that prepare reads, folders, or prepared data sets; paths or URLs."""
     out: Path

@@ -32,8 +32,8 @@ class Finetune:
     own: Annotated[OwnTargets, tyro.conf.arg(name="")] = OwnTargets()
     """Targets of your own."""
     checkpoint: Path | None = None
-    """A pre-trained encoder: a checkpoint, the workdir of a run, or ptb-xl, which is shipped.
-    Default: random weights."""
+    """A pre-trained encoder to start from: ptb-xl, which is shipped and the usual start, a
+    checkpoint, or the workdir of a run. Without this option: random weights."""
     encoder: Literal[tuple(ENCODERS)] | None = None  # type: ignore[valid-type]
     """Architecture to train from random weights. With --checkpoint it must be the checkpoint's."""
     method: Literal[tuple(METHODS)] = "finetune"  # type: ignore[valid-type]

@@ -2,7 +2,7 @@
 
 All labels of folds 1 to 8, 71 statements, 23 subclasses and 5 superclasses. The frozen encoder is
 read out by a linear layer on mean-pooled tokens and by query attention, and it is fine-tuned; each
-sees windows of 2.5 s, whose predictions are averaged. Where ours differs: docs/protocols.md.
+sees windows of 2.5 s, unless --tune chooses longer crops. Where ours differs: docs/protocols.md.
 """
 
 import dataclasses
