@@ -49,7 +49,8 @@ REPORTED = {
     "cpc": "0.927 all, conv_lstm [1]",
     "clocs": "0.689, 0.734, 0.763 superclass [2]",
     "adversarial": "0.725, 0.773, 0.810 superclass [2]",
-    "masked_autoencoder": "0.611, 0.669, 0.714 superclass, ST-MEM [2]; 0.813, 0.875, 0.900 repeated [4]",
+    "masked_autoencoder": "0.611, 0.669, 0.714 superclass, ST-MEM [2]; "
+    "0.813, 0.875, 0.900 repeated [4]",
     "jepa": "0.931 all, ViT-XS, attentive pooling [3]",
 }
 """Published AUROC of a frozen encoder on PTB-XL; superclass with 1, 10 and 100 % of the labels."""

@@ -68,6 +68,8 @@ class Arguments:
     """Recordings that a run sees at an equal number of them."""
     time_s: float | None = None
     """Seconds of a run at equal time. Default: those of the folder's first trained row."""
+    ema_decay: float = 0.0
+    """`--ema-decay` of `pretrain` for all rows of the folder."""
     batch_recordings: int = 128
     """Batch size in recordings; an objective of pairs takes half as many pairs."""
     probes: Probes = Probes()
@@ -158,6 +160,7 @@ def row_settings(arguments: Arguments, row: Row) -> Pretraining:
         settings,
         objective=with_crops(objective, row.crops, same_views=arguments.views == "same"),
         batch_size=arguments.batch_recordings // pairs,
+        ema_decay=arguments.ema_decay,
     )
 
 

@@ -17,6 +17,10 @@ so here each class has a sigmoid and a binary cross-entropy of its own:
 All other (recording, class) pairs are unknown and not in the loss. A task with one condition has no
 ranking and therefore no negative pseudo-labels.
 
+A new head begins with a probability of 0.5 for each class, not with the share of each class as in
+`finetune`: with the share of a rare class, the teacher would be certain of its absence in every
+recording before it has learned anything.
+
 Ablations on PTB-XL (superclass, 10 % of labels, macro AUROC on fold 9, one draw):
 
   supervised only                                            0.8927

@@ -100,7 +100,7 @@ def _halve(tokens: jax.Array, count: int) -> jax.Array:
         tokens = average_pool(tokens)
     if tokens.shape[1] != count:
         raise InputError(
-            f"two_path_resnet: a path has {tokens.shape[1]} tokens after halving, and the other one "
-            f"{count}; give a lead_stride of 2, 4 or 8"
+            f"two_path_resnet: a path has {tokens.shape[1]} tokens after halving, and the other "
+            f"one {count}; give a lead_stride of 2, 4 or 8"
         )
     return tokens

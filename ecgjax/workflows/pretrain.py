@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import flax.linen as nn
 import jax
@@ -20,6 +20,7 @@ from ecgjax.data.mixture import Mixture
 from ecgjax.encoders import ENCODERS
 from ecgjax.errors import InputError
 from ecgjax.objectives import Objective
+from ecgjax.objectives.parts.ema import WeightEma
 from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.preprocessing import Preprocessing, Preprocessor, absent_leads_note
 from ecgjax.train.device_cache import DeviceCache
@@ -65,6 +66,9 @@ class Pretraining:
     """Pairs (or recordings) per step, over all devices. Default: 256, without --data 128."""
     num_steps: int = 2200
     """Steps of the run and of its learning-rate schedule. Default: 2200, without --data 220."""
+    ema_decay: float = 0.0
+    """Decay of an EMA of the encoder's weights, such as 0.999. The EMA is then the encoder that is
+    saved. 0: none, the trained weights are saved."""
     seed: int = 0
     """Random seed of initial weights, order of recordings and augmentation."""
     init: Annotated[str | None, tyro.conf.Suppress] = None
@@ -73,9 +77,16 @@ class Pretraining:
     def __post_init__(self):
         if self.num_steps < 1:
             raise InputError(f"{self.num_steps} steps: give 1 or more")
+        if not 0 <= self.ema_decay < 1:
+            raise InputError(f"--ema-decay {self.ema_decay}: give 0, or a decay below 1")
         if self.encoder_settings:
             module = configured_encoder(self.encoder, self.encoder_settings)
             check_encoder(module, self.encoder_settings, self.preprocessing)
+
+    @property
+    def method(self) -> Any:
+        """Objective of the training loop: `objective`, with an EMA as the result if wanted."""
+        return WeightEma(self.objective, self.ema_decay) if self.ema_decay else self.objective
 
 
 def pretrain(
@@ -254,7 +265,7 @@ def step_and_state(
     tx = settings.optimizer.build(settings.num_steps)
     encoder = _architecture(settings, start).clone(dtype=settings.precision)
     loss = functools.partial(
-        settings.objective.loss, encoder, preprocess=Preprocessor(settings.preprocessing, rate_hz)
+        settings.method.loss, encoder, preprocess=Preprocessor(settings.preprocessing, rate_hz)
     )
 
     def create(key: jax.Array) -> TrainState:
@@ -269,7 +280,7 @@ def initial_variables(settings: Pretraining, key: jax.Array, start: Start | None
     """Returns the variables of the objective at step 0."""
     preprocessing = settings.preprocessing
     signal = jnp.zeros((2, preprocessing.samples, len(preprocessing.leads)))
-    init = functools.partial(settings.objective.init, _architecture(settings, start))
+    init = functools.partial(settings.method.init, _architecture(settings, start))
     variables = jax.jit(init)(key, signal)
     return with_encoder(variables, start.variables) if start else variables
 
@@ -289,6 +300,8 @@ def saved_config(
     del run["encoder_settings"]  # the encoder's entry has all of its settings
     del run["preprocessing"]
     del run["init"]
+    if not settings.ema_decay:  # runs of earlier versions, which had no such setting, resume
+        del run["ema_decay"]
     return {
         **encoder,
         "pretraining": json.loads(json.dumps(run)),

@@ -1,13 +1,21 @@
 """The exponential moving average (EMA) of a network's parameters.
 
 BYOL and JEPA use it as the target network, MoCo as the network that fills the queue of negatives.
+With `WeightEma` it is the result of any method.
 """
 
+import dataclasses
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
+
+from ecgjax.errors import InputError
+
+MEMORY = 0.05
+"""Longest memory of the EMA in `WeightEma`, as a share of the run."""
 
 
 def ema_update(average: dict, params: dict, decay: float | jax.Array) -> dict:
@@ -35,3 +43,40 @@ def limit_decay(decay: float | jax.Array, num_steps: int, *, memory: float) -> f
     if not memory:
         return decay
     return jnp.minimum(decay, 1 - 1 / max(memory * num_steps, 1.0))
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightEma:
+    """An objective whose result is the EMA of the encoder's weights.
+
+    The objective trains as it does alone. Batch statistics are those of the trained encoder. In a
+    short run the decay is lower, see `limit_decay`.
+    """
+
+    objective: Any
+    """Any objective without an EMA of its own as the result."""
+    decay: float
+    """Decay of the EMA in a step."""
+
+    def init(self, encoder: nn.Module, key: jax.Array, signal: jax.Array) -> dict:
+        """Returns initial variables, with the encoder's as the first result.
+
+        Raises:
+          InputError: the objective has a result of its own.
+        """
+        variables = dict(self.objective.init(encoder, key, signal))
+        if "result" in variables:
+            name = type(self.objective).__name__
+            raise InputError(f"--ema-decay {self.decay:g}: {name} has an EMA of its own; give 0")
+        return variables | {"result": {"params": {"encoder": variables["params"]["encoder"]}}}
+
+    def loss(self, encoder: nn.Module, variables: dict, batch: dict, key: jax.Array, **given: Any):
+        """Returns the loss of the objective, and the EMA among its updates."""
+        own = {name: part for name, part in variables.items() if name != "result"}
+        loss, (metrics, updates) = self.objective.loss(encoder, own, batch, key, **given)
+        average = ema_update(
+            variables["result"]["params"]["encoder"],
+            variables["params"]["encoder"],
+            limit_decay(self.decay, batch["num_steps"], memory=MEMORY),
+        )
+        return loss, (metrics, {**updates, "result": {"params": {"encoder": average}}})

@@ -43,8 +43,8 @@ FIGURES = (
 RELIABILITY = (
     "Among recordings with a predicted risk of 30 %, 30 in 100 should have the "
     "condition. Points on the dotted line say that this holds; above it risks are too low, below "
-    f"it too high. Vertical lines are 95 % intervals over patients. Tenths of risk with under {LEAST_IN_BIN} "
-    "recordings have no point."
+    "it too high. Vertical lines are 95 % intervals over patients. Tenths of risk with under "
+    f"{LEAST_IN_BIN} recordings have no point."
 )
 BY_SEX = (
     "As for all methods, for women and men apart, by one method. Curves apart from each "
