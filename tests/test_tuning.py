@@ -222,6 +222,33 @@ def test_amount_of_tuning_that_a_task_does_not_have_is_refused(workdir, records,
         benchmark(settings, ecgjax.load(workdir), records, [TASKS["superclass"]], tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"trained": ()}, ""),
+        ({}, "Settings of scratch: as given, not chosen by --tune."),
+        (
+            {"tune": True, "trained": ("scratch", "finetuned")},
+            "Settings of scratch and finetuned: each the best of six (by cross-validation within "
+            "the first draw, with 2,000 labels or more on all labels of the validation split, "
+            "which are not counted as labels here).",
+        ),
+        (
+            {"tune": True, "validated_from": 0},
+            "Settings of scratch: each the best of six (on all labels of the validation split, "
+            "which are not counted as labels here).",
+        ),
+        (
+            {"tune": True, "split": "validation"},
+            "Settings of scratch: each the best of six (by cross-validation within the first "
+            "draw).",
+        ),
+    ],
+)
+def test_the_table_says_how_settings_were_chosen(given, sentence):
+    assert Benchmark(**given).tuning == sentence
+
+
 def test_amounts_of_tuning_need_tuning():
     with pytest.raises(InputError, match="--tune-at 100: add --tune"):
         Benchmark(tune_at=("100",))

@@ -70,7 +70,7 @@ def main() -> None:
     tasks = choose_tasks(names, arguments.own, records, arguments.cohort.patient_key)
     with locked(out, "--out"):
         rows = benchmark(arguments.settings, encoder, records, tasks, out, cohort=arguments.cohort)
-        print(write_files(rows, tasks, protocol, arguments.settings.split, out))
+        print(write_files(rows, tasks, protocol, arguments.settings, out))
         if arguments.reporting.report:
             parts = (arguments.settings, encoder, records, tasks, out)
             print(f"report:  {write_report(*parts, arguments.cohort, arguments.reporting)}")

@@ -93,6 +93,23 @@ class Benchmark:
             given = f"--random-encoders {self.random_encoders}"
             raise InputError(f"{given}: give 1 to {self.seeds}, the number of seeds")
 
+    @property
+    def tuning(self) -> str:
+        """Sentence that says how the settings of training were chosen, "" if nothing is trained."""
+        if not self.trained or not self.train_at:
+            return ""
+        trained = " and ".join(self.trained)
+        if not self.tune:
+            return f"Settings of {trained}: as given, not chosen by --tune."
+        within = "by cross-validation within the first draw"
+        validated = "on all labels of the validation split, which are not counted as labels here"
+        where = f"{within}, with {self.validated_from:,} labels or more {validated}"
+        if self.split == "validation":
+            where = within
+        elif self.validated_from == 0:
+            where = validated
+        return f"Settings of {trained}: each the best of six ({where})."
+
 
 class Methods:
     """Scores of all methods.

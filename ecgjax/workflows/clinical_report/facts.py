@@ -64,6 +64,8 @@ def facts(
     amounts = f"Amounts {', '.join(settings.labels)}; {settings.seeds} draws of each"
     drawn = "whole patients at a time" if settings.draw == "patients" else "recording by recording"
     yield "Labels", f"{amounts}, {drawn}. {_ALL_LABELS}"
+    if settings.tuning:
+        yield "Tuning", settings.tuning
     yield "Missing data", _missing(studies)
     yield "Intervals", _INTERVALS
     yield "Code", f"ecgjax {ecgjax.__version__}, Apache-2.0. The predictions lie beside the report."
