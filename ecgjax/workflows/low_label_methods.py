@@ -101,14 +101,14 @@ class Benchmark:
         trained = " and ".join(self.trained)
         if not self.tune:
             return f"Settings of {trained}: as given, not chosen by --tune."
-        within = "by cross-validation within the first draw"
+        crossed = "by cross-validation within the first draw"
         validated = "on all labels of the validation split, which are not counted as labels here"
-        where = f"{within}, with {self.validated_from:,} labels or more {validated}"
+        rule = f"{crossed}, with {self.validated_from:,} labels or more {validated}"
         if self.split == "validation":
-            where = within
+            rule = crossed
         elif self.validated_from == 0:
-            where = validated
-        return f"Settings of {trained}: each the best of six ({where})."
+            rule = validated
+        return f"Settings of {trained}: each the best of six ({rule})."
 
 
 class Methods:
