@@ -17,7 +17,7 @@ from ecgjax.evaluate import benchmark_predictions
 from ecgjax.evaluate.benchmark_predictions import BenchmarkPredictions
 from ecgjax.evaluate.low_label_table import Result, Row, markdown
 from ecgjax.evaluate.metrics import auroc
-from ecgjax.evaluate.tasks import TASKS
+from ecgjax.evaluate.tasks import TASKS, NamedTask
 from ecgjax.pretrained import untrained_twin
 from ecgjax.workflows import low_label_methods
 from ecgjax.workflows.benchmark import Benchmark, benchmark
@@ -95,20 +95,43 @@ def test_few_labels_embed_only_the_recordings_that_are_drawn(
     assert len(wanted) < len(train.indices) + len(records.split("test"))
 
 
-def test_shuffled_labels_give_one_half():
-    """The mean of 20 shuffles: one alone would be anywhere between 0.45 and 0.55."""
-    rng = np.random.default_rng(0)
-    patients = np.arange(1200) // 2
-    vectors = rng.normal(size=(600, 8)).repeat(2, axis=0) + 0.1 * rng.normal(size=(1200, 8))
-    embeddings = Embeddings(np.arange(1200), vectors.astype(np.float32))
-    drawn = np.arange(200)
-    tested = np.arange(200, 1200)
-    values = []
-    for seed in range(20):
-        targets = rng.permutation(np.arange(1200) % 2)[:, None].astype(np.float32)
-        draw = Draw(drawn, targets[drawn], patients[drawn], seed)
-        values.append(auroc(targets[tested], probe(draw, embeddings, tested))[0])
-    assert abs(np.mean(values) - 0.5) < 0.02 and np.std(values) > 0.005
+@dataclasses.dataclass(frozen=True)
+class _Shuffled(NamedTask):
+    """Random targets, the same for all recordings of a patient."""
+
+    seed: int = 0
+
+    def targets(self, records, indices):
+        drawn = np.random.default_rng(self.seed).integers(2, size=(records.patients.max() + 1, 1))
+        patients = records.patients[indices]
+        return drawn[patients].astype(np.float32), np.ones(len(indices), bool)
+
+
+def _identities(encoder, records, indices):
+    """Embeddings that say who a patient is, and nothing else."""
+    indices = np.unique(indices)
+    vectors = np.random.default_rng(0).normal(size=(records.patients.max() + 1, 16))
+    return Embeddings(indices, vectors[records.patients[indices]].astype(np.float32))
+
+
+def test_shuffled_labels_give_one_half(workdir, records, tmp_path, monkeypatch):
+    """If a patient were on both sides, these embeddings would find every label."""
+    monkeypatch.setattr(low_label_methods, "embed", _identities)
+    encoder = load(workdir)
+    settings = Benchmark(labels=("all",), seeds=1, trained=(), split="validation")
+    tested = records.split("validation")
+    tasks = [
+        _Shuffled(**{**vars(TASKS["af"]), "name": f"shuffled {seed}", "seed": seed})
+        for seed in range(60)
+    ]
+    tasks = [task for task in tasks if np.ptp(task.targets(records, tested)[0])]  # both classes
+    rows = [benchmark(settings, encoder, records, [each], tmp_path / each.name) for each in tasks]
+    values = [frozen.auroc for frozen, _ in rows]
+    assert len(values) > 40 and abs(np.mean(values) - 0.5) < 0.15
+    targets = tasks[0].targets(records, tested)[0]
+    leak = Draw(tested, targets, records.patients[tested], 0)
+    scores = probe(leak, _identities(encoder, records, tested), tested)
+    assert auroc(targets, scores)[0] > 0.9
 
 
 def test_the_same_command_gives_the_same_table(workdir, records, tmp_path):

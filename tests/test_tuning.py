@@ -225,23 +225,23 @@ def test_amount_of_tuning_that_a_task_does_not_have_is_refused(workdir, records,
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        ({"trained": ()}, ""),
         ({}, "Settings of scratch: as given, not chosen by --tune."),
         (
             {"tune": True, "trained": ("scratch", "finetuned")},
-            "Settings of scratch and finetuned: each the best of six (by cross-validation within "
-            "the first draw, with 2,000 labels or more on all labels of the validation split, "
-            "which are not counted as labels here).",
+            "Settings of scratch and finetuned: each the best of up to six (by cross-validation "
+            "within the first draw; from 2,000 labels on, if there is one, on all labels of the "
+            "validation split, which are not counted as labels here).",
         ),
         (
             {"tune": True, "validated_from": 0},
-            "Settings of scratch: each the best of six (on all labels of the validation split, "
-            "which are not counted as labels here).",
+            "Settings of scratch: each the best of up to six (if there is one, on all labels of "
+            "the validation split, which are not counted as labels here, otherwise by "
+            "cross-validation within the first draw).",
         ),
         (
-            {"tune": True, "split": "validation"},
-            "Settings of scratch: each the best of six (by cross-validation within the first "
-            "draw).",
+            {"tune": True, "tune_at": ("50", "1000"), "split": "validation"},
+            "Settings of scratch: each the best of up to six with 50, 1000 labels (by "
+            "cross-validation within the first draw).",
         ),
     ],
 )

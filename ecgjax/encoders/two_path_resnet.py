@@ -32,7 +32,7 @@ class TwoPathResnet(nn.Module):
     lead_stem: int = 24
     """Channels of the first layer of the path of single leads. Its kernel has 11 samples."""
     lead_stride: int = 4
-    """Samples from one output of that layer to the next."""
+    """Samples from one output of that layer to the next, a power of 2."""
     leads: tuple[int, ...] = (0, 1, 6, 7, 8, 9, 10, 11)
     """Leads that the path of single leads reads, by their places in the input from 0: I, II, V1 to
     V6."""
@@ -57,8 +57,8 @@ class TwoPathResnet(nn.Module):
 
         Returns:
           Tokens of both paths [batch, ceil(time / 2**(blocks + 1)), width + lead width * leads],
-          where pairs of tokens of the path with more of them are averaged, and the embedding
-          [batch, sum(parts)].
+          where pairs of tokens of the path with more of them are averaged (as many as the other
+          path has), and the embedding [batch, sum(parts)].
 
         Raises:
           InputError: `leads` names a lead that the input lacks, or averaging of pairs does not give
@@ -101,6 +101,6 @@ def _halve(tokens: jax.Array, count: int) -> jax.Array:
     if tokens.shape[1] != count:
         raise InputError(
             f"two_path_resnet: a path has {tokens.shape[1]} tokens after halving, and the other "
-            f"one {count}; give a lead_stride of 2, 4 or 8"
+            f"one {count}; give a power of 2 as lead_stride"
         )
     return tokens

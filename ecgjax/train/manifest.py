@@ -26,6 +26,8 @@ EARLIER_PREPROCESSING = {"baseline": "none", "window_s": None, "filters": "none"
 embedded whole recordings."""
 EARLIER_ENCODERS = {"pclr_resnet": {"epsilon": 1e-5}}
 """Settings of encoders that checkpoints of earlier versions lack."""
+EARLIER_RUNS = {"pretraining.ema_decay": 0.0}
+"""Settings of runs that checkpoints of earlier versions lack."""
 
 FREE = {"save_every"}
 """Last words of settings that may change between a run and its resumption."""
@@ -124,13 +126,14 @@ def check_same_run(saved: dict, present: dict, path: Path) -> None:
     """Checks that a run may resume from a checkpoint: both configs must be equal.
 
     How often checkpoints are saved may differ. A setting of the encoder that is newer than the
-    checkpoint has its default, as when the encoder is loaded.
+    checkpoint has its default, as when the encoder is loaded, and so have those of `EARLIER_RUNS`.
 
     Raises:
       InputError: they differ. The message names up to four settings.
     """
     saved = flax.traverse_util.flatten_dict(_with_encoder_defaults(saved), sep=".")
     present = flax.traverse_util.flatten_dict(present, sep=".")
+    saved = {name: EARLIER_RUNS[name] for name in EARLIER_RUNS.keys() & present.keys()} | saved
     names = sorted(name for name in {*saved, *present} if name.split(".")[-1] not in FREE)
     differences = [
         f"{name} {_saved_value(saved, name)}, now {_short(present.get(name))}"

@@ -32,7 +32,7 @@ def write_files(
       The tables, and the paths of the files, as lines for the terminal.
     """
     table = markdown(rows)
-    if settings.tuning:
+    if any(row.way in settings.trained for row in rows):
         table += f"\n{settings.tuning}\n"
     replace_text(out / "benchmark.md", table)
     plots.low_label_curves(rows, out / "benchmark.png")

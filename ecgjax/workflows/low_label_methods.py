@@ -95,20 +95,19 @@ class Benchmark:
 
     @property
     def tuning(self) -> str:
-        """Sentence that says how the settings of training were chosen, "" if nothing is trained."""
-        if not self.trained or not self.train_at:
-            return ""
+        """Sentence that says how the settings of the methods that train were chosen."""
         trained = " and ".join(self.trained)
         if not self.tune:
             return f"Settings of {trained}: as given, not chosen by --tune."
+        amounts = f" with {', '.join(self.tune_at)} labels" if self.tune_at else ""
         crossed = "by cross-validation within the first draw"
         validated = "on all labels of the validation split, which are not counted as labels here"
-        rule = f"{crossed}, with {self.validated_from:,} labels or more {validated}"
+        rule = f"{crossed}; from {self.validated_from:,} labels on, if there is one, {validated}"
         if self.split == "validation":
             rule = crossed
         elif self.validated_from == 0:
-            rule = validated
-        return f"Settings of {trained}: each the best of six ({rule})."
+            rule = f"if there is one, {validated}, otherwise {crossed}"
+        return f"Settings of {trained}: each the best of up to six{amounts} ({rule})."
 
 
 class Methods:

@@ -35,6 +35,8 @@ from ecgjax.workflows.encoder_settings import check_encoder, configured_encoder
 from ecgjax.workflows.precision import bfloat16_deviation
 from ecgjax.workflows.start_weights import Start, find_start, with_encoder
 
+EMA_SHARE = 0.05
+"""Share of the run that an EMA of the weights, with 1 / (1 - decay) steps, reaches back at most."""
 LARGEST_DEVIATION = 0.5
 """Relative error up to which bfloat16 counts as correct. Rounding alone causes 0.16 (gradient of
 compact_resnet on noise, on a CPU); a broken convolution is off by 1 or more, or gives NaN."""
@@ -67,8 +69,9 @@ class Pretraining:
     num_steps: int = 2200
     """Steps of the run and of its learning-rate schedule. Default: 2200, without --data 220."""
     ema_decay: float = 0.0
-    """Decay of an EMA of the encoder's weights, such as 0.999. The EMA is then the encoder that is
-    saved. 0: none, the trained weights are saved."""
+    """Decay of an EMA of the encoder's weights, such as 0.99. The EMA is then the encoder that is
+    saved; batch statistics stay those of the trained encoder. At most 1 - 20 / steps, so that the
+    average reaches back over a twentieth of the run. 0: the trained weights are saved."""
     seed: int = 0
     """Random seed of initial weights, order of recordings and augmentation."""
     init: Annotated[str | None, tyro.conf.Suppress] = None
@@ -79,6 +82,13 @@ class Pretraining:
             raise InputError(f"{self.num_steps} steps: give 1 or more")
         if not 0 <= self.ema_decay < 1:
             raise InputError(f"--ema-decay {self.ema_decay}: give 0, or a decay below 1")
+        highest = 1 - 1 / max(EMA_SHARE * self.num_steps, 1)
+        if self.ema_decay > highest:
+            raise InputError(
+                f"--ema-decay {self.ema_decay}: with {self.num_steps} steps give "
+                f"{math.floor(1e4 * highest) / 1e4:g} at most, or take more steps: the average "
+                f"would hold too much of the first weights"
+            )
         if self.encoder_settings:
             module = configured_encoder(self.encoder, self.encoder_settings)
             check_encoder(module, self.encoder_settings, self.preprocessing)
@@ -300,8 +310,6 @@ def saved_config(
     del run["encoder_settings"]  # the encoder's entry has all of its settings
     del run["preprocessing"]
     del run["init"]
-    if not settings.ema_decay:  # runs of earlier versions, which had no such setting, resume
-        del run["ema_decay"]
     return {
         **encoder,
         "pretraining": json.loads(json.dumps(run)),

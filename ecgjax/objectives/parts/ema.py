@@ -14,9 +14,6 @@ import optax
 
 from ecgjax.errors import InputError
 
-MEMORY = 0.05
-"""Longest memory of the EMA in `WeightEma`, as a share of the run."""
-
 
 def ema_update(average: dict, params: dict, decay: float | jax.Array) -> dict:
     """Returns `decay * average + (1 - decay) * params` for each parameter, without gradient."""
@@ -49,8 +46,7 @@ def limit_decay(decay: float | jax.Array, num_steps: int, *, memory: float) -> f
 class WeightEma:
     """An objective whose result is the EMA of the encoder's weights.
 
-    The objective trains as it does alone. Batch statistics are those of the trained encoder. In a
-    short run the decay is lower, see `limit_decay`.
+    The objective trains as it does alone. Batch statistics are those of the trained encoder.
     """
 
     objective: Any
@@ -77,6 +73,6 @@ class WeightEma:
         average = ema_update(
             variables["result"]["params"]["encoder"],
             variables["params"]["encoder"],
-            limit_decay(self.decay, batch["num_steps"], memory=MEMORY),
+            self.decay,
         )
         return loss, (metrics, {**updates, "result": {"params": {"encoder": average}}})

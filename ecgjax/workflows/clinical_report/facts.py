@@ -64,7 +64,7 @@ def facts(
     amounts = f"Amounts {', '.join(settings.labels)}; {settings.seeds} draws of each"
     drawn = "whole patients at a time" if settings.draw == "patients" else "recording by recording"
     yield "Labels", f"{amounts}, {drawn}. {_ALL_LABELS}"
-    if settings.tuning:
+    if any({*settings.trained} & each.scores.keys() for study in studies for each in study.amounts):
         yield "Tuning", settings.tuning
     yield "Missing data", _missing(studies)
     yield "Intervals", _INTERVALS
