@@ -1,8 +1,8 @@
 """Two paths: one reads all leads together, the other reads each lead alone.
 
-On PTB-XL a network over all leads is better at rhythm and intervals, and branches per lead (BELL:
-Liu et al. 2024, doi:10.1016/j.cmpb.2024.108452) are better at the shape of waves, in infarction for
-example (docs/results.md). This encoder has both.
+Branches for single leads (BELL: Liu et al. 2024, doi:10.1016/j.cmpb.2024.108452) help a network over
+all leads with superclasses and infarction, and take less time in this form than alone
+(docs/results.md, *Recipes*).
 """
 
 import flax.linen as nn
