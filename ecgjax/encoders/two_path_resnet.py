@@ -1,7 +1,7 @@
 """Two paths: one reads all leads together, the other reads each lead alone.
 
-Branches for single leads (BELL: Liu et al. 2024, doi:10.1016/j.cmpb.2024.108452) help a network over
-all leads with superclasses and infarction, and take less time in this form than alone
+Branches for single leads (BELL: Liu et al. 2024, doi:10.1016/j.cmpb.2024.108452) help a network
+over all leads with superclasses and infarction, and take less time in this form than alone
 (docs/results.md, *Recipes*).
 """
 

@@ -11,9 +11,10 @@ An encoder for CPC has the methods `local` (signal -> tokens of their surroundin
 encoder its tokens are the local ones, and an LSTM, discarded after pre-training, computes their
 context. The receptive fields of such tokens overlap, and padding marks their position near the
 ends. That is enough to distinguish the tokens of one recording, and compact_resnet learned nothing
-else (it became worse than untrained; docs/earlier-results.md). Such encoders therefore use negatives from
-the whole batch, as van den Oord et al. do; see `negatives_of`. The tokens of a transformer (vit1d,
-wav2vec_transformer) also see the future that is to be predicted, so these encoders learn little.
+else (it became worse than untrained; docs/earlier-results.md). Such encoders therefore use
+negatives from the whole batch, as van den Oord et al. do; see `negatives_of`. The tokens of a
+transformer (vit1d, wav2vec_transformer) also see the future that is to be predicted, so these
+encoders learn little.
 """
 
 import dataclasses

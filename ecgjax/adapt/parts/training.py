@@ -129,8 +129,8 @@ class Training:
     """AdamW and its learning-rate schedule."""
     encoder_rate: float | None = None
     """Learning rate of a pre-trained encoder, as a factor of the head's. Default: 0.1 below 1,000
-    labelled recordings, otherwise 1 (fold 9 of PTB-XL, docs/earlier-results.md). With random initial
-    weights it is always 1."""
+    labelled recordings, otherwise 1 (fold 9 of PTB-XL, docs/earlier-results.md). With random
+    initial weights it is always 1."""
     lowest_rate: float = 1.0
     """Learning rate of the first layer of a pre-trained encoder, as a factor of the rate of its
     last one. Between them rates grow geometrically; 1: all are equal."""
