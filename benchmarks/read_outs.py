@@ -86,10 +86,13 @@ def check_read_outs(
     Raises:
       InputError: it has no blocks.
     """
+    others = set(read_outs) - {"own"}
+    if not others:
+        return
     shape = (1, preprocessing.samples, len(preprocessing.leads))
     signal = jax.ShapeDtypeStruct(shape, jnp.float32)
     init = functools.partial(module.init, train=False)
     variables = jax.eval_shape(init, jax.random.key(0), signal)
-    for read_out in set(read_outs) - {"own"}:
+    for read_out in others:
         read = BlockReadOut(module, read_out)
         jax.eval_shape(functools.partial(read.apply, train=False), variables, signal)

@@ -175,7 +175,8 @@ def _finish(
     """Trains and probes a row unless that was done; then writes the tables of all rows."""
     folder = arguments.out / file_name(row.architecture, row.crops, row.objective, equal)
     asked = [dataclasses.asdict(arguments.probes), settings.num_steps, arguments.views]
-    asked += [arguments.ema_decay] * bool(arguments.ema_decay)
+    if arguments.ema_decay:  # without it, files of earlier versions keep their names
+        asked.append(arguments.ema_decay)
     file = folder / f"probes-{digest(asked)}.csv"
     if not file.exists():
         encoder = _trained(arguments, records, row, settings, folder)

@@ -12,7 +12,8 @@ OUT=${OUT:-runs/recipe-gpu}
 # Recordings of a run: 20 epochs of folds 1 to 8 for choices, 100 for the encoder that is kept.
 SCREEN=${SCREEN:-348160}
 LONG=${LONG:-1740800}
-ARCHITECTURES=${ARCHITECTURES:-two_path_resnet compact_resnet lead_branches lead_branches:shared=true xresnet1d50}
+ALL="two_path_resnet compact_resnet lead_branches lead_branches:shared=true xresnet1d50"
+ARCHITECTURES=${ARCHITECTURES:-$ALL}
 OBJECTIVES=${OBJECTIVES:-patient_contrast simclr swav lejepa visreg}
 CROPS=${CROPS:-2.5 5 multi}
 BATCH=512

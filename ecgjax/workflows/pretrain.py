@@ -36,7 +36,7 @@ from ecgjax.workflows.precision import bfloat16_deviation
 from ecgjax.workflows.start_weights import Start, find_start, with_encoder
 
 EMA_SHARE = 0.05
-"""Share of the run that an EMA of the weights, with 1 / (1 - decay) steps, reaches back at most."""
+"""Longest memory of an EMA of the weights, 1 / (1 - decay) steps, as a share of the run."""
 LARGEST_DEVIATION = 0.5
 """Relative error up to which bfloat16 counts as correct. Rounding alone causes 0.16 (gradient of
 compact_resnet on noise, on a CPU); a broken convolution is off by 1 or more, or gives NaN."""
