@@ -159,11 +159,7 @@ def _identification(records: Records, embedded: dict[float, list[Embeddings]]) -
         for name, each in zip(names[share], every_seed, strict=True)
     }
     single = identification_bootstrap(retrievals, patients[queries(patients)])
-    return LabelDraws(
-        {share: np.stack([single.values[name] for name in names[share]]) for share in methods},
-        {share: np.stack([single.draws[name] for name in names[share]]) for share in methods},
-        single.level,
-    )
+    return LabelDraws.stack(single, names)
 
 
 def _task_draws(

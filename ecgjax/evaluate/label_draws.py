@@ -20,12 +20,12 @@ it. (Taken from s^2 instead, which is known from K values only, intervals cover 
 
 import dataclasses
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import scipy.stats
 
-from ecgjax.evaluate.bootstrap import Interval, percentile_interval
+from ecgjax.evaluate.bootstrap import Bootstrap, Interval, percentile_interval
 from ecgjax.evaluate.scores import MAIN_METRIC, measure
 from ecgjax.outputs import Kind
 
@@ -70,16 +70,20 @@ class LabelDraws:
             for name, one in zip(each, scores[method], strict=True)
         }
         bootstrap = measure(kind, truth, single, patients)[MAIN_METRIC[kind]]
+        return cls.stack(bootstrap, names)
+
+    @classmethod
+    def stack(cls, single: Bootstrap, names: Mapping[str, Sequence[str]]) -> "LabelDraws":
+        """Joins the draws of each method.
+
+        Args:
+          single: a bootstrap in which every draw is a method of its own.
+          names: the names of each method's draws in it.
+        """
         return cls(
-            {
-                method: np.stack([bootstrap.values[name] for name in names[method]])
-                for method in names
-            },
-            {
-                method: np.stack([bootstrap.draws[name] for name in names[method]])
-                for method in names
-            },
-            bootstrap.level,
+            {method: np.stack([single.values[name] for name in names[method]]) for method in names},
+            {method: np.stack([single.draws[name] for name in names[method]]) for method in names},
+            single.level,
         )
 
     def defined(self, method: str) -> np.ndarray:

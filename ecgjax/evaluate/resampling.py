@@ -106,6 +106,4 @@ def make_interval(
     drawn = values[1:][~np.isnan(values[1:])]
     if np.isnan(values[0]) or len(drawn) <= _LEAST_SHARE * (len(values) - 1):
         return Interval(float(values[0]), float("nan"), float("nan"))
-    found = percentile_interval(values[0], drawn, LEVEL)
-    low, high = np.clip([found.low, found.high], *bounds)
-    return Interval(found.value, float(low), float(high))
+    return percentile_interval(values[0], drawn, LEVEL).within(*bounds)
