@@ -38,7 +38,7 @@ def test_run_is_described_by_a_flat_dict_without_its_seed():
     assert list(SETTINGS)[:4] == ["method", "labelled", "encoder", "start"]
     assert SETTINGS["method"] == "FineTuning"
     assert SETTINGS["optimizer.warmup"] == 0.2
-    assert SETTINGS["augmentation.crop_s"] == 2.5
+    assert SETTINGS["augmentation.crop_s"] == 5.0
     assert "seed" not in SETTINGS
 
 

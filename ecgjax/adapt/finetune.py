@@ -31,9 +31,10 @@ class FineTuning(Training):
     """AdamW and its learning-rate schedule."""
     dropout: float = 0.5
     """Dropout rate on the standardised embedding."""
-    augmentation: Augmentation = GENTLE_VIEWS
+    augmentation: Augmentation = dataclasses.replace(GENTLE_VIEWS, crop_s=5.0)
     """Augmentation of training recordings. Predicted probabilities are means over windows of the
-    same length as its crops."""
+    same length as its crops, 5 s by default like the windows of the shipped encoder (other lengths:
+    docs/results.md)."""
     head_first: bool = True
     """Start with a head that is fitted to the embeddings of the pre-trained encoder, as the linear
     probe is, so that training begins where the probe ends and the gradients of a random head do not
