@@ -262,6 +262,7 @@ def resample(signal: jax.Array, *, from_hz: float, to_hz: float) -> jax.Array:
         padding=[(half, right)],
         lhs_dilation=(up,),
         dimension_numbers=("NWC", "WIO", "NWC"),
+        precision="highest",
     )
     return jnp.moveaxis(out.reshape(*signal.shape[:-2], leads, samples), -1, -2)
 

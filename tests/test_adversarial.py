@@ -117,6 +117,8 @@ def test_spread_terms_equal_the_formulas():
     np.testing.assert_allclose(gradient, expected, atol=1e-5)
     collapsed = spread_terms(0 * given[0])
     assert collapsed["variance"] > 0.98
+    alone = jax.grad(lambda views: weights.total(spread_terms(views)))(given[0][:1])
+    np.testing.assert_array_equal(alone, 0)  # one recording has no spread
 
 
 def test_clean_recordings_set_the_batch_statistics_at_the_end():

@@ -134,6 +134,8 @@ def test_folds_are_pooled_and_finished_folds_are_kept(
     assert (folder / "fold-2" / "metrics.json").stat().st_mtime_ns == written
     again = _figures(folder)
     assert again["folds"] == figures["folds"] and len(again["sites"]) == 1
+    # The predictions of the folds choose the threshold, so that they do not test it.
+    assert again["thresholds"]["af"].keys() == {"threshold", *again["sites"]}
     assert len(ecgjax.load(folder).encoder.seen.waveforms) == len(records)
 
 

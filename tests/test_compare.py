@@ -1,10 +1,12 @@
 """Paired comparison of runs: the printed table, and runs that cannot be compared."""
 
 import dataclasses
+import re
 import sys
 
 import numpy as np
 import pytest
+import scipy.stats
 from sklearn.metrics import roc_auc_score
 
 from ecgjax.adapt.consistency import Consistency
@@ -69,9 +71,27 @@ def test_command_compares_the_means_over_seeds(tmp_path, print_comparison):
         mean = np.mean([auroc[split] for _, auroc in runs])
         other_mean = np.mean([auroc[split] for _, auroc in against])
         assert f"af, {split} of ptb_xl" in printed
-        assert f"{mean:.3f}     {other_mean:.3f}   {mean - other_mean:+.3f} (+" in printed
+        assert f"{mean:.3f}     {other_mean:.3f}   {mean - other_mean:+.3f} (" in printed
     assert "runs     method Consistency, labelled 10, batch_size 32; mean of 2" in printed
     assert "against  method FineTuning, labelled 10, batch_size 64; mean of 2" in printed
+
+
+def test_interval_covers_other_seeds(tmp_path, print_comparison):
+    """Three differences alone, with Student's two degrees of freedom, give this width or more."""
+    pairs = []
+    for seed, noise in enumerate((0.3, 0.8, 1.6)):
+        own = _finished_run(tmp_path / f"a{seed}", noise=noise, seed=seed)
+        other = _finished_run(tmp_path / f"b{seed}", noise=1.0, seed=10 + seed)
+        pairs.append((own, other))
+    workdirs = [[pair[side][0] for pair in pairs] for side in (0, 1)]
+    printed = print_comparison(*workdirs[0], "--against", *workdirs[1])
+    assert "(95 % interval over patients and seeds)" in printed
+    low, high = map(float, re.search(r"\((\S+) to (\S+)\)\n?$", printed).groups())
+    differences = [own[1]["validation"] - other[1]["validation"] for own, other in pairs]
+    half = scipy.stats.t.ppf(0.975, 2) * np.std(differences, ddof=1) / np.sqrt(3)
+    assert (high - low) / 2 > 0.9 * half and low < np.mean(differences) < high
+    alone = print_comparison(workdirs[0][0], "--against", workdirs[1][0])
+    assert "(95 % interval over patients)" in alone
 
 
 def test_runs_of_one_method_may_differ_in_their_seed_only(tmp_path):

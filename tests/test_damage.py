@@ -66,7 +66,10 @@ def test_a_damaged_first_recording_is_named_when_it_is_read(copy, records):
 
 
 def test_another_recording_takes_the_place_of_a_damaged_one(copy, records, capsys):
-    """The next one of the patient, or of the split; in every order of reading, and on devices."""
+    """The next one of the patient, or of the split; in every order of reading, and on devices.
+
+    All recordings of a patient without a sound one have the same substitute.
+    """
     train = records.split("train")
     owners = records.patients[train]
     own, others = (train[owners == owner] for owner in _frequent(owners)[:2])
@@ -77,6 +80,7 @@ def test_another_recording_takes_the_place_of_a_damaged_one(copy, records, capsy
     read = mixture.read(np.array([[own[0], own[1]], [others[0], following]]))
     expected = records.read(np.array([[own[1], own[1]], [following, following]]))
     np.testing.assert_array_equal(read, expected)
+    np.testing.assert_array_equal(mixture.read(others), np.stack([expected[1, 0]] * len(others)))
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 + len(others) and all("left out" in line for line in lines)
     assert records.place(own[0])[1] in lines[0] and f"of {len(train)} recordings" in lines[-1]

@@ -29,6 +29,7 @@ from ecgjax.encoders.parts.layers import (
     relu,
 )
 from ecgjax.encoders.xresnet1d import Bottleneck
+from ecgjax.workflows import precision
 from ecgjax.workflows.precision import bfloat16_deviation
 
 
@@ -200,6 +201,13 @@ def test_bfloat16_is_accurate_and_the_outputs_are_float32():
     for leaf in (tokens, embedding, *jax.tree.leaves(updates), *jax.tree.leaves(variables)):
         assert leaf.dtype == np.float32
     assert 0 < bfloat16_deviation(encoder, samples=100) < 0.3
+
+
+@pytest.mark.parametrize("errors", [(0.01, np.nan), (np.nan, 0.01)])
+def test_bfloat16_that_gives_nan_is_found(monkeypatch, errors):
+    found = iter(errors)
+    monkeypatch.setattr(precision, "_relative_error", lambda *pair: jnp.float32(next(found)))
+    assert np.isnan(bfloat16_deviation(CompactResnet(widths=(8, 8)), samples=100))
 
 
 @pytest.mark.parametrize("encoder", ENCODERS.values(), ids=ENCODERS)

@@ -1,5 +1,7 @@
 """Plots: the scale of the ECG sheet is measured in pixels, the others by what they must show."""
 
+from typing import get_args
+
 import matplotlib.image
 import numpy as np
 import PIL.Image
@@ -9,6 +11,9 @@ from ecgjax.errors import InputError
 from ecgjax.evaluate import ecg_sheet, plots
 from ecgjax.evaluate.low_label_table import Row
 from ecgjax.signals import LEADS, MISSING
+from ecgjax.workflows.clinical_report import wording
+from ecgjax.workflows.further_probes import FurtherProbe
+from ecgjax.workflows.trained_methods import TrainedMethod
 
 
 def _dark(path):
@@ -140,6 +145,13 @@ def test_embedding_map_joins_patients_and_refuses_too_many_conditions(tmp_path):
     assert _dark(tmp_path / "joined.png")[0].sum() > _dark(tmp_path / "plain.png")[0].sum() + 500
     with pytest.raises(InputError, match="20 conditions for 8 colours"):
         plots.embedding_map(points, list(map(str, range(20))), tmp_path / "x.png")
+
+
+def test_every_method_of_a_benchmark_has_a_name_a_colour_and_a_meaning():
+    methods = {"frozen", "random", *get_args(TrainedMethod), *get_args(FurtherProbe)}
+    styles = [plots.method_style(method) for method in methods]
+    assert len(set(styles)) == len({colour for _, colour in styles}) == len(methods)
+    assert wording.METHODS.keys() == methods
 
 
 def test_low_label_curves_show_every_method_and_grow_with_tasks(tmp_path):

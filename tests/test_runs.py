@@ -10,8 +10,9 @@ import time
 import pytest
 import rich.console
 
+from ecgjax import adapt
 from ecgjax.errors import InputError
-from ecgjax.workflows import runs_table
+from ecgjax.workflows import runs, runs_table
 from ecgjax.workflows.runs import list_runs
 
 CONFIG = {
@@ -178,3 +179,7 @@ def test_folders_without_runs_are_refused(tmp_path):
         list_runs([tmp_path / "absent"])
     with pytest.raises(InputError, match="no run of pretrain, finetune or benchmark in it"):
         list_runs([tmp_path])
+
+
+def test_the_settings_of_every_method_are_found_in_a_config():
+    assert {method.CONFIG_KEY for method in adapt.METHODS.values()} == runs.METHODS

@@ -75,6 +75,8 @@ def test_crops_are_no_longer_than_the_input(tmp_path):
     measure = _Measure()
     _choose(tmp_path, measure, longest_s=5.0)
     assert {crop_s for crop_s, _, _ in measure.asked} == {2.5, 5}
+    _choose(tmp_path, measure := _Measure(), key=("short",), longest_s=2.0)
+    assert {crop_s for crop_s, _, _ in measure.asked} == {2}
 
 
 @pytest.fixture

@@ -10,7 +10,10 @@ A method is a frozen dataclass. Its fields are the settings, and it has one func
     Adapted   the trained variables, as `parts.classifier.predict` uses them
 
 `adapt` saves a checkpoint in `run.workdir`. Called again with the same workdir and settings, it
-resumes from that checkpoint. To add a method, write its file and add a line to `METHODS`.
+resumes from that checkpoint. `CONFIG_KEY` names its settings in the config of the checkpoint.
+
+To add a method, write its file, add it to `METHODS` and to `Method`, and its key to `METHODS` of
+`ecgjax.workflows.runs`.
 """
 
 from ecgjax.adapt.attention_probe import AttentionProbing

@@ -6,6 +6,7 @@ arXiv:2509.25095). The encoder computes the tokens of each window once; see `par
 
 import dataclasses
 import json
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,8 @@ class AttentionProbing:
 
     The number of steps is no setting: cross-validation within the labelled recordings chooses it.
     """
+
+    CONFIG_KEY: ClassVar[str] = "attention_probe"
 
     queries: int = 8
     """Number of learned queries."""
@@ -93,7 +96,7 @@ class AttentionProbing:
         variables = jax.tree.map(jnp.asarray, join(encoder.variables, head.variables))
         state = create_state(variables, Optimizer().build(1), data_mesh())
         settings = json.loads(json.dumps(dataclasses.asdict(self))) | {"chosen_steps": steps}
-        config = {**run.config, "start_weights": encoder.fingerprint, "attention_probe": settings}
+        config = {**run.config, "start_weights": encoder.fingerprint, self.CONFIG_KEY: settings}
         with Checkpoints(run.workdir) as checkpoints:
             checkpoints.resume(state, config)  # raises if the workdir holds another run
             checkpoints.save(state, config, encoder.seen | seen_in(records, indices))

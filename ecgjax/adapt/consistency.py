@@ -34,7 +34,7 @@ Ablations on PTB-XL (superclass, 10 % of labels, macro AUROC on fold 9, one draw
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -87,6 +87,8 @@ class PseudoLabelling:
 @dataclasses.dataclass(frozen=True)
 class Consistency(Training):
     """Settings of training with pseudo-labels."""
+
+    CONFIG_KEY: ClassVar[str] = "consistency"
 
     optimizer: Optimizer = Optimizer(learning_rate=2e-3, warmup=0.2)
     """AdamW and its learning-rate schedule."""

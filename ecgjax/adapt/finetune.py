@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from typing import Self
+from typing import ClassVar, Self
 
 from ecgjax.adapt.linear_probe import fit_to, insert_probe
 from ecgjax.adapt.parts.classifier import Adapted, Classification, with_start_bias
@@ -26,6 +26,8 @@ class FineTuning(Training):
     the head's rate (`encoder_rate`), and after a fitted head both are a twentieth of that
     (`fitted_rate`). `Training` declares the settings that are not listed here for all methods.
     """
+
+    CONFIG_KEY: ClassVar[str] = "finetuning"
 
     optimizer: Optimizer = Optimizer(learning_rate=2e-3, warmup=0.2)
     """AdamW and its learning-rate schedule."""

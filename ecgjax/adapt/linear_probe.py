@@ -5,6 +5,7 @@ The regularisation is chosen by cross-validation within the labelled recordings.
 
 import dataclasses
 import json
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -106,6 +107,8 @@ def fit_to(encoder: Encoder, labelled: Labelled, *, seed: int) -> LinearProbe:
 class LinearProbing:
     """Settings of a linear probe. The regularisation is no setting: cross-validation chooses it."""
 
+    CONFIG_KEY: ClassVar[str] = "linear_probing"
+
     seed: int = 0
     """Random seed of the cross-validation folds."""
 
@@ -120,7 +123,7 @@ class LinearProbing:
         variables = insert_probe(objective.begin(encoder, jax.random.key(self.seed)), probe)
         state = create_state(variables, Optimizer().build(1), data_mesh())
         settings = json.loads(json.dumps(dataclasses.asdict(self)))
-        config = {**run.config, "start_weights": encoder.fingerprint, "linear_probing": settings}
+        config = {**run.config, "start_weights": encoder.fingerprint, self.CONFIG_KEY: settings}
         seen = encoder.seen | seen_in(labelled.records, labelled.indices)
         with Checkpoints(run.workdir) as checkpoints:
             checkpoints.resume(state, config)  # raises if the workdir holds another run

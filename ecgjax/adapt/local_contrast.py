@@ -18,7 +18,7 @@ for a quarter of all steps (there 5,001 of 20,002).
 
 import dataclasses
 import functools
-from typing import Any
+from typing import Any, ClassVar
 
 import flax.linen as nn
 import jax
@@ -73,6 +73,8 @@ class Contrast:
 @dataclasses.dataclass(frozen=True)
 class LocalContrast(Training):
     """Settings of learning to segment waves."""
+
+    CONFIG_KEY: ClassVar[str] = "localcontrast"
 
     optimizer: Optimizer = Optimizer(learning_rate=1e-3)
     """AdamW and its learning-rate schedule."""

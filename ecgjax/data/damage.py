@@ -15,8 +15,9 @@ class Substitutes:
 
     Which recording takes the place of another depends on the damage and on nothing else, so that a
     run that is resumed, and one with all recordings in device memory, sees the same batches. It is
-    the next recording of the same patient, or else the next one of the split. A line on standard
-    error names each one.
+    the next recording of the same patient. All recordings of a patient without any sound one have
+    the same substitute, so that two patients are never a pair. A line on standard error names each
+    damaged recording.
 
     Attributes:
       damaged: numbers of the damaged recordings found so far.
@@ -104,10 +105,11 @@ class Substitutes:
 
     def _substitute(self, index: int) -> int:
         """Returns the recording that takes the place of a damaged one."""
-        place = int(np.searchsorted(self._indices, index))
-        others = np.roll(self._indices, -place - 1)[:-1]
-        is_own = self._patients[others] == self._patients[index]
-        for other in [*others[is_own].tolist(), *others[~is_own].tolist()]:
+        is_own = self._patients[self._indices] == self._patients[index]
+        own = _after(self._indices[is_own], index)
+        # The search among other patients begins at the same place for all recordings of this one.
+        others = _after(self._indices[~is_own], int(self._indices[is_own][0]))
+        for other in [*own, *others]:
             if self._is_sound(other):
                 return other
         raise InputError("no recording of the split can be read; prepare the data set again")
@@ -115,3 +117,9 @@ class Substitutes:
     def _is_own(self, index: int) -> bool:
         place = int(np.searchsorted(self._indices, index))
         return place < len(self._indices) and self._indices[place] == index
+
+
+def _after(ascending: np.ndarray, index: int) -> list[int]:
+    """Returns the numbers after `index`, then those from the beginning up to it."""
+    place = int(np.searchsorted(ascending, index, side="right"))
+    return np.roll(ascending, -place).tolist()

@@ -93,11 +93,11 @@ def count_boundaries(
     for row, (known, guess) in enumerate(zip(truth, predicted, strict=True)):
         true_samples = find_boundaries(known)
         guessed_samples = find_boundaries(guess)
-        counts = _near_marks(known, MARGIN_MS * rate_hz / 1000)
+        is_near = _near_marks(known, MARGIN_MS * rate_hz / 1000)
         for column, name in enumerate(BOUNDARIES):
             true = true_samples[name]
             guessed = guessed_samples[name]
-            guessed = guessed[counts[guessed]]
+            guessed = guessed[is_near[guessed]]
             # Rounded, since 0.04 s at 25 Hz must not be less than one sample.
             limit = round(tolerances_ms[name] * rate_hz / 1000, 6)
             distances = match(true, guessed, limit)

@@ -154,6 +154,8 @@ _METHODS = {
     "frozen": ("pre-trained, frozen", OKABE_ITO["blue"]),
     "scratch": ("trained from scratch", OKABE_ITO["green"]),
     "random": ("random, frozen", "#777777"),
+    "mean_pool": ("pre-trained, mean-pooled tokens", OKABE_ITO["sky blue"]),
+    "attention": ("pre-trained, query attention", OKABE_ITO["orange"]),
 }
 
 

@@ -11,12 +11,16 @@ from ecgjax.workflows.compare import compare, table
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Compares runs of `finetune` on the same recordings: several seeds of each of two methods."""
+    """Compares runs of `finetune` on the same recordings: several seeds of each of two methods.
+
+    With several seeds, intervals cover other seeds, too; two or three seeds give wide ones.
+    """
 
     runs: tyro.conf.Positional[tuple[Path, ...]]
     """Workdirs of finished runs of one method."""
     against: tuple[Path, ...]
-    """Workdirs of finished runs of the method to compare with."""
+    """Workdirs of finished runs of the method to compare with. Give equally many in the same order
+    of seeds: they are paired."""
     split: str = "validation"
     """Split to compare on: choose on validation, report on test. Or the name of another data set
     that the runs were tested on. Runs with --folds have test only."""

@@ -15,13 +15,13 @@ import numpy as np
 
 from ecgjax.data.batches import Batches
 from ecgjax.errors import InputError
+from ecgjax.signals import MISSING
 from ecgjax.whole_files import replaced
 
 FILE = "not_finite.csv"
 """File in the workdir with the recordings of the batch that made a run diverge."""
 NAMED = 3
 """Number of recordings that the message names."""
-MISSING = -32768
 REMEDY = "lower --optimizer.learning-rate, or look for absurd amplitudes in the data"
 
 

@@ -12,6 +12,7 @@ from ecgjax.errors import InputError, counted
 from ecgjax.evaluate import scores
 from ecgjax.evaluate.bootstrap import Bootstrap, Interval
 from ecgjax.evaluate.dice import dice_bootstrap
+from ecgjax.evaluate.label_draws import LabelDraws
 from ecgjax.evaluate.predictions import TESTED_SPLITS, Predictions, RunDescription, load
 
 UNDEFINED = "n/a"
@@ -29,7 +30,10 @@ class Run:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Comparison:
-    """Two methods, tested on the same recordings; the runs of a method differ in their seed."""
+    """Two methods, tested on the same recordings; the runs of a method differ in their seed.
+
+    Run k of one method is paired with run k of the other if both have equally many.
+    """
 
     split: str
     """The split they were tested on."""
@@ -37,7 +41,7 @@ class Comparison:
     """Runs of the first method."""
     against: list[Run]
     """Runs of the second method."""
-    bootstraps: dict[str, Bootstrap]
+    measured: dict[str, LabelDraws]
     """Each metric of the methods "runs" and "against", which is the mean over their runs."""
 
 
@@ -68,10 +72,17 @@ def compare(runs: Sequence[Path], against: Sequence[Path], split: str) -> Compar
         raise InputError(f"{paths}: on both sides; give the workdirs of two methods")
     for run in (*methods["runs"], *methods["against"]):
         _refuse_other_recordings(run, first, split)
+    names = {name: [f"{name} {k}" for k in range(len(methods[name]))] for name in methods}
     predicted = {
-        name: np.stack([run.predictions.predicted for run in methods[name]]) for name in methods
+        name: run.predictions.predicted
+        for method in methods
+        for name, run in zip(names[method], methods[method], strict=True)
     }
-    return Comparison(split, **methods, bootstraps=_measure(first, predicted))
+    measured = {
+        metric: LabelDraws.stack(bootstrap, names)
+        for metric, bootstrap in _measure(first, predicted).items()
+    }
+    return Comparison(split, **methods, measured=measured)
 
 
 def table(comparison: Comparison) -> str:
@@ -80,16 +91,18 @@ def table(comparison: Comparison) -> str:
     columns: list[dict[str, Interval]] = []
     for method, minus in (("runs", None), ("against", None), ("runs", "against")):
         columns.append({})
-        for metric, bootstrap in comparison.bootstraps.items():
+        for metric, measured in comparison.measured.items():
             names = description.classes
-            columns[-1] |= scores.figures(metric, names, bootstrap, method, minus=minus)
+            columns[-1] |= scores.figures(metric, names, measured, method, minus=minus)
     width = max(16, *(len(name) + 2 for name in columns[0]))
+    seeds = max(len(comparison.runs), len(comparison.against))
+    over = "patients and seeds" if seeds > 1 else "patients"
     lines = [
         f"{description.task}, {_test(comparison.split, description.data)}",
         *_method_lines(comparison),
         "",
         f"{description.metric:{width}}{'runs':>8}{'against':>10}"
-        f"   difference (95 % interval over patients)",
+        f"   difference (95 % interval over {over})",
     ]
     for name in columns[0]:
         own, other, gain = (column[name] for column in columns)
@@ -124,7 +137,7 @@ def _test(split: str, data: str) -> str:
 
 
 def _measure(run: Run, predicted: dict[str, np.ndarray]) -> dict[str, Bootstrap]:
-    """Returns the metrics of predictions on the recordings of a run."""
+    """Returns the metrics of the predictions of single runs on the recordings of a run."""
     truth = run.predictions.truth
     patients = run.predictions.patients
     if run.description.metric == "Dice":

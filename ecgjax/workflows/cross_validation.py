@@ -75,9 +75,12 @@ def cross_validate(
     if refit:
         labelled = trial.draw(everything)
         model = trial.train(labelled, workdir)
-        tested |= {test.name: trial.predict(model, test.labelled) for test in elsewhere}
+        sites_tested = {test.name: trial.predict(model, test.labelled) for test in elsewhere}
         # No recording is left for validation: the predictions of the folds choose the thresholds.
-        thresholds = trial.save(model, pooled, tested, workdir)
+        # Sensitivity and specificity are those of other data sets only; on these predictions they
+        # would be too good.
+        thresholds = trial.save(model, pooled, sites_tested, workdir)
+        tested |= sites_tested
         figures |= {
             test.name: trial.results(tested[test.name], test.excluded) for test in elsewhere
         }

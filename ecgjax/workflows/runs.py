@@ -19,8 +19,9 @@ from ecgjax.train.metrics_file import METRICS, RUN, read_lines
 
 INNER = {"checkpoints", "tensorboard", "model", "best"}
 """Folders within a run."""
-METHODS = {"finetuning", "consistency", "localcontrast", "linear_probing"}
-"""Entries of a config that hold the settings of a method that uses labels."""
+METHODS = {"finetuning", "consistency", "localcontrast", "linear_probing", "attention_probe"}
+"""Entries of a config that hold the settings of a method that uses labels: the `CONFIG_KEY` of each
+method in `ecgjax.adapt`, which takes too long to import for a list."""
 UNLISTED = {"format", "classes"}
 """Entries of a config that are no settings."""
 LOWER_IS_BETTER = ("loss", "mae")

@@ -113,7 +113,8 @@ class Tuning:
                 found = self._rows[-1]
             return float(found["score"])
 
-        best = max([Setting(crop) for crop in CROPS_S if crop <= longest_s], key=measured)
+        crops = [crop for crop in CROPS_S if crop <= longest_s] or [longest_s]
+        best = max(map(Setting, crops), key=measured)
         others = [Setting(best.crop_s, rate, steps) for rate, steps in FACTORS]
         best = max([best, *others], key=measured)
         line = f"{about['task']} {about['labels']} {about['method']}: crops of {best.crop_s:g} s"

@@ -5,7 +5,7 @@ import functools
 import json
 import math
 from collections.abc import Callable
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import flax.linen as nn
 import jax
@@ -125,12 +125,15 @@ def rate_for(recordings: int, given: float | None, *, few: float) -> float:
 class Training:
     """Settings shared by all ways of training encoder and head."""
 
+    CONFIG_KEY: ClassVar[str]
+    """Name of the settings in the config of a checkpoint, listed in `ecgjax.workflows.runs`."""
     optimizer: Optimizer
     """AdamW and its learning-rate schedule."""
     encoder_rate: float | None = None
     """Learning rate of a pre-trained encoder, as a factor of the head's. Default: 0.1 below 1,000
     labelled recordings, otherwise 1 (fold 9 of PTB-XL, docs/earlier-results.md). With random
-    initial weights it is always 1."""
+    initial weights it is always 1. With 0 the statistics of batch normalisation still move; the
+    linear probe leaves the encoder as it is."""
     lowest_rate: float = 1.0
     """Learning rate of the first layer of a pre-trained encoder, as a factor of the rate of its
     last one. Between them rates grow geometrically; 1: all are equal."""
@@ -223,7 +226,7 @@ class Training:
             Preprocessor(encoder.preprocessing, labelled.records.rate_hz),
             mesh,
         )
-        settings = {type(self).__name__.lower(): self._saved()}
+        settings = {self.CONFIG_KEY: self._saved()}
         variables = objective.begin(encoder, init_key)
         state, _ = train(
             step_fn,

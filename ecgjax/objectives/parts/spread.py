@@ -38,13 +38,14 @@ class SpreadWeights:
 def spread_terms(*views: jax.Array) -> dict[str, jax.Array]:
     """Returns the variance and covariance terms (eq. 1 and 4), mean over views [row, dimension].
 
-    Statistics are over all rows of the global batch, of each view on its own.
+    Statistics are over all rows of the global batch, of each view on its own. A single row has no
+    spread: its terms are constant.
     """
     variances = []
     covariances = []
     for view in views:
         centred = view - view.mean(0, keepdims=True)
-        rows = len(view) - 1
+        rows = max(len(view) - 1, 1)
         deviation = jnp.sqrt(jnp.square(centred).sum(0) / rows + TINY)
         variances.append(jnp.maximum(1 - deviation, 0).mean())
         covariance = jnp.matmul(centred.T, centred, precision="highest") / rows

@@ -28,7 +28,11 @@ def introduction(studies: Sequence[Study], facts: Sequence[Fact]) -> Iterator[st
     entries = [(study.file_stem, study.name) for study in studies]
     yield html_page.contents([("facts", "Data, encoder and methods"), *entries])
     yield html_page.heading(2, "Data, encoder and methods", anchor="facts")
-    yield html_page.table(("method", "meaning"), wording.METHODS)
+    run = {method for study in studies for each in study.amounts for method in each.scores}
+    meanings = [
+        (method_style(name)[0], wording.METHODS[name]) for name in wording.METHODS if name in run
+    ]
+    yield html_page.table(("method", "meaning"), meanings)
     yield html_page.table(("topic", "facts"), facts)
 
 

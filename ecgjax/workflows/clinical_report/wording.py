@@ -12,12 +12,15 @@ CLASS_NAMES = {
     "HYP": "hypertrophy",
 }
 """Diagnostic superclasses of PTB-XL in words."""
-METHODS = (
-    ("frozen", "the pre-trained encoder is left as it is; a logistic regression reads it out"),
-    ("fine-tuned", "the pre-trained encoder is trained further with the labels"),
-    ("from scratch", "the same network is trained with the labels alone"),
-    ("random, frozen", "a network that was never trained is read out; a floor to compare with"),
-)
+METHODS = {
+    "frozen": "the pre-trained encoder is left as it is; a logistic regression reads it out",
+    "finetuned": "the pre-trained encoder is trained further with the labels",
+    "scratch": "the same network is trained with the labels alone",
+    "random": "a network that was never trained is read out; a floor to compare with",
+    "mean_pool": "as frozen, but the logistic regression reads only the mean over time",
+    "attention": "as frozen, but the read-out learns which times of the recording matter",
+}
+"""Meaning of each method of the benchmark."""
 CURVES = (
     "The higher, the better the method ranks the recordings. 0.5 is guessing, "
     "1 is perfect. Each step to the right means more labelled recordings; the axis is logarithmic. "
