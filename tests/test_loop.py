@@ -132,6 +132,16 @@ def test_precision_depends_on_the_backend_and_a_check(monkeypatch, capsys):
             pretraining.with_precision(Pretraining(precision="bfloat16"))
 
 
+def test_a_resumed_run_keeps_its_precision(workdir, mixture, tmp_path, tiny_encoders, monkeypatch):
+    """A run begun in float32 goes on where `auto` would take bfloat16."""
+    copy = shutil.copytree(workdir, tmp_path / "copy")
+    shutil.rmtree(copy / "checkpoints" / "4")
+    monkeypatch.setattr(pretraining.jax, "default_backend", lambda: "gpu")
+    monkeypatch.setattr(pretraining, "bfloat16_deviation", lambda encoder, samples: 0.02)
+    pretrain(SETTINGS, mixture, copy, save_every=2, log_every=1)
+    assert manifest(copy) == manifest(workdir)
+
+
 def test_bfloat16_run_saves_a_float32_encoder(
     workdir, mixture, tmp_path, tiny_encoders, monkeypatch
 ):

@@ -33,7 +33,7 @@ from ecgjax.train.state import TrainState, create_state, make_step
 from ecgjax.train.watch import Watch
 from ecgjax.workflows.encoder_settings import check_encoder, configured_encoder
 from ecgjax.workflows.precision import bfloat16_deviation
-from ecgjax.workflows.start_weights import Start, find_start, with_encoder
+from ecgjax.workflows.start_weights import Start, begun, find_start, with_encoder
 
 EMA_SHARE = 0.05
 """Longest memory of an EMA of the weights, 1 / (1 - decay) steps, as a share of the run."""
@@ -61,7 +61,7 @@ class Pretraining:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format of the encoder's computations; parameters, batch statistics, embeddings and
     loss are always float32. auto: bfloat16 on a GPU or TPU if a check at the start finds it
-    accurate there, otherwise float32."""
+    accurate there, otherwise float32; a run that is resumed keeps its own."""
     optimizer: Optimizer = Optimizer()
     """AdamW and its learning-rate schedule."""
     batch_size: int = 256
@@ -146,6 +146,11 @@ def pretrain(
             given = f"--encoder-settings {' '.join(settings.encoder_settings)}"
             raise InputError(f"{given}: --init brings an encoder with its own; leave one out")
         start = find_start(settings.init, workdir, settings.encoder, settings.preprocessing)
+    so_far = begun(workdir)
+    if so_far is not None and settings.precision == "auto":
+        # A run keeps its precision, also where `auto` would choose another one for a new run.
+        precision = so_far.get("pretraining", {}).get("precision", "auto")
+        settings = dataclasses.replace(settings, precision=precision)
     settings = with_precision(settings, start)
     mesh = data_mesh()
     parts = records.parts("train")
