@@ -53,7 +53,7 @@ class Contrast:
     background: bool = True
     """Contrast the class "none" like a wave (published: no)."""
     alone: float = 0.25
-    """Share of the steps, at the beginning, with the supervised loss alone: there are no
+    """Share of the steps, at the beginning, with the supervised loss only, because there are no
     pseudo-labels yet."""
     confidence: float = 0.9
     """Confidence threshold of a pseudo-label: samples below it take no part (published: 0)."""

@@ -34,7 +34,8 @@ class Arguments:
     settings: Annotated[Pretraining, tyro.conf.arg(name="")] = Pretraining()
     """The run; its batch is the global batch of all chips."""
     effort: float = -1.0
-    """Compiler effort, -1 to 1. Runs use 0: 4 x the compile time, a faster and smaller program."""
+    """Effort of the compiler, -1 to 1. `pretrain` compiles with 0, which takes four times as long
+    and gives a faster and smaller program."""
     weak_scaling: bool = True
     """Also estimate 8 to 256 chips of the generation, each with the same work as here."""
     out: Path | None = None

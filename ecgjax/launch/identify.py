@@ -9,7 +9,7 @@ from ecgjax.launch import command
 
 @dataclasses.dataclass(frozen=True)
 class Arguments:
-    """Tells how often the most similar other recording is of the same patient; needs no labels.
+    """Measures how often a recording's nearest neighbour is of the same patient, without labels.
 
     Each recording of a patient with several is searched among all other recordings of the split.
     """
@@ -25,7 +25,7 @@ class Arguments:
     out: Path = Path("runs/identify")
     """Folder for identify.json."""
     seed: int = 0
-    """Random seed of the random encoder that stands beside."""
+    """Random seed of the random encoder, the baseline."""
 
 
 def main() -> None:

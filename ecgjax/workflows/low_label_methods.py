@@ -47,9 +47,11 @@ class Benchmark:
     seeds: int = 3
     """Number of draws of labelled recordings."""
     random_encoders: int | None = None
-    """Number of random encoders, which the draws share in turn. Default: one for each draw."""
+    """Number of random encoders; draw k is measured on encoder k modulo this number. Default: one
+    for each draw."""
     train_at: tuple[str, ...] = ("100", "1000")
-    """Amounts among --labels at which encoders are also trained: minutes instead of seconds."""
+    """Amounts of --labels with which encoders are trained, too. Training takes minutes, a probe
+    seconds."""
     trained: tuple[TrainedMethod, ...] = ("scratch",)
     """Training from initial weights (scratch), from the checkpoint (finetuned), or both."""
     split: str = "test"
@@ -57,10 +59,10 @@ class Benchmark:
     finetuning: FineTuning = FineTuning()
     """Settings of training, from the checkpoint and from scratch."""
     tune: bool = False
-    """Choose crops, learning rate and steps of scratch and of finetuned for each task and amount of
-    labels, from the same six settings: crops of 2.5, 5 and 10 s; then, with the best crops, 1/4 of
-    the learning rate, 1/4 of the steps, or both. The first draw decides: by 3-fold cross-validation
-    within its recordings, or on the validation split with 2,000 labels or more (--validated-from),
+    """Choose the settings of scratch and of finetuned for each task and amount of labels. There are
+    six candidates: crops of 2.5, 5 and 10 s; then, with the best crops, 1/4 of the learning rate,
+    1/4 of the steps, or both. The first draw decides, by 3-fold cross-validation within its
+    recordings. With 2,000 labels or more (--validated-from) it decides on the validation split,
     unless --split is validation. The choices are in tuning.csv. Trains seven to twenty times as
     long."""
     tune_at: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from ecgjax.signals import MISSING
 
 MOST_BYTES = 6 << 30
 """Largest size of the tokens of one data set. compact_resnet takes 28 kB for 10 s, 0.6 GB for all
-of PTB-XL; s4, the widest encoder with the most tokens, takes 229 kB and 5.0 GB."""
+of PTB-XL; s4, which has the most tokens, takes 229 kB and 5.0 GB."""
 LARGEST = 65504.0
 """Largest number in float16; a larger feature is cut off."""
 
