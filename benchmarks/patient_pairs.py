@@ -34,7 +34,7 @@ from ecgjax.objectives.patient_contrast import PatientContrast
 from ecgjax.pretrained import load_encoder
 from ecgjax.workflows.low_label import Labels, task_recordings
 from ecgjax.workflows.pretrain import Pretraining, pretrain
-from ecgjax.workflows.probing import Embeddings, draw_recordings, probe
+from ecgjax.workflows.probing import Embeddings, draw_task, probe
 
 CROPS_ONLY = 1.0
 """The instance share that all others are compared with."""
@@ -172,17 +172,7 @@ def _task_draws(
     count = Labels.parse(arguments.labels).number(len(train.indices))
     scores = {}
     for share, every_seed in embedded.items():
-        draws = [
-            draw_recordings(
-                records,
-                train.indices,
-                train.targets,
-                count,
-                seed=seed,
-                balanced=task.is_single and count < len(train.indices),
-            )
-            for seed in range(len(every_seed))
-        ]
+        draws = [draw_task(task, train, count, seed=seed) for seed in range(len(every_seed))]
         predicted = [
             probe(draw, each, tested.indices) for draw, each in zip(draws, every_seed, strict=True)
         ]

@@ -12,7 +12,7 @@ from ecgjax.evaluate.metrics import macro_auroc
 from ecgjax.evaluate.tasks import TASKS, Task
 from ecgjax.pretrained import Encoder
 from ecgjax.workflows.low_label import LabelledRecordings, Labels, task_recordings
-from ecgjax.workflows.probing import Draw, draw_recordings, embed, probe
+from ecgjax.workflows.probing import Draw, draw_task, embed, probe
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,15 +82,7 @@ def _draws(
         if count > available:
             continue
         draws = [
-            draw_recordings(
-                records,
-                labelled.indices,
-                labelled.targets,
-                count,
-                seed=seed,
-                balanced=task.is_single and count < available,
-                outputs=task.outputs,
-            )
+            draw_task(task, labelled, count, seed=seed)
             for seed in range(settings.seeds if count < available else 1)
         ]
         yield task.name, text, held_out, draws

@@ -1,6 +1,7 @@
 """The metrics of each kind of target."""
 
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from sklearn.metrics import roc_curve
@@ -58,10 +59,22 @@ def main_metric(kind: Kind, truth: np.ndarray, predicted: np.ndarray) -> np.ndar
     return auroc(truth, predicted)
 
 
+class Measured(Protocol):
+    """A metric of several methods with its intervals: a `Bootstrap` or `LabelDraws`."""
+
+    def macro(self, method: str, *, minus: str | None = None) -> Interval:
+        """Returns the mean over classes of a method, or its paired difference from `minus`."""
+        ...
+
+    def per_class(self, method: str, *, minus: str | None = None) -> list[Interval]:
+        """Returns the value of each class, or its paired difference from method `minus`."""
+        ...
+
+
 def figures(
     metric: str,
     names: Sequence[str],
-    bootstrap: Bootstrap,
+    measured: Measured,
     method: str,
     *,
     minus: str | None = None,
@@ -71,14 +84,14 @@ def figures(
     Args:
       metric: name of the metric, as `measure` returns it.
       names: names of the outputs.
-      bootstrap: the metric of all methods.
+      measured: the metric of all methods.
       method: the method.
       minus: method whose paired difference is wanted.
     """
-    mean = bootstrap.macro(method, minus=minus)
+    mean = measured.macro(method, minus=minus)
     if metric == RECALL:
         return {BALANCED_ACCURACY: mean}
-    each = dict(zip(names, bootstrap.per_class(method, minus=minus), strict=True))
+    each = dict(zip(names, measured.per_class(method, minus=minus), strict=True))
     if metric in NUMBER_METRICS:
         return {metric if len(each) == 1 else f"{name} {metric}": each[name] for name in each}
     return each if len(each) == 1 else {"mean": mean} | each

@@ -24,7 +24,7 @@ from ecgjax.workflows.low_label import Labels, training_set
 from ecgjax.workflows.probing import (
     Draw,
     Embeddings,
-    draw_recordings,
+    draw_task,
     embed,
     fit_probe,
     predict,
@@ -195,16 +195,7 @@ class Methods:
             drawn = train.take(draw_single(len(train.indices), count, seed=seed))
             outputs = data.task.outputs.fitted(drawn.targets)
             return Draw(drawn.indices, drawn.targets, drawn.patients, seed, outputs)
-        balanced = data.task.is_single and count < len(train.indices)
-        return draw_recordings(
-            train.records,
-            train.indices,
-            train.targets,
-            count,
-            seed=seed,
-            balanced=balanced,
-            outputs=data.task.outputs,
-        )
+        return draw_task(data.task, train, count, seed=seed)
 
     def _probe(self, data: TaskData, draw: Draw, seed: int | None = None) -> list[np.ndarray]:
         """Returns scores of each test by a probe on the pre-trained or a random encoder."""

@@ -8,9 +8,10 @@ import numpy as np
 from ecgjax.adapt import linear_probe
 from ecgjax.data.places import places
 from ecgjax.data.records import Records
+from ecgjax.evaluate.tasks import Task
 from ecgjax.outputs import Outputs
 from ecgjax.pretrained import Encoder
-from ecgjax.workflows.low_label import draw_labelled
+from ecgjax.workflows.low_label import LabelledRecordings, draw_labelled
 
 LABELS = Outputs("labels", "labels", ("any",))
 """Labels of any number: only their kind matters here."""
@@ -77,6 +78,28 @@ def draw_recordings(
     drawn = draw_labelled(targets, patients, count, seed=seed, balanced=balanced)
     outputs = outputs.fitted(targets[drawn])
     return Draw(indices[drawn], targets[drawn], patients[drawn], seed, outputs)
+
+
+def draw_task(task: Task, labelled: LabelledRecordings, count: int, *, seed: int) -> Draw:
+    """Draws labelled recordings of a task as the benchmark does, patient by patient.
+
+    Those of a single condition are half cases and half controls, unless all recordings are drawn.
+
+    Args:
+      task: the task.
+      labelled: the recordings to draw from.
+      count: number of recordings to draw.
+      seed: seed of the draw.
+    """
+    return draw_recordings(
+        labelled.records,
+        labelled.indices,
+        labelled.targets,
+        count,
+        seed=seed,
+        balanced=task.is_single and count < len(labelled.indices),
+        outputs=task.outputs,
+    )
 
 
 def fit_probe(draw: Draw, embeddings: Embeddings) -> linear_probe.LinearProbe:
