@@ -35,6 +35,8 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 def first_line(error: Exception) -> str:
     """Returns the type of an error and the first line of its message."""
-    lines = str(error).strip().splitlines()
+    # TensorStore appends the representation of a C++ object, which tells a user nothing.
+    message = str(error).split(" See full TensorStore details")[0]
+    lines = message.strip().splitlines()
     name = type(error).__name__
     return f"{name}: {lines[0][:LONGEST_MESSAGE]}" if lines else name

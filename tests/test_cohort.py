@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from ecgjax.data.records import Records
 from ecgjax.errors import InputError
 from ecgjax.evaluate.predictions import load
 from ecgjax.launch import benchmark, compare, finetune
+from ecgjax.workflows.predict import require_head
 from ecgjax.workflows.site_table import cell
 from tfds_builders.prepare import prepare
 
@@ -60,6 +62,9 @@ def test_another_hospital_is_tested_and_compared(command, prepared, hospital, tm
     assert line.split()[1:5] == [str(len(site)), "18", "af", str(sum(cases))]
     assert f"{value:.3f}" in line
     assert "predict --checkpoint" in out.splitlines()[-1]
+    assert f"classifier: {tmp_path / 'ft' / 'model'}" in out
+    with pytest.raises(InputError, match="checkpoints: a checkpoint of finetune, .* folder model"):
+        require_head(ecgjax.load(tmp_path / "ft" / "checkpoints"), tmp_path / "ft" / "checkpoints")
     other = [*options[:-1], tmp_path / "again"]
     assert command(finetune, *other)[0] == 0
     both = [tmp_path / "ft", "--against", tmp_path / "again", "--split"]
@@ -137,6 +142,39 @@ def test_folds_are_pooled_and_finished_folds_are_kept(
     # The predictions of the folds choose the threshold, so that they do not test it.
     assert again["thresholds"]["af"].keys() == {"threshold", *again["sites"]}
     assert len(ecgjax.load(folder).encoder.seen.waveforms) == len(records)
+
+
+def test_folds_that_have_nothing_to_learn_are_refused_before_the_first_one(
+    command, prepared, records, tmp_path
+):
+    """One patient is a case: without this patient nothing is left to learn."""
+    patients = records.column("patient_id").to_pylist()
+    with (tmp_path / "rare.csv").open("w", newline="") as file:
+        rows = [(patient, int(patient == patients[0])) for patient in dict.fromkeys(patients)]
+        csv.writer(file).writerows([("patient_id", "rare"), *rows])
+    options = ["--data", prepared, "--method", "linear_probe", "--folds", 3]
+    options += [
+        "--targets",
+        tmp_path / "rare.csv",
+        "--target",
+        "rare",
+        "--workdir",
+        tmp_path / "ft",
+    ]
+    status, _, err = command(finetune, *options)
+    assert status == 2 and not (tmp_path / "ft" / "fold-1").exists()
+    last = err.splitlines()[-1]
+    assert re.search(r"error: fold \d of 3: .*none with .*rare; .*; .* give fewer folds", last)
+    assert re.search(r"fold \d, test: no recording with .*rare; not in its own figures", err)
+
+
+def test_splits_without_anything_to_train_on_are_refused(command, prepared, records, tmp_path):
+    with (tmp_path / "splits.csv").open("w", newline="") as file:
+        rows = [(patient, "test") for patient in set(records.column("patient_id").to_pylist())]
+        csv.writer(file).writerows([("patient_id", "split"), *rows])
+    options = ["--data", prepared, *PROBE, "--splits", tmp_path / "splits.csv"]
+    status, _, err = command(finetune, *options, "--workdir", tmp_path / "ft")
+    assert status == 2 and "splits.csv: no recording in split 'train'; give it some" in err
 
 
 def test_own_splits_without_validation_are_used(command, prepared, records, tmp_path):

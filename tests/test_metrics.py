@@ -9,7 +9,10 @@ import scipy.stats
 from sklearn.metrics import roc_auc_score
 
 from ecgjax.errors import InputError
+from ecgjax.evaluate.bootstrap import Interval
+from ecgjax.evaluate.label_draws import LabelDraws
 from ecgjax.evaluate.metrics import _weighted_auroc, auroc, macro_auroc, patient_bootstrap
+from ecgjax.evaluate.regression import number_bootstraps
 
 
 def _cohort(rng, *, patients=60, visits=3, classes=2, separation=1.0, cluster=0.0, decimals=1):
@@ -161,6 +164,26 @@ def test_classes_without_cases_and_classes_too_rare_for_resampling_are_not_fatal
     assert absent == pytest.approx(math.exp(-1), abs=0.02)
     assert bootstrap.macro("a").value == macro_auroc(rare, scores)
     assert bootstrap.macro("a").low < bootstrap.macro("a").value < bootstrap.macro("a").high
+
+
+def test_one_patient_has_a_value_and_no_interval():
+    """Its resamples are all alike; a width of 0 would look exact."""
+    targets, scores, _ = _cohort(np.random.default_rng(9))
+    alone = np.zeros(len(targets), int)
+    numbers = number_bootstraps(targets, {"a": scores}, alone, draws=20)
+    bootstrap = patient_bootstrap(targets, {"a": scores}, alone, draws=20)
+    for each in (bootstrap, LabelDraws.stack(bootstrap, {"a": ["a"]}), numbers["R2"]):
+        for interval in (each.macro("a"), *each.per_class("a")):
+            assert np.isnan([interval.low, interval.high]).all()
+            assert interval.text() == f"{interval.value:.3f} (no interval: too few patients)"
+    assert bootstrap.macro("a").value == macro_auroc(targets, scores)
+
+
+def test_interval_as_text():
+    assert Interval(0.9, 0.85, 0.95).text() == "0.900 (0.850-0.950)"
+    assert Interval(-0.079, -0.415, 0.006).text() == "-0.079 (-0.415 to 0.006)"
+    assert Interval(0.05, 0.01, 0.09).text(signed=True) == "+0.050 (+0.010 to +0.090)"
+    assert Interval(math.nan, math.nan, math.nan).text() == "n/a"
 
 
 def test_recordings_without_a_label_are_left_out_of_its_auroc():

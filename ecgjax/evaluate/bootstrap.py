@@ -1,7 +1,9 @@
 """Confidence intervals from a bootstrap over patients, paired between methods."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
+from typing import Self
 
 import numpy as np
 
@@ -22,6 +24,17 @@ class Interval:
     def within(self, least: float, most: float) -> "Interval":
         """Returns the interval cut to the range of its metric: tails over few draws are long."""
         return Interval(self.value, max(self.low, least), min(self.high, most))
+
+    def text(self, *, signed: bool = False) -> str:
+        """Returns "0.850 (0.800-0.900)", or signed "+0.050 (-0.010 to +0.110)"."""
+        if math.isnan(self.value):
+            return "n/a"
+        sign = "+" if signed else ""
+        value = f"{self.value:{sign}.3f}"
+        if math.isnan(self.low):
+            return f"{value} (no interval: too few patients)"
+        between = " to " if signed or self.low < 0 else "-"  # a hyphen beside a minus sign misleads
+        return f"{value} ({self.low:{sign}.3f}{between}{self.high:{sign}.3f})"
 
 
 def percentile_interval(value: float, replicates: np.ndarray, level: float) -> Interval:
@@ -54,6 +67,29 @@ class Bootstrap:
     """Value of each method on each resample, [draw, class]; a row is one resample of patients."""
     level: float
     """Confidence level of the intervals."""
+
+    @classmethod
+    def over(
+        cls,
+        patients: np.ndarray,
+        values: dict[str, np.ndarray],
+        draws: dict[str, np.ndarray],
+        level: float,
+    ) -> Self:
+        """Returns a bootstrap over patients, without intervals if there is only one.
+
+        Every resample of one patient is the test set itself. An interval of width 0 would say that
+        the value is exact, although nothing is known about other patients.
+
+        Args:
+          patients: patient of each recording, [recording].
+          values: as `Bootstrap.values`.
+          draws: as `Bootstrap.draws`.
+          level: confidence level of the intervals.
+        """
+        if len(np.unique(patients)) < 2:
+            draws = {name: np.full(np.shape(each), np.nan) for name, each in draws.items()}
+        return cls(values, draws, level)
 
     def macro(self, method: str, *, minus: str | None = None) -> Interval:
         """Returns the mean over classes of a method, or its paired difference from `minus`."""

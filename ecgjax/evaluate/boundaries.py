@@ -156,7 +156,7 @@ def f1_bootstrap(
     sizes = counts.marked + counts.predicted
     f1 = _ratio(weights @ (2 * counts.matched), weights @ sizes)
     f1[weights @ counts.marked == 0] = np.nan
-    return Bootstrap({"model": f1[0]}, {"model": f1[1:]}, 0.95)
+    return Bootstrap.over(patients, {"model": f1[0]}, {"model": f1[1:]}, 0.95)
 
 
 def _near_marks(labels: np.ndarray, margin: float) -> np.ndarray:

@@ -60,7 +60,8 @@ def dice_bootstrap(
         name: np.mean([_dice(truth, labels, weights) for labels in stack], axis=0)
         for name, stack in stacks.items()
     }
-    return Bootstrap(
+    return Bootstrap.over(
+        patients,
         {name: rows[0] for name, rows in coefficients.items()},
         {name: rows[1:] for name, rows in coefficients.items()},
         0.95,

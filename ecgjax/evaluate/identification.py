@@ -152,7 +152,8 @@ def identification_bootstrap(
     weights = np.concatenate(list(blocks), axis=1).astype(np.float64)
     shares = weights / weights.sum(axis=0)
     figures = {name: retrieval.figures for name, retrieval in retrievals.items()}
-    return Bootstrap(
+    return Bootstrap.over(
+        patients,
         {name: values.mean(axis=0) for name, values in figures.items()},
         {name: shares.T @ values for name, values in figures.items()},
         0.95,

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ecgjax.evaluate.bootstrap import Interval
 from ecgjax.evaluate.label_draws import LabelDraws
 from ecgjax.evaluate.scores import MAIN_METRIC
 from ecgjax.evaluate.tasks import Task
@@ -54,7 +55,7 @@ class Row:
     over_scratch_high: float | None = None
 
     def __str__(self) -> str:
-        interval = f"{self.auroc:.3f} ({self.low:.3f}-{self.high:.3f})"
+        interval = Interval(self.auroc, self.low, self.high).text()
         line = f"{self.task:12}{self.labels:>7}  {self.way:10}{interval}  {self.test}"
         gains = [f"{self.gain_interval()} over random"] if self.gain is not None else []
         if over_scratch := self.over_scratch_interval():
@@ -62,15 +63,19 @@ class Row:
         return f"{line}   {', '.join(gains)}".rstrip()
 
     def gain_interval(self) -> str:
-        """Returns the gain over the random encoder with its interval, as text."""
-        return f"{self.gain:+.3f} ({self.gain_low:+.3f} to {self.gain_high:+.3f})"
+        """Returns the gain over the random encoder with its interval, "" without one."""
+        return _signed(self.gain, self.gain_low, self.gain_high)
 
     def over_scratch_interval(self) -> str:
         """Returns the gain over training from scratch with its interval, "" without one."""
-        if self.over_scratch is None:
-            return ""
-        low = f"{self.over_scratch_low:+.3f}"
-        return f"{self.over_scratch:+.3f} ({low} to {self.over_scratch_high:+.3f})"
+        return _signed(self.over_scratch, self.over_scratch_low, self.over_scratch_high)
+
+
+def _signed(value: float | None, low: float | None, high: float | None) -> str:
+    """Returns a difference with its interval as text, "" if there is none."""
+    if value is None or low is None or high is None:
+        return ""
+    return Interval(value, low, high).text(signed=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -102,7 +102,8 @@ def patient_bootstrap(
     for weights in blocks:
         for name, stack in stacks.items():
             drawn[name].append(_resampled_auroc(targets, stack, weights))
-    return Bootstrap(values, {name: np.concatenate(drawn[name]) for name in drawn}, level)
+    joined = {name: np.concatenate(drawn[name]) for name in drawn}
+    return Bootstrap.over(patients, values, joined, level)
 
 
 def as_stacks(predicted: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -76,7 +76,8 @@ def number_bootstraps(
             method: np.concatenate([each_output(measure, targets, stack, one) for one in blocks])
             for method, stack in stacks.items()
         }
-        results[name] = Bootstrap(
+        results[name] = Bootstrap.over(
+            patients,
             {method: each[0] for method, each in rows.items()},
             {method: each[1:] for method, each in rows.items()},
             level,
@@ -114,7 +115,8 @@ def accuracy_bootstrap(
     whole = np.ones((len(targets), 1), np.float32)
     required = required_recordings(targets)
     blocks = list(resamples(required, patients, draws=draws, seed=seed))
-    return Bootstrap(
+    return Bootstrap.over(
+        patients,
         {method: recall(whole, hit)[0] for method, hit in hits.items()},
         {
             method: np.concatenate([recall(one, hit) for one in blocks])

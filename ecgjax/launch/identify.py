@@ -1,6 +1,7 @@
 """Identifies patients by frozen embeddings: `python -m ecgjax.launch.identify`."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Literal
 
@@ -50,7 +51,8 @@ def main() -> None:
         seed=arguments.seed,
     )
     print(f"\n{table(found)}\n\nfigures: {save(found, out)}")
-    options = f"--checkpoint {arguments.checkpoint} --data {records.path}"
+    checkpoint = shlex.quote(arguments.checkpoint)
+    options = f"--checkpoint {checkpoint} --data {shlex.quote(str(records.path))}"
     print(f"next:    ecgjax benchmark {options}")
 
 

@@ -1,6 +1,7 @@
 """Imports published weights from a file: `python -m ecgjax.launch.import_weights`."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -42,7 +43,8 @@ def main() -> None:
     print(f"from {published['file']}, SHA-256 {published['sha256']}")
     print(f"licence {published['licence']}; cite {published['citation']}")
     print(unknown_past(encoder.config))
-    print(f"next: ecgjax embed --checkpoint {arguments.out} --input FILES --out embeddings.parquet")
+    checkpoint = shlex.quote(str(arguments.out))
+    print(f"next: ecgjax embed --checkpoint {checkpoint} --input FILES --out embeddings.parquet")
 
 
 if __name__ == "__main__":

@@ -80,7 +80,8 @@ def load_model(path: str | Path) -> SavedModel:
     try:
         return _read(path)
     except CheckpointDamaged as damage:
-        raise CheckpointDamaged(f"{damage}; give another checkpoint") from damage
+        remedy = "copy it again if it was cut short, or give another checkpoint"
+        raise CheckpointDamaged(f"{damage}; {remedy}") from damage
 
 
 def _read(path: Path) -> SavedModel:

@@ -148,8 +148,13 @@ class Tests:
     exclude_seen: bool
     """Leave out recordings that it has seen, instead of refusing them."""
 
-    def own(self, splits: Splits, names: Sequence[str]) -> list[HeldOut]:
+    def own(self, splits: Splits, names: Sequence[str], *, fold: int = 0) -> list[HeldOut]:
         """Returns the held-out splits of the data set to train on.
+
+        Args:
+          splits: its splits.
+          names: the splits to test on.
+          fold: number of the fold that they belong to, from 1, for messages; 0: there are no folds.
 
         Raises:
           InputError: the encoder has seen recordings of them, and they are not to be left out.
@@ -161,7 +166,7 @@ class Tests:
         tests = []
         for name in names:
             site = Site(name, records, splits.indices(name))
-            tests.append(self._held_out(site, self._select(site), pasts))
+            tests.append(self._held_out(site, self._select(site), pasts, fold))
         return [test for test in tests if len(test.labelled.indices)]
 
     def others(self, splits: Splits, sites: Sequence[Site]) -> list[HeldOut]:
@@ -176,8 +181,9 @@ class Tests:
             left out.
         """
         records = splits.records
-        used = [splits.indices(name) for name in splits.names if name != "test"]
-        trained = Past("the model", seen_in(records, np.concatenate(used)), (records.name,))
+        names = [name for name in splits.names if name != "test"]
+        used = np.concatenate([np.zeros(0, int), *map(splits.indices, names)])
+        trained = Past("the model", seen_in(records, used), (records.name,))
         tests = []
         for site in sites:
             try:
@@ -201,7 +207,9 @@ class Tests:
         rate_hz = self.encoder.preprocessing.rate_hz
         return self.target.select(site.records, site.indices, rate_hz)
 
-    def _held_out(self, site: Site, labelled: LabelledRecordings, pasts: Sequence[Past]) -> HeldOut:
+    def _held_out(
+        self, site: Site, labelled: LabelledRecordings, pasts: Sequence[Past], fold: int = 0
+    ) -> HeldOut:
         """Returns the recordings that nothing was trained on, after a line on each problem."""
         leaks = find_leaks(site.records, labelled.indices, pasts)
         if not self.exclude_seen:
@@ -217,7 +225,9 @@ class Tests:
         test = HeldOut(site.name, labelled.take(~seen), int(seen.sum()))
         if absent := untested(test, self.target):
             names = ", ".join(absent[:LISTED]) + ", ..." * (len(absent) > LISTED)
-            console.print(f"{site.name}: no recording with (or none without) {names}; not tested")
+            place = f"fold {fold}, {site.name}" if fold else site.name
+            left_out = "not in its own figures" if fold else "not tested"
+            console.print(f"{place}: no recording with (or none without) {names}; {left_out}")
         return test
 
 

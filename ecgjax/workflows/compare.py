@@ -110,11 +110,8 @@ def table(comparison: Comparison) -> str:
             values = f"{UNDEFINED:>8}{UNDEFINED:>10}"
             lines.append(f"{name:{width}}{values}   {_reason(comparison, name)}")
             continue
-        values = f"{own.value:8.3f}{other.value:10.3f}   {gain.value:+.3f}"
-        interval = f"({gain.low:+.3f} to {gain.high:+.3f})"
-        if math.isnan(gain.low):
-            interval = "(no interval: too few patients)"
-        lines.append(f"{name:{width}}{values} {interval}")
+        values = f"{own.value:8.3f}{other.value:10.3f}   {gain.text(signed=True)}"
+        lines.append(f"{name:{width}}{values}")
     return "\n".join(lines)
 
 

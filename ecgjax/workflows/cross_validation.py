@@ -50,10 +50,14 @@ def cross_validate(
       The content of metrics.json.
 
     Raises:
-      InputError: the encoder has seen recordings of a fold, or those of another data set.
+      InputError: the encoder has seen recordings of a fold, or those of another data set, or a fold
+        has nothing to learn.
     """
-    # All tests are checked now: a problem with them should not appear after the first fold.
-    held_out = [tests.own(splits, ("validation", "test")) for splits in folds]
+    # All folds are checked now: a problem should not appear after the first one has been trained.
+    held_out = [
+        tests.own(splits, ("validation", "test"), fold=number)
+        for number, splits in enumerate(folds, 1)
+    ]
     for splits, own in zip(folds, held_out, strict=True):
         if not any(test.name == "test" for test in own):
             problem = f"{splits.origin}: no recording has a target of {trial.target.name}"
@@ -61,10 +65,10 @@ def cross_validate(
     everything = _all_folds(folds)
     elsewhere = tests.others(everything, sites)
     records = everything.records
+    drawn = [_draw(trial, splits, number, len(folds)) for number, splits in enumerate(folds, 1)]
     every_fold = []
-    for number, (splits, own) in enumerate(zip(folds, held_out, strict=True), 1):
+    for number, (labelled, own) in enumerate(zip(drawn, held_out, strict=True), 1):
         console.print(f"fold {number} of {len(folds)}")
-        labelled = trial.draw(splits)
         every_fold.append(_run_fold(trial, labelled, own, workdir / f"fold-{number}"))
     pooled = _pool([fold.tested for fold in every_fold])
     count = min(fold.labelled for fold in every_fold)
@@ -103,6 +107,19 @@ class _Fold:
     tested: Predictions
     figures: dict[str, Any]
     """Figures of its test, as in metrics.json."""
+
+
+def _draw(trial: Trial, splits: Splits, number: int, folds: int) -> Labelled:
+    """Draws the recordings that a fold is trained on.
+
+    Raises:
+      InputError: they have nothing to tell apart, because too few patients are cases.
+    """
+    try:
+        return trial.draw(splits)
+    except InputError as error:
+        problem = f"fold {number} of {folds}: {error}"
+        raise InputError(f"{problem}; with few patients who are cases, give fewer folds") from error
 
 
 def _run_fold(trial: Trial, labelled: Labelled, own: Sequence[HeldOut], folder: Path) -> _Fold:

@@ -1,5 +1,6 @@
 """Training with labels, from a prepared data set to test results: the workflow of `finetune`."""
 
+import shlex
 from pathlib import Path
 
 from ecgjax.adapt import Method
@@ -107,7 +108,7 @@ def _print_results(target: Target, results: dict, workdir: Path) -> None:
         step = results["during_training"]["best"]["step"]
         print(f"{'best:':{width}}{workdir / 'best'} (the step that validated best, {step})")
     if (workdir / "model").exists():
-        options = f"--checkpoint {workdir} --input FILES --out predictions.csv"
+        options = f"--checkpoint {shlex.quote(str(workdir))} --input FILES --out predictions.csv"
         print(f"{'next:':{width}}ecgjax predict {options}")
     elif "folds" in results:
         print(f"{'next:':{width}}the same command with --refit trains one model on all folds")

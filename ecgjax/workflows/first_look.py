@@ -1,6 +1,7 @@
 """The first look at a pre-trained encoder: a table and three pictures, in under a minute."""
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,8 @@ def print_next(checkpoint: Path, records: Records, workdir: Path, *, labelled: b
     """Prints the checkpoint's folder and the command to run next, which needs labels or not."""
     print(f"checkpoint     {checkpoint}")
     if labelled:
-        options = f"--checkpoint {workdir} --data {records.path} --tasks af mi"
+        places = f"--checkpoint {shlex.quote(str(workdir))} --data {shlex.quote(str(records.path))}"
+        options = f"{places} --tasks af mi"
         print(f"next           python -m ecgjax.launch.benchmark {options}")
     else:
         print(f"next           in Python: ecgjax.load({str(workdir)!r}) embeds recordings")
@@ -215,5 +217,4 @@ def _print_table(comparison: Comparison) -> None:
 
 
 def _line(name: str, random: Interval, pretrained: Interval, gain: Interval) -> str:
-    interval = f"{gain.value:+.3f} ({gain.low:+.3f} to {gain.high:+.3f})"
-    return f"{name:12}{random.value:8.3f}{pretrained.value:13.3f}   {interval}"
+    return f"{name:12}{random.value:8.3f}{pretrained.value:13.3f}   {gain.text(signed=True)}"

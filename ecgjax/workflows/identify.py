@@ -10,7 +10,7 @@ import numpy as np
 from ecgjax.data.leaks import Past, find_leaks, refuse_leaks
 from ecgjax.data.records import Records
 from ecgjax.errors import InputError, counted
-from ecgjax.evaluate.bootstrap import Bootstrap, Interval
+from ecgjax.evaluate.bootstrap import Bootstrap
 from ecgjax.evaluate.identification import (
     FIGURES,
     identification_bootstrap,
@@ -148,9 +148,9 @@ def table(identification: Identification) -> str:
         f"{'':16}" + "".join(f"{name:>26}" for name in FIGURES),
     ]
     for method, name in METHODS.items():
-        cells = [_cell(each) for each in found.bootstrap.per_class(method)]
+        cells = [each.text() for each in found.bootstrap.per_class(method)]
         lines.append(f"{name:16}" + "".join(f"{cell:>26}" for cell in cells))
-    gains = [_cell(each) for each in found.bootstrap.per_class("encoder", minus="random")]
+    gains = [each.text() for each in found.bootstrap.per_class("encoder", minus="random")]
     lines.append(f"{'difference':16}" + "".join(f"{cell:>26}" for cell in gains))
     lines.append(f"guessing has a rank-1 of {found.chance:.4f}")
     return "\n".join(lines)
@@ -161,8 +161,3 @@ def save(identification: Identification, folder: Path) -> Path:
     path = folder / "identify.json"
     replace_text(path, json.dumps(identification.results(), indent=1))
     return path
-
-
-def _cell(interval: Interval) -> str:
-    hyphen = " to " if interval.low < 0 else "-"  # a hyphen beside a minus sign misleads
-    return f"{interval.value:.3f} ({interval.low:.3f}{hyphen}{interval.high:.3f})"

@@ -55,7 +55,7 @@ class Conditions:
     """Word for recordings with targets, on the screen."""
     name_width = 16
     """Width of the first column of the printed table."""
-    printed_files = {"classifier": "checkpoints", "figures": "metrics.json"}
+    printed_files = {"classifier": "model", "figures": "metrics.json"}
     """Files of the workdir to print at the end, by title."""
 
     @property
