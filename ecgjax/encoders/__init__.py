@@ -1,10 +1,24 @@
 """Encoders: [batch, time, lead] -> tokens [batch, time', width], embedding [batch, dimension].
 
 An encoder is a Flax module with the call `(signal, *, train)`. A new encoder is one file, and one
-line in `ENCODERS`. One whose embedding joins separate networks has `parts`, the widths of theirs:
-`patient_contrast` then contrasts each part alone. Some files of `parts/` (convolution, fast_fir,
-layers, the LSTM of context) hold optional fast paths for CPUs, with the values of flax's layers; a
-first reading can skip them.
+line in `ENCODERS`. The call is all that a method needs. Some methods use more of an encoder that
+has it:
+
+  parts            widths of separate networks that make up the embedding; `patient_contrast`
+                   contrasts each part alone
+  local, context,  local features [batch, time, lead] -> [batch, time', width], their causal context
+  pool             -> [batch, time', width], and its embedding [batch, dimension]; `cpc` predicts
+                   local features from context, otherwise tokens from an LSTM of its own
+  features         local features for `wav2vec_cmsc`, which masks them between `project` and
+                   `context`; otherwise it masks spans of the signal (see wav2vec_transformer.py)
+  patches, encode  patches [batch, row, column, value], and tokens and embedding of the visible
+                   ones; `masked_autoencoder` and `jepa` then encode visible patches only, otherwise
+                   recordings with masked spans
+  lead_embeddings  embeddings of single leads [batch, lead, dimension]; methods that compare leads
+                   otherwise encode each lead with the others masked
+
+Some files of `parts/` (convolution, fast_fir, layers, the LSTM of context) hold optional fast paths
+for CPUs, with the values of flax's layers; a first reading can skip them.
 """
 
 import dataclasses
