@@ -25,7 +25,7 @@ from ecgjax.workflows.cohort import (
 from ecgjax.workflows.cross_validation import cross_validate
 from ecgjax.workflows.low_label import ALL, Labels
 from ecgjax.workflows.site_table import result_table
-from ecgjax.workflows.targets import Target, Waves
+from ecgjax.workflows.targets import Target
 from ecgjax.workflows.trial import Trial
 
 
@@ -116,7 +116,7 @@ def _print_results(target: Target, results: dict, workdir: Path) -> None:
 
 def _refuse_mismatch(settings: Method, target: Target) -> None:
     """Raises InputError unless the method fits the target: local contrast learns only waves."""
-    if isinstance(settings, LocalContrast) != isinstance(target, Waves):
+    if isinstance(settings, LocalContrast) != target.per_sample:
         given = f"--task {target.name} with {type(settings).__name__}"
         rule = "--task waves and --method local_contrast belong together"
         raise InputError(f"{given}: {rule}; give both or neither")

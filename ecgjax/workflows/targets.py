@@ -25,7 +25,7 @@ from ecgjax.evaluate.scores import (
     threshold_figures,
     youden_thresholds,
 )
-from ecgjax.evaluate.tasks import TASKS, Task
+from ecgjax.evaluate.tasks import TASKS, NamedTask, Task
 from ecgjax.outputs import Outputs
 from ecgjax.pretrained import Encoder
 from ecgjax.workflows.low_label import (
@@ -62,6 +62,11 @@ class Conditions:
     def name(self) -> str:
         """Name of the task."""
         return self.task.name
+
+    @property
+    def is_named(self) -> bool:
+        """True if the name says which recordings have which targets, in every data set."""
+        return isinstance(self.task, NamedTask)
 
     @property
     def metric(self) -> str:

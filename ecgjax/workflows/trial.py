@@ -16,7 +16,6 @@ from ecgjax.data.records import SPLITS, Records
 from ecgjax.data.splits import Splits
 from ecgjax.evaluate import plots, predictions
 from ecgjax.evaluate.predictions import Predictions, RunDescription, describe_run
-from ecgjax.evaluate.tasks import NamedTask
 from ecgjax.pretrained import Encoder
 from ecgjax.train.checkpoint import find_checkpoint, read_config
 from ecgjax.train.manifest import encoder_config
@@ -202,9 +201,8 @@ class Trial:
         """Returns the config of a run's checkpoints; the method adds its settings."""
         encoder = self.encoder
         target = self.target
-        is_named = isinstance(target, Waves) or isinstance(target.task, NamedTask)
         own = {}
-        if labelled.pool is not None or not is_named:
+        if labelled.pool is not None or not target.is_named:
             own = training_set(labelled.indices, labelled.targets)
         return {
             **encoder_config(self.encoder_name, encoder.module, encoder.preprocessing),

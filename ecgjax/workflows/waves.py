@@ -40,6 +40,7 @@ class Waves:
     metric = "Dice"
     default_encoder = "unet1d"
     per_sample = True
+    is_named = True
     heading = "Dice"
     adjective = "marked"
     name_width = 8
