@@ -148,7 +148,15 @@ def test_the_same_command_gives_the_same_table(workdir, records, tmp_path):
     assert [row.way for row in rows] == ["frozen", "random", "scratch", "finetuned"]
     again = benchmark(settings, encoder, records, [TASKS["af"]], tmp_path / "second")
     assert again == rows and markdown(again) == markdown(rows)
-    for name in ("benchmark.csv", "per_seed.csv"):
+    with (tmp_path / "first/per_class.csv").open() as file:
+        single = {row["way"]: row for row in csv.DictReader(file)}
+    for row in rows:  # the only class is the mean
+        columns = ("auroc", "low", "high", "gain", "gain_low", "over_scratch", "over_scratch_high")
+        expected = [
+            "" if getattr(row, name) is None else str(getattr(row, name)) for name in columns
+        ]
+        assert [single[row.way][name] for name in columns] == expected
+    for name in ("benchmark.csv", "per_class.csv", "per_seed.csv"):
         first = (tmp_path / "first" / name).read_bytes()
         assert first == (tmp_path / "second" / name).read_bytes()
 

@@ -89,8 +89,8 @@ class Result:
     """Split, or name of another data set."""
     measured: LabelDraws
     """Main metric of each method with each draw of labels."""
-    clean: np.ndarray
-    """True for a class with at least `CLEAN` cases, bool [class]; for no number."""
+    cases: np.ndarray
+    """Number of cases of each class in the test, [class]; 0 for numbers."""
 
     @classmethod
     def measure(
@@ -113,18 +113,17 @@ class Result:
           scores: scores of each method, [draw, recording, class].
         """
         kind = task.outputs.kind
-        clean = (np.equal(truth, 1).sum(axis=0) >= CLEAN) & (kind != "numbers")
-        return cls(task, labels, test, LabelDraws.measure(kind, truth, scores, patients), clean)
+        cases = np.equal(truth, 1).sum(axis=0) * (kind != "numbers")
+        return cls(task, labels, test, LabelDraws.measure(kind, truth, scores, patients), cases)
 
     def rows(self) -> Iterator[Row]:
         """Yields the line of each method."""
-        metric = MAIN_METRIC[self.task.outputs.kind]
+        metric = self._metric
         for method, values in self.measured.values.items():
-            least = 0.0 if metric == "AUROC" else -math.inf
-            own = self.measured.macro(method).within(least, 1.0)
+            own = self.measured.macro(method).within(self._least, 1.0)
             over, over_low, over_high = self._gain(method, "scratch")
             defined = self.measured.defined(method)
-            clean = self.clean & defined
+            clean = (self.cases >= CLEAN) & defined
             yield Row(
                 self.task.name,
                 self.labels,
@@ -146,10 +145,41 @@ class Result:
 
     def _gain(self, method: str, baseline: str) -> Gain:
         """Returns the difference of a method from a baseline."""
-        if method in (baseline, "random") or baseline not in self.measured.values:
+        if not self._is_compared(method, baseline):
             return None, None, None
         gain = self.measured.macro(method, minus=baseline)
         return gain.value, gain.low, gain.high
+
+    def _is_compared(self, method: str, baseline: str) -> bool:
+        return method not in (baseline, "random") and baseline in self.measured.values
+
+    @property
+    def _metric(self) -> str:
+        return MAIN_METRIC[self.task.outputs.kind]
+
+    @property
+    def _least(self) -> float:
+        """Returns the smallest value that the metric can have."""
+        return 0.0 if self._metric == "AUROC" else -math.inf
+
+    def class_rows(self) -> Iterator[dict]:
+        """Yields the lines of per_class.csv: intervals of each class, as `rows` has of the mean."""
+        for method in self.measured.values:
+            columns = {"": self.measured.per_class(method)}
+            for name, baseline in (("gain", "random"), ("over_scratch", "scratch")):
+                if self._is_compared(method, baseline):
+                    columns[name] = self.measured.per_class(method, minus=baseline)
+            for number, name in enumerate(self.task.outputs.names):
+                own = columns[""][number].within(self._least, 1.0)
+                row = {"task": self.task.name, "labels": self.labels, "class": name, "way": method}
+                row |= {"auroc": own.value, "low": own.low, "high": own.high}
+                for column in ("gain", "over_scratch"):
+                    found = columns[column][number] if column in columns else None
+                    row[column] = found and found.value
+                    row[f"{column}_low"] = found and found.low
+                    row[f"{column}_high"] = found and found.high
+                cases = int(self.cases[number])
+                yield {**row, "cases": cases, "test": self.test, "metric": self._metric}
 
     def seed_rows(self) -> Iterator[dict]:
         """Yields the lines of per_seed.csv: the metric by method, seed and class."""

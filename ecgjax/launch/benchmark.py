@@ -38,7 +38,7 @@ class Arguments:
     encoder's: iclr2026 (linear, query attention and fine-tuned with all labels) or merl (linear
     with 1, 10 and 100 % of the labels). It sets the defaults of the options below."""
     out: Path = Path("runs/benchmark")
-    """Folder for benchmark.csv, per_seed.csv, benchmark.md, benchmark.png and checkpoints."""
+    """Folder for tables (benchmark.md, benchmark.csv, per_class.csv), plot and checkpoints."""
     tasks: tuple[str, ...] = ()
     """Tasks to predict, those of finetune but waves, and label:NAME. Default: those of --protocol,
     or superclass, af, flutter, premature, av_block_1, mi; with --target none."""

@@ -55,7 +55,7 @@ def benchmark(
     *,
     cohort: Cohort = PUBLISHED,
 ) -> list[Row]:
-    """Compares an encoder with its baselines; writes benchmark.csv, per_seed.csv and settings.json.
+    """Compares an encoder with its baselines; writes benchmark.csv and the other tables.
 
     Args:
       settings: methods and amounts of labels.
@@ -113,6 +113,7 @@ class _Results:
     def __init__(self, out: Path):
         self.rows: list[Row] = []
         self._per_seed: list[dict] = []
+        self._per_class: list[dict] = []
         self._out = out
 
     def add(self, data: TaskData, count: int, test: HeldOut, scores: dict[str, np.ndarray]) -> None:
@@ -124,12 +125,14 @@ class _Results:
             self.rows.append(row)
             console.print(str(row))
         self._per_seed += result.seed_rows()
+        self._per_class += result.class_rows()
         save(self._out / "predictions", _predictions(data, count, test, scores))
 
     def write(self) -> None:
         """Writes all rows: the last minute's failure does not lose hours of work."""
         write_csv(self._out / "benchmark.csv", [dataclasses.asdict(row) for row in self.rows])
         write_csv(self._out / "per_seed.csv", self._per_seed)
+        write_csv(self._out / "per_class.csv", self._per_class)
 
 
 def _predictions(
