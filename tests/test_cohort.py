@@ -63,7 +63,9 @@ def test_another_hospital_is_tested_and_compared(command, prepared, hospital, tm
     assert f"{value:.3f}" in line
     assert "predict --checkpoint" in out.splitlines()[-1]
     assert f"classifier: {tmp_path / 'ft' / 'model'}" in out
-    with pytest.raises(InputError, match="checkpoints: a checkpoint of finetune, .* folder model"):
+    with pytest.raises(
+        InputError, match="checkpoints: a checkpoint of training with labels.*folder model"
+    ):
         require_head(ecgjax.load(tmp_path / "ft" / "checkpoints"), tmp_path / "ft" / "checkpoints")
     other = [*options[:-1], tmp_path / "again"]
     assert command(finetune, *other)[0] == 0
@@ -164,7 +166,7 @@ def test_folds_that_have_nothing_to_learn_are_refused_before_the_first_one(
     status, _, err = command(finetune, *options)
     assert status == 2 and not (tmp_path / "ft" / "fold-1").exists()
     last = err.splitlines()[-1]
-    assert re.search(r"error: fold \d of 3: .*none with .*rare; .*; .* give fewer folds", last)
+    assert re.search(r"error: fold \d of 3: .*none with .*rare; .*; if .* give fewer folds", last)
     assert re.search(r"fold \d, test: no recording with .*rare; not in its own figures", err)
 
 

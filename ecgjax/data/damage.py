@@ -16,8 +16,8 @@ class Substitutes:
     Which recording takes the place of another depends on the damage and on nothing else, so that a
     run that is resumed, and one with all recordings in device memory, sees the same batches. It is
     the next recording of the same patient. All recordings of a patient without any sound one have
-    the same substitute, so that two patients are never a pair. A line on standard error names each
-    damaged recording.
+    the same substitute, which counts as theirs, so that two patients are never a pair. A line on
+    standard error names each damaged recording.
 
     Attributes:
       damaged: numbers of the damaged recordings found so far.

@@ -95,7 +95,7 @@ def table(comparison: Comparison) -> str:
             names = description.classes
             columns[-1] |= scores.figures(metric, names, measured, method, minus=minus)
     width = max(16, *(len(name) + 2 for name in columns[0]))
-    seeds = max(len(comparison.runs), len(comparison.against))
+    seeds = min(len(comparison.runs), len(comparison.against))
     over = "patients and seeds" if seeds > 1 else "patients"
     lines = [
         f"{description.task}, {_test(comparison.split, description.data)}",

@@ -65,7 +65,10 @@ def cross_validate(
     everything = _all_folds(folds)
     elsewhere = tests.others(everything, sites)
     records = everything.records
-    drawn = [_draw(trial, splits, number, len(folds)) for number, splits in enumerate(folds, 1)]
+    drawn = []
+    for number, splits in enumerate(folds, 1):
+        console.print(f"fold {number} of {len(folds)}: draws its recordings")
+        drawn.append(_draw(trial, splits, number, len(folds)))
     every_fold = []
     for number, (labelled, own) in enumerate(zip(drawn, held_out, strict=True), 1):
         console.print(f"fold {number} of {len(folds)}")
@@ -113,13 +116,13 @@ def _draw(trial: Trial, splits: Splits, number: int, folds: int) -> Labelled:
     """Draws the recordings that a fold is trained on.
 
     Raises:
-      InputError: they have nothing to tell apart, because too few patients are cases.
+      InputError: there are too few, or they have nothing to tell apart.
     """
     try:
         return trial.draw(splits)
     except InputError as error:
-        problem = f"fold {number} of {folds}: {error}"
-        raise InputError(f"{problem}; with few patients who are cases, give fewer folds") from error
+        remedy = "if few patients are cases, give fewer folds"
+        raise InputError(f"fold {number} of {folds}: {error}; {remedy}") from error
 
 
 def _run_fold(trial: Trial, labelled: Labelled, own: Sequence[HeldOut], folder: Path) -> _Fold:

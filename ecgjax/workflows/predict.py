@@ -90,8 +90,9 @@ def require_head(model: Encoder | Classifier, path: str | Path) -> Classifier:
         return model
     problem = f"{path}: an encoder without a head, which predicts nothing"
     if "task" in model.config:
-        problem = f"{path}: a checkpoint of finetune, whose classifier is in the folder model"
-        raise InputError(f"{problem}; give that folder, or the workdir with it")
+        problem = f"{path}: a checkpoint of training with labels, which is no classifier"
+        remedy = "give the workdir of a finished finetune, or its folder model"
+        raise InputError(f"{problem}; {remedy}")
     raise InputError(f"{problem}; train a head with ecgjax finetune, or use ecgjax embed")
 
 

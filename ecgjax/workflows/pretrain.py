@@ -146,12 +146,14 @@ def pretrain(
             given = f"--encoder-settings {' '.join(settings.encoder_settings)}"
             raise InputError(f"{given}: --init brings an encoder with its own; leave one out")
         start = find_start(settings.init, workdir, settings.encoder, settings.preprocessing)
+    resumed = None
     so_far = begun(workdir)
     if so_far is not None and settings.precision == "auto":
         # A run keeps its precision, also where `auto` would choose another one for a new run.
         precision = so_far.get("pretraining", {}).get("precision", "auto")
         settings = dataclasses.replace(settings, precision=precision)
-    settings = with_precision(settings, start)
+        resumed = workdir
+    settings = with_precision(settings, start, resumed=resumed)
     mesh = data_mesh()
     parts = records.parts("train")
     check_batch_size(settings.batch_size, mesh)
@@ -229,13 +231,20 @@ def _probe(
     return probe
 
 
-def with_precision(settings: Pretraining, start: Start | None = None) -> Pretraining:
+def with_precision(
+    settings: Pretraining, start: Start | None = None, *, resumed: Path | None = None
+) -> Pretraining:
     """Returns the settings with float32 or bfloat16 in place of `auto`.
 
     bfloat16 is compared with float32 on this machine before it is used.
 
+    Args:
+      settings: settings of the run.
+      start: the weights that it starts from.
+      resumed: workdir of the run that the precision is taken from, if it is resumed.
+
     Raises:
-      InputError: bfloat16 was asked for and is wrong on this machine.
+      InputError: bfloat16 was asked for, or the run began with it, and is wrong on this machine.
     """
     if settings.precision == "float32" or (
         settings.precision == "auto" and jax.default_backend() == "cpu"
@@ -250,6 +259,9 @@ def with_precision(settings: Pretraining, start: Start | None = None) -> Pretrai
     if deviation < LARGEST_DEVIATION:
         return dataclasses.replace(settings, precision="bfloat16")
     problem = f"bfloat16 is wrong by {deviation:.0%} on this {jax.devices()[0].device_kind}"
+    if resumed and settings.precision == "bfloat16":
+        remedy = "resume it on another machine, or give another --workdir"
+        raise InputError(f"{resumed}: the run began in bfloat16, and {problem}; {remedy}")
     if settings.precision == "bfloat16":
         raise InputError(
             f"--precision bfloat16: {problem}; give float32, or another version of JAX"

@@ -1,5 +1,6 @@
 """The encoder that a pre-training run continues: `pretrain --init`."""
 
+import contextlib
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -85,11 +86,15 @@ def _start(encoder: Encoder, entry: dict) -> Start:
 
 
 def begun(workdir: Path) -> dict | None:
-    """Returns the config of the newest checkpoint of the run in a workdir, None if it has none."""
-    try:
-        return read_config(find_checkpoint(workdir / "checkpoints"))
-    except InputError:  # a damaged one is the loop's to report
-        return None
+    """Returns the config of the newest checkpoint of the run in a workdir, None if it has none.
+
+    A damaged one is passed over, as the training loop does, which reports it.
+    """
+    steps = [path for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdecimal()]
+    for path in sorted(steps, key=lambda path: int(path.name), reverse=True):
+        with contextlib.suppress(InputError):
+            return read_config(path)
+    return None
 
 
 def expected_input(init: str, workdir: Path | None) -> tuple[str, Preprocessing] | None:

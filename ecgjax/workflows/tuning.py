@@ -100,7 +100,9 @@ class Tuning:
           longest_s: length of the encoder's input; longer crops are no other setting.
           measure: function that trains with settings and returns a figure, higher is better.
         """
-        digest = hashlib.sha256(json.dumps([*key, dataclasses.asdict(default)]).encode())
+        # Every setting has a length of crops of its own; that of the default does not matter.
+        same = Setting(CROPS_S[0]).apply_to(default)
+        digest = hashlib.sha256(json.dumps([*key, dataclasses.asdict(same)]).encode())
         about = {**about, "key": digest.hexdigest()[:16]}
 
         def measured(setting: Setting) -> float:

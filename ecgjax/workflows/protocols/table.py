@@ -1,6 +1,7 @@
 """The table of a protocol: results of an encoder beside published ones, protocol.md and .csv."""
 
 import dataclasses
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -161,8 +162,8 @@ def _own_table(protocol: Protocol, own: Sequence[Line]) -> Iterator[str]:
     order = [method for method, _, _ in protocol.readouts]
     for line in sorted(own, key=lambda line: _place(protocol, order, line)):
         clean = "" if line.clean is None else f"{line.clean:.3f} ({line.clean_classes})"
-        patients = f"{line.low:.3f}-{line.high:.3f}"
-        recordings = f"{line.recordings_low:.3f}-{line.recordings_high:.3f}"
+        patients = _range(line.low, line.high)
+        recordings = _range(line.recordings_low, line.recordings_high)
         name = words.get(line.method, line.method)
         number = f"{line.recordings:,}" if line.labels.endswith("%") else ""
         labels = f"{line.labels} ({number})" if number else line.labels
@@ -174,6 +175,13 @@ def _place(protocol: Protocol, order: Sequence[str], line: Line) -> tuple[int, i
     task = protocol.tasks.index(line.task) if line.task in protocol.tasks else len(protocol.tasks)
     method = order.index(line.method) if line.method in order else len(order)
     return task, line.recordings or 0, method
+
+
+def _range(low: float | None, high: float | None) -> str:
+    """Returns an interval as text, without its value."""
+    if low is None or high is None or math.isnan(low):
+        return "no interval: too few patients"
+    return f"{low:.3f}-{high:.3f}"
 
 
 def _comparison(protocol: Protocol, own: Sequence[Line], others: Sequence[Line]) -> Iterator[str]:
