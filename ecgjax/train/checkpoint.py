@@ -138,12 +138,7 @@ def find_checkpoint(path: str | Path) -> Path:
     for folder in (path, path / "model", path / "checkpoints", shipped):
         if (folder / "manifest").is_dir():
             return folder
-        numbered = [
-            step
-            for step in folder.glob("[0-9]*")
-            if step.name.isascii() and step.name.isdecimal() and step.is_dir()
-        ]
-        numbered.sort(key=lambda step: int(step.name))
+        numbered = numbered_folders(folder)
         whole = [step for step in numbered if (step / "manifest").is_dir()]
         if whole:
             if whole[-1] != numbered[-1]:
@@ -157,6 +152,16 @@ def find_checkpoint(path: str | Path) -> Path:
         reason = "holds the models of folds only"
         remedy = "run finetune again with --refit, or give one of them, such as fold-1"
     raise InputError(f"{path}: {reason}; {remedy}")
+
+
+def numbered_folders(folder: Path) -> list[Path]:
+    """Returns the folders of checkpoints in a folder, ascending by step; some may be damaged."""
+    numbered = [
+        step
+        for step in folder.glob("[0-9]*")
+        if step.name.isascii() and step.name.isdecimal() and step.is_dir()
+    ]
+    return sorted(numbered, key=lambda step: int(step.name))
 
 
 def read_config(path: Path) -> dict:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ecgjax.data.records import SPLITS
 from ecgjax.errors import counted
+from ecgjax.evaluate.bootstrap import Interval
 from ecgjax.workflows.targets import Target
 
 UNDEFINED = "-"
@@ -43,8 +44,7 @@ def cell(interval: Sequence[float | None]) -> str:
     value, low, high = numbers
     if any(map(math.isnan, numbers)):
         return UNDEFINED if math.isnan(value) else f"{value:.3f}"
-    hyphen = " to " if low < 0 else "-"  # a hyphen beside a minus sign misleads
-    return f"{value:.3f} ({low:.3f}{hyphen}{high:.3f})"
+    return Interval(value, low, high).text()
 
 
 def _split_lines(target: Target, tests: Mapping[str, Any]) -> list[str]:

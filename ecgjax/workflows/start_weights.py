@@ -12,7 +12,7 @@ from ecgjax.data.seen import Seen
 from ecgjax.errors import InputError
 from ecgjax.preprocessing import Preprocessing
 from ecgjax.pretrained import Encoder, load_encoder
-from ecgjax.train.checkpoint import find_checkpoint, read_config
+from ecgjax.train.checkpoint import find_checkpoint, numbered_folders, read_config
 from ecgjax.train.manifest import encoder_from_config
 from ecgjax.train.origin import origin, unknown_past
 from ecgjax.train.runlog import console
@@ -90,8 +90,7 @@ def begun(workdir: Path) -> dict | None:
 
     A damaged one is passed over, as the training loop does, which reports it.
     """
-    steps = [path for path in (workdir / "checkpoints").glob("[0-9]*") if path.name.isdecimal()]
-    for path in sorted(steps, key=lambda path: int(path.name), reverse=True):
+    for path in reversed(numbered_folders(workdir / "checkpoints")):
         with contextlib.suppress(InputError):
             return read_config(path)
     return None
